@@ -1,0 +1,410 @@
+// Package attestlog keeps a tamper-evident audit log: who did what, to what,
+// when, from where, with what outcome, and proof that no answer was changed,
+// removed, reordered or invented since.
+//
+// Entries are RFC 8785 (JCS) JSON. They are the leaves of an RFC 6962 Merkle
+// tree, whose heads are signed as c2sp.org/tlog-checkpoint notes and whose
+// hashes are kept as c2sp.org/tlog-tiles; docs/format.md describes every byte.
+// A leaf looks like this (line breaks added):
+//
+//	{"action":"mail.view","actor":{"id":"alice"},
+//	 "id":"019a9f0c-2f5e-7cc1-9c1e-5d6f3a1b2c3d",
+//	 "logged_time":"2026-11-22T10:00:00.000123Z","outcome":"success",
+//	 "targets":[{"id":"123","type":"mail"}],
+//	 "time":"2026-11-22T10:00:00.000100000Z","v":1}
+//
+// A Log stands on a Store: package sqlite keeps one in a file. Append returns
+// once its events are durable; Record queues an event and returns. Behind the
+// commit a checkpoint is signed, and Followers such as package jsonl copy the
+// entries elsewhere.
+package attestlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+)
+
+// Config configures a Log. The zero Config is useful.
+type Config struct {
+	// Origin names a new log in its checkpoints and keys: printable, without
+	// spaces and plus signs. A log's origin never changes; opening it with
+	// another is an error. Defaults to "attestlog/" and 16 random hex digits
+	// for a new log, and to the log's own for any other.
+	Origin string
+	// Signer signs checkpoints. Defaults to the key kept with the store,
+	// which is created with a new log.
+	Signer note.Signer
+	// Sealed lists RFC 6901 pointers of the fields whose values are kept
+	// outside the leaves, so that they can be erased. "/original" is always
+	// among them. Nil means DefaultSealed; an empty list seals nothing else.
+	Sealed []string
+	// Followers receive every entry, in order, behind the commit. The Log
+	// closes them.
+	Followers []Follower
+	// Logger receives warnings: failed followers, records that could not be
+	// stored, a clock that jumps. Defaults to slog.Default().
+	Logger *slog.Logger
+	// Clock returns the current time. Defaults to time.Now.
+	Clock func() time.Time
+	// QueueEvents and QueueBytes bound what waits to be stored. Default to
+	// 20,000 events and 64 MiB.
+	QueueEvents int
+	QueueBytes  int
+	// MaxEvents bounds one Append call. Defaults to 10,000, which is also the
+	// most it can be.
+	MaxEvents int
+	// ReadOnly opens the log for reading and verifying, even without keys.
+	ReadOnly bool
+	// AcceptRestore lets a log be written whose database is behind or beside
+	// its kept checkpoint: an entry "attestlog.restore" says so, and names the
+	// checkpoint that was given up.
+	AcceptRestore bool
+}
+
+const (
+	maxCall        = 10_000
+	defaultQueue   = 20_000
+	defaultBytes   = 64 << 20
+	batchEvents    = 5_000
+	batchBytes     = 8 << 20
+	clockJump      = 5 * time.Second
+	followerPoll   = 100 * time.Millisecond
+	keepInterval   = time.Minute
+	publishIdle    = 50 * time.Millisecond
+	publishBusy    = time.Second
+	retryFirst     = 20 * time.Millisecond
+	retryLongest   = 5 * time.Second
+	scanChunk      = 1_000
+	defaultPage    = 50
+	maxPage        = 10_000
+	reservedPrefix = ReservedPrefix
+)
+
+// A Log is an open log. Its methods are safe for concurrent use.
+type Log struct {
+	store    Store
+	cfg      Config
+	enc      *encoder
+	origin   string
+	readOnly error // why, or nil
+
+	queue     *queue
+	committed broadcast // fires after each commit and each publication
+	edge      *edge     // owned by the sequencer goroutine; nil: must be loaded
+	lastWall  time.Time // owned by the sequencer
+	lastMono  time.Time // owned by the sequencer
+
+	pub   publisher
+	tails []*runner
+
+	counters counters
+	failedMu sync.Mutex
+	failed   []error // of records, since the last Flush
+
+	stop    context.Context // ends when Close gives up waiting
+	giveUp  context.CancelFunc
+	drained chan struct{} // closed when the sequencer has ended
+	closing sync.Once
+	closed  chan struct{} // closed when Close has ended
+	wg      sync.WaitGroup
+	endErr  error
+}
+
+type counters struct {
+	queued, appended, duplicates, failed, retries, clockJumps atomic.Uint64
+	size                                                      atomic.Uint64
+}
+
+// New opens the log that store keeps, or starts it if the store is empty and
+// nothing was kept for it. A log whose database does not agree with its kept
+// checkpoint, or whose keys are missing, is opened for reading only: Append
+// then returns an error that matches ErrReadOnly and gives the reason. New
+// takes over the store: Close closes it.
+func New(ctx context.Context, store Store, cfg Config) (*Log, error) {
+	l := &Log{store: store, cfg: cfg, drained: make(chan struct{}), closed: make(chan struct{})}
+	if err := l.configure(); err != nil {
+		return nil, fmt.Errorf("attestlog: %w", err)
+	}
+	l.stop, l.giveUp = context.WithCancel(context.Background())
+	if err := l.open(ctx); err != nil {
+		l.giveUp()
+		return nil, fmt.Errorf("attestlog: %w", err)
+	}
+	if l.readOnly != nil {
+		close(l.drained)
+		return l, nil
+	}
+	go l.sequence()
+	l.wg.Go(l.publish)
+	for _, f := range cfg.Followers {
+		r := newRunner(l, f)
+		l.tails = append(l.tails, r)
+		l.wg.Go(r.run)
+	}
+	return l, nil
+}
+
+func (l *Log) configure() error {
+	c := &l.cfg
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Sealed == nil {
+		c.Sealed = DefaultSealed
+	}
+	c.QueueEvents = orDefault(c.QueueEvents, defaultQueue)
+	c.QueueBytes = orDefault(c.QueueBytes, defaultBytes)
+	c.MaxEvents = min(orDefault(c.MaxEvents, maxCall), maxCall)
+	seals, err := newSealSet(c.Sealed)
+	if err != nil {
+		return err
+	}
+	l.enc = newEncoder(seals)
+	l.queue = newQueue(c.QueueEvents, c.QueueBytes)
+	return nil
+}
+
+func orDefault(n, def int) int {
+	if n <= 0 {
+		return def
+	}
+	return n
+}
+
+// Origin returns the log's name, as it stands in its checkpoints.
+func (l *Log) Origin() string { return l.origin }
+
+// ReadOnly returns why the log cannot be written, or nil if it can.
+func (l *Log) ReadOnly() error { return l.readOnly }
+
+// Append stores events and returns a receipt for each, in order, once they are
+// durable. One call is one transaction: either all of its events are in the
+// log or none is. An id that is in the log with the same content gets the
+// receipt of the entry that is there.
+//
+// Events that break a rule of docs/format.md are refused with a *FieldError,
+// before anything is queued; a call of more than Config.MaxEvents events, or
+// an event whose leaf is too large, with ErrTooLarge. Any later error is an
+// *AppendError with the events' ids. When ctx ends first, whether the events
+// are in the log is unknown, and a retry with the same ids tells.
+func (l *Log) Append(ctx context.Context, events ...Event) ([]Receipt, error) {
+	for i := range events {
+		if err := refuseReserved(&events[i]); err != nil {
+			return nil, atEvent(err, i)
+		}
+	}
+	return l.append(ctx, events)
+}
+
+// refuseReserved keeps callers from writing what only the log may say.
+func refuseReserved(e *Event) error {
+	if len(e.Action) >= len(reservedPrefix) && e.Action[:len(reservedPrefix)] == reservedPrefix {
+		return &FieldError{Field: "action", Rule: `"` + reservedPrefix + `" starts the log's own actions`}
+	}
+	return nil
+}
+
+// atEvent tells which event of a call an error is about.
+func atEvent(err error, i int) error {
+	var field *FieldError
+	if errors.As(err, &field) {
+		field.Event = i
+		return field
+	}
+	return fmt.Errorf("event %d: %w", i, err)
+}
+
+func (l *Log) append(ctx context.Context, events []Event) ([]Receipt, error) {
+	if len(events) == 0 {
+		return nil, ctx.Err()
+	}
+	if len(events) > l.cfg.MaxEvents {
+		return nil, fmt.Errorf("%d events in one call, at most %d: %w", len(events), l.cfg.MaxEvents, ErrTooLarge)
+	}
+	if l.readOnly != nil {
+		return nil, l.readOnly
+	}
+	c, err := l.encodeCall(events)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.queue.put(ctx, c); err != nil {
+		return nil, c.failure(err)
+	}
+	l.counters.queued.Add(uint64(len(events)))
+	select {
+	case <-c.done:
+		return c.receipts, c.err
+	case <-ctx.Done():
+		return nil, c.failure(ctx.Err())
+	}
+}
+
+// encodeCall makes the drafts of one call, in one buffer. Each leaf stands
+// behind a zero byte, so that its hash is one pass over contiguous bytes.
+func (l *Log) encodeCall(events []Event) (*call, error) {
+	now := l.cfg.Clock()
+	c := &call{drafts: make([]draft, len(events)), done: make(chan struct{})}
+	buf := make([]byte, 0, len(events)*512)
+	starts := make([]int, len(events))
+	for i := range events {
+		e := events[i]
+		starts[i] = len(buf)
+		buf = append(buf, 0)
+		var err error
+		if buf, c.drafts[i], err = l.enc.encode(buf, &e, now); err != nil {
+			return nil, atEvent(err, i)
+		}
+	}
+	for i := range c.drafts {
+		d := &c.drafts[i]
+		d.node = buf[starts[i]:d.end:d.end]
+		c.bytes += d.size()
+	}
+	return c, nil
+}
+
+// Record queues an event and returns. While the queue is full it waits until
+// there is room, or until ctx ends (ErrQueueFull). The event is stored even if
+// the store fails for a while; what cannot be stored, because its id is in the
+// log with other content or because Close ran out of time, is logged, counted,
+// and returned by Flush or Close.
+func (l *Log) Record(ctx context.Context, event Event) error {
+	if err := refuseReserved(&event); err != nil {
+		return err
+	}
+	if l.readOnly != nil {
+		return l.readOnly
+	}
+	scratch := scratchPool.Get().(*[]byte)
+	defer scratchPool.Put(scratch)
+	buf, d, err := l.enc.encode(append((*scratch)[:0], 0), &event, l.cfg.Clock())
+	*scratch = buf
+	if err != nil {
+		return err
+	}
+	d.node = buf
+	if err := l.queue.record(ctx, d); err != nil {
+		return err
+	}
+	l.counters.queued.Add(1)
+	return nil
+}
+
+var scratchPool = sync.Pool{New: func() any { b := make([]byte, 0, 1<<10); return &b }}
+
+// Flush waits until everything that was queued before is durable or given up,
+// and returns the errors of the records that could not be stored since the
+// last Flush.
+func (l *Log) Flush(ctx context.Context) error {
+	if l.readOnly != nil {
+		return l.readOnly
+	}
+	c := &call{done: make(chan struct{})}
+	if err := l.queue.put(ctx, c); err != nil && !errors.Is(err, ErrClosed) {
+		return err
+	} else if err != nil {
+		return l.takeFailed()
+	}
+	select {
+	case <-c.done:
+		return errors.Join(c.err, l.takeFailed())
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (l *Log) takeFailed() error {
+	l.failedMu.Lock()
+	defer l.failedMu.Unlock()
+	err := errors.Join(l.failed...)
+	l.failed = nil
+	return err
+}
+
+// maxFailed bounds the errors kept for Flush; all of them are counted.
+const maxFailed = 100
+
+func (l *Log) recordFailed(err error) {
+	l.counters.failed.Add(1)
+	l.cfg.Logger.Error("attestlog: a recorded event could not be stored", "err", err)
+	l.failedMu.Lock()
+	defer l.failedMu.Unlock()
+	if len(l.failed) < maxFailed {
+		l.failed = append(l.failed, err)
+	}
+}
+
+// Close stops accepting events, stores what is queued, signs a last
+// checkpoint, lets the followers catch up, and closes them and the store. When
+// ctx ends first, Close gives up the rest and returns the ids of the records
+// that are not in the log. Later calls wait for the first and return its
+// error.
+func (l *Log) Close(ctx context.Context) error {
+	l.closing.Do(func() { l.endErr = l.end(ctx) })
+	<-l.closed
+	return l.endErr
+}
+
+func (l *Log) end(ctx context.Context) error {
+	defer close(l.closed)
+	l.queue.close()
+	done := context.AfterFunc(ctx, l.giveUp)
+	defer done()
+	<-l.drained
+	var errs []error
+	if l.readOnly == nil {
+		errs = append(errs, l.takeFailed(), l.publishLast(ctx))
+		for _, r := range l.tails {
+			r.finish()
+		}
+		l.committed.fire()
+	}
+	l.pub.finish()
+	waited := make(chan struct{})
+	go func() { l.wg.Wait(); close(waited) }()
+	<-waited
+	l.giveUp()
+	for _, f := range l.cfg.Followers {
+		if err := f.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("follower %s: %w", f.Name(), err))
+		}
+	}
+	errs = append(errs, l.store.Close())
+	return errors.Join(errs...)
+}
+
+// A broadcast wakes everybody who waits.
+type broadcast struct {
+	mu sync.Mutex
+	ch chan struct{}
+}
+
+// wait returns a channel that the next fire closes.
+func (b *broadcast) wait() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ch == nil {
+		b.ch = make(chan struct{})
+	}
+	return b.ch
+}
+
+func (b *broadcast) fire() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ch != nil {
+		close(b.ch)
+		b.ch = nil
+	}
+}

@@ -1,0 +1,195 @@
+package attestlog
+
+import (
+	"encoding/base64"
+	"net/netip"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Bounds of a single event. They are part of the format: see docs/format.md.
+const (
+	MaxID       = 128     // bytes in an id
+	MaxAction   = 255     // bytes in an action
+	MaxLeaf     = 65_535  // bytes in a leaf
+	MaxOriginal = 1 << 20 // bytes in an original
+	MaxDepth    = 64      // nesting of attributes and changes
+)
+
+// ReservedPrefix starts the actions that only the log itself writes, such as
+// "attestlog.restore". Append refuses them.
+const ReservedPrefix = "attestlog."
+
+// Outcome says how an action ended. The empty Outcome is an absent one.
+type Outcome string
+
+// The outcomes an event may carry.
+const (
+	Success Outcome = "success"
+	Failure Outcome = "failure"
+	Unknown Outcome = "unknown"
+)
+
+// An Event is what a caller submits: who did what, to what, when, from where,
+// with what outcome. Only Action and Actor.ID are required. An empty field is
+// an absent one; there is no difference between "" and not given.
+//
+// All strings must be valid UTF-8. Times lie between the years 1678 and 2261.
+type Event struct {
+	// ID is the caller's idempotency key, at most MaxID bytes. Defaults to a
+	// new UUIDv7. An ID that is not a UUIDv7 needs a Time.
+	ID string
+	// Time is when it happened. Defaults to when Append or Record was called.
+	Time time.Time
+
+	Tenant  string // whose event it is
+	Service string // which program reports it
+	Module  string // which part of the program
+
+	// Action is what was done, at most MaxAction bytes: by convention a
+	// dotted name such as "mail.view". Required.
+	Action string
+	// Operation is the kind of action: create, read, update, delete, login,
+	// logout, export, import, execute, approve, deny, …
+	Operation string
+	Outcome   Outcome
+	Reason    string // why, when the outcome is not success
+
+	Actor   Actor
+	Source  Source
+	Targets []Target
+	Request Request
+	Trace   Trace
+	Changes []Change
+	Message string
+
+	// Attributes holds anything else: nil, bool, string, numbers below 2^53
+	// in magnitude, []any, map[string]any, json.RawMessage, and whatever
+	// encoding/json can marshal. Numbers are read back as float64.
+	Attributes map[string]any
+
+	// Original is a foreign record's exact bytes where one was imported, at
+	// most MaxOriginal. It is always sealed.
+	Original []byte
+}
+
+// An Actor is who did it. ID is required.
+type Actor struct {
+	ID         string
+	Type       string // user, service, system or anonymous
+	Name       string
+	Session    string
+	OnBehalfOf string // the id of the principal the actor acted for
+}
+
+// A Source is where an action came from. What is not an IP address goes to
+// Host.
+type Source struct {
+	IP        string
+	UserAgent string
+	Host      string
+}
+
+// A Target is something the action was done to.
+type Target struct {
+	ID   string
+	Type string
+	Name string
+}
+
+// A Request is the HTTP or RPC request that carried the action.
+type Request struct {
+	ID         string
+	Method     string
+	Path       string
+	Route      string
+	Status     int   // 0 is absent
+	DurationUS int64 // microseconds, 0 is absent
+}
+
+// A Trace holds the W3C trace context ids.
+type Trace struct {
+	TraceID string
+	SpanID  string
+}
+
+// A Change is one field before and after. A nil Old or New is absent; JSON's
+// null is json.RawMessage("null").
+type Change struct {
+	Path string
+	Op   string
+	Old  any
+	New  any
+}
+
+// check reports the first rule of docs/format.md that e breaks. The encoder
+// checks what it meets on its way: UTF-8, numbers, depth.
+func (e *Event) check() error {
+	switch {
+	case e.Action == "":
+		return &FieldError{Field: "action", Rule: "required"}
+	case len(e.Action) > MaxAction:
+		return &FieldError{Field: "action", Rule: "longer than 255 bytes"}
+	case e.Actor.ID == "":
+		return &FieldError{Field: "actor.id", Rule: `required ("anonymous" is a value)`}
+	case len(e.ID) > MaxID:
+		return &FieldError{Field: "id", Rule: "longer than 128 bytes"}
+	case len(e.Original) > MaxOriginal:
+		return &FieldError{Field: "original", Rule: "longer than 1 MiB"}
+	case e.Request.DurationUS < 0 || e.Request.DurationUS >= maxNumber:
+		return &FieldError{Field: "request.duration_us", Rule: "outside 0 to 2^53-1"}
+	case e.Request.Status < 0 || int64(e.Request.Status) >= maxNumber:
+		return &FieldError{Field: "request.status", Rule: "outside 0 to 2^53-1"}
+	}
+	switch e.Outcome {
+	case "", Success, Failure, Unknown:
+	default:
+		return &FieldError{Field: "outcome", Rule: "not success, failure or unknown"}
+	}
+	switch e.Actor.Type {
+	case "", "user", "service", "system", "anonymous":
+	default:
+		return &FieldError{Field: "actor.type", Rule: "not user, service, system or anonymous"}
+	}
+	if e.Source.IP != "" {
+		addr, err := netip.ParseAddr(e.Source.IP)
+		if err != nil {
+			return &FieldError{Field: "source.ip", Rule: "not an IP address (a name goes to source.host)"}
+		}
+		e.Source.IP = addr.String()
+	}
+	if !e.Time.IsZero() && (e.Time.Before(minTime) || e.Time.After(maxTime)) {
+		return &FieldError{Field: "time", Rule: "outside the years 1678 to 2261"}
+	}
+	return nil
+}
+
+// Times are indexed as signed 64-bit nanoseconds since 1970.
+var (
+	minTime = time.Date(1678, 1, 1, 0, 0, 0, 0, time.UTC)
+	maxTime = time.Date(2261, 12, 31, 23, 59, 59, 999_999_999, time.UTC)
+)
+
+// base64Original marks an original that is not valid UTF-8, or that starts
+// with the mark itself, so that the mapping is one to one.
+const base64Original = "data:;base64,"
+
+func originalText(b []byte) string {
+	if utf8.Valid(b) && !strings.HasPrefix(string(b), base64Original) {
+		return string(b)
+	}
+	return base64Original + base64.StdEncoding.EncodeToString(b)
+}
+
+func originalBytes(s string) ([]byte, error) {
+	enc, ok := strings.CutPrefix(s, base64Original)
+	if !ok {
+		return []byte(s), nil
+	}
+	b, err := base64.StdEncoding.Strict().DecodeString(enc)
+	if err != nil || originalText(b) != s {
+		return nil, &FieldError{Field: "original", Rule: "not canonical base64 after " + base64Original}
+	}
+	return b, nil
+}

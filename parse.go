@@ -1,0 +1,398 @@
+package attestlog
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// A QueryError points at what ParseQuery could not read.
+type QueryError struct {
+	Query  string
+	Column int // in characters, from 1
+	Msg    string
+}
+
+func (e *QueryError) Error() string {
+	return fmt.Sprintf("query: column %d: %s", e.Column, e.Msg)
+}
+
+// ParseQuery reads the query language:
+//
+//	actor:alice -outcome:failure action:mail.* target:mail/123 ip:10.0.0.0/8
+//	after:2026-01-01 before:2026-02-01T12:00+01:00 index:100..200 index:>5
+//	time:2026-01 attributes.folder:inbox "free text" (word OR other) order:time
+//
+// Terms are joined by AND unless OR stands between them; a minus or NOT negates
+// the next term; parentheses group. The first colon splits a field from its
+// value, the first slash a target's type from its id. Quotes take any value
+// literally ("\"" and "\\" inside). A star at the end of an unquoted value, or
+// behind a quoted one, makes it a prefix. after: includes its instant, before:
+// does not; both mean the event's time, in UTC unless an offset is given.
+//
+// The empty text selects everything. Errors are of type *QueryError.
+func ParseQuery(text string) (Query, error) {
+	p := queryParser{text: text}
+	q := p.or(0)
+	if p.err == nil && p.space() < len(text) {
+		p.fail(p.pos, "unexpected %q", text[p.pos])
+	}
+	if p.err != nil {
+		return Query{}, p.err
+	}
+	q.order = p.order
+	return q, nil
+}
+
+// maxQueryDepth bounds the nesting of parentheses and negations.
+const maxQueryDepth = 100
+
+type queryParser struct {
+	text   string
+	pos    int
+	nested int // inside OR, NOT or parentheses, where order: has no meaning
+	order  Order
+	err    error
+}
+
+func (p *queryParser) fail(at int, format string, args ...any) Query {
+	if p.err == nil {
+		col := utf8.RuneCountInString(p.text[:at]) + 1
+		p.err = &QueryError{Query: p.text, Column: col, Msg: fmt.Sprintf(format, args...)}
+	}
+	return Query{}
+}
+
+func (p *queryParser) space() int {
+	for p.pos < len(p.text) && strings.IndexByte(" \t\r\n", p.text[p.pos]) >= 0 {
+		p.pos++
+	}
+	return p.pos
+}
+
+// word consumes a keyword that stands alone.
+func (p *queryParser) word(w string) bool {
+	rest := p.text[p.space():]
+	if !strings.HasPrefix(rest, w) || len(rest) > len(w) && strings.IndexByte(" \t\r\n()", rest[len(w)]) < 0 {
+		return false
+	}
+	p.pos += len(w)
+	return true
+}
+
+func (p *queryParser) or(depth int) Query {
+	if depth > maxQueryDepth {
+		return p.fail(p.pos, "nested deeper than %d", maxQueryDepth)
+	}
+	kids := []Query{p.and(depth)}
+	for p.err == nil && p.word("OR") {
+		kids = append(kids, p.and(depth))
+	}
+	if len(kids) == 1 {
+		return kids[0]
+	}
+	if p.order == ByTime && p.nested == 0 {
+		p.fail(0, "order: stands beside OR; put the alternatives in parentheses")
+	}
+	return Or(kids...)
+}
+
+func (p *queryParser) and(depth int) Query {
+	var kids []Query
+	start := p.pos
+	for p.err == nil {
+		at := p.space()
+		if at == len(p.text) || p.text[at] == ')' {
+			break
+		}
+		if save := p.pos; p.word("OR") {
+			p.pos = save
+			break
+		}
+		if save := p.pos; p.word("AND") {
+			if p.space() == len(p.text) || len(kids) == 0 {
+				return p.fail(save, "AND needs a term on both sides")
+			}
+		}
+		kids = append(kids, p.unary(depth))
+	}
+	if len(kids) == 0 && (depth > 0 || start > 0 || p.pos < len(p.text)) {
+		return p.fail(p.pos, "a term is missing")
+	}
+	return And(kids...)
+}
+
+func (p *queryParser) unary(depth int) Query {
+	if depth > maxQueryDepth {
+		return p.fail(p.pos, "nested deeper than %d", maxQueryDepth)
+	}
+	at := p.space()
+	switch {
+	case at == len(p.text):
+		return p.fail(at, "a term is missing")
+	case p.text[at] == '-':
+		p.pos++
+		if p.space() != at+1 {
+			return p.fail(at, "a minus stands right before its term")
+		}
+		return p.not(depth)
+	case p.word("NOT"):
+		return p.not(depth)
+	case p.text[at] == '(':
+		p.pos++
+		p.nested++
+		q := p.or(depth + 1)
+		p.nested--
+		if p.err == nil && (p.space() == len(p.text) || p.text[p.pos] != ')') {
+			return p.fail(at, "parenthesis is not closed")
+		}
+		p.pos++
+		return q
+	case p.text[at] == ')':
+		return p.fail(at, "a term is missing")
+	}
+	return p.term()
+}
+
+func (p *queryParser) not(depth int) Query {
+	p.nested++
+	defer func() { p.nested-- }()
+	return Not(p.unary(depth + 1))
+}
+
+// term reads a word, a quoted text, or field:value.
+func (p *queryParser) term() Query {
+	at := p.pos
+	if p.text[at] == '"' {
+		text, _ := p.quoted()
+		return p.made(at, Text(text))
+	}
+	for p.pos < len(p.text) && strings.IndexByte(" \t\r\n()\":", p.text[p.pos]) < 0 {
+		p.pos++
+	}
+	name := p.text[at:p.pos]
+	if p.pos == len(p.text) || p.text[p.pos] != ':' {
+		if name == "" || p.pos < len(p.text) && p.text[p.pos] == '"' {
+			return p.fail(p.pos, "unexpected %q", p.text[p.pos])
+		}
+		return p.made(at, Text(name))
+	}
+	p.pos++
+	valueAt := p.pos
+	value, prefix := p.value()
+	if p.err != nil {
+		return Query{}
+	}
+	switch name {
+	case "index":
+		return p.index(valueAt, value)
+	case "after", "before":
+		return p.bound(valueAt, name, value)
+	case "time":
+		return p.time(valueAt, value)
+	case "order":
+		return p.orderBy(at, valueAt, value)
+	case "ip":
+		if strings.Contains(value, "/") && !prefix {
+			return p.made(valueAt, Network(value))
+		}
+	}
+	if _, err := lookupField(name); err != nil {
+		return p.fail(at, "%v (quote it to search for text)", err)
+	}
+	if prefix {
+		return p.made(valueAt, Prefix(name, value))
+	}
+	return p.made(valueAt, Field(name, value))
+}
+
+func (p *queryParser) made(at int, q Query) Query {
+	if q.err != nil {
+		return p.fail(at, "%v", q.err)
+	}
+	return q
+}
+
+// value reads what follows a colon and reports whether it is a prefix.
+func (p *queryParser) value() (string, bool) {
+	at := p.pos
+	if at < len(p.text) && p.text[at] == '"' {
+		value, prefix := p.quoted()
+		if value == "" && !prefix {
+			p.fail(at, "empty value (an empty field is an absent one)")
+		}
+		return value, prefix
+	}
+	for p.pos < len(p.text) && strings.IndexByte(" \t\r\n()\"", p.text[p.pos]) < 0 {
+		p.pos++
+	}
+	value := p.text[at:p.pos]
+	switch {
+	case value == "":
+		p.fail(at, "a value is missing")
+	case p.pos < len(p.text) && p.text[p.pos] == '"':
+		p.fail(p.pos, "a quote inside a value; quote the whole value")
+	}
+	return strings.CutSuffix(value, "*")
+}
+
+// quoted reads a quoted value and reports whether a star follows it.
+func (p *queryParser) quoted() (string, bool) {
+	at := p.pos
+	var b strings.Builder
+	for p.pos++; p.pos < len(p.text); p.pos++ {
+		switch c := p.text[p.pos]; c {
+		case '"':
+			p.pos++
+			if p.pos < len(p.text) && p.text[p.pos] == '*' {
+				p.pos++
+				return b.String(), true
+			}
+			return b.String(), false
+		case '\\':
+			if p.pos++; p.pos == len(p.text) || p.text[p.pos] != '"' && p.text[p.pos] != '\\' {
+				p.fail(p.pos-1, `a backslash stands only before " or \`)
+				return "", false
+			}
+			b.WriteByte(p.text[p.pos])
+		default:
+			b.WriteByte(c)
+		}
+	}
+	p.fail(at, "quote is not closed")
+	return "", false
+}
+
+// comparison splits ">=5" into its operator and operand.
+func comparison(value string) (op, operand string) {
+	for _, op := range [...]string{">=", "<=", ">", "<"} {
+		if rest, ok := strings.CutPrefix(value, op); ok {
+			return op, rest
+		}
+	}
+	return "", value
+}
+
+func (p *queryParser) index(at int, value string) Query {
+	number := func(s string) uint64 {
+		n, err := strconv.ParseUint(s, 10, 62)
+		if err != nil {
+			p.fail(at, "index %q: not a whole number, a range 100..200 or a comparison >100", value)
+		}
+		return n
+	}
+	if lo, hi, ok := strings.Cut(value, ".."); ok {
+		from, to := uint64(0), uint64(maxIndex)
+		if lo != "" {
+			from = number(lo)
+		}
+		if hi != "" {
+			to = number(hi) + 1
+		}
+		return Indexes(from, to)
+	}
+	op, operand := comparison(value)
+	n := number(operand)
+	switch op {
+	case ">=":
+		return Indexes(n, maxIndex)
+	case ">":
+		return Indexes(n+1, maxIndex)
+	case "<=":
+		return Indexes(0, n+1)
+	case "<":
+		return Indexes(0, n)
+	}
+	return Indexes(n, n+1)
+}
+
+func (p *queryParser) bound(at int, name, value string) Query {
+	start, _ := p.instant(at, value)
+	if name == "after" {
+		return Between(start, time.Time{})
+	}
+	return Between(time.Time{}, start)
+}
+
+func (p *queryParser) time(at int, value string) Query {
+	if lo, hi, ok := strings.Cut(value, ".."); ok {
+		var from, to time.Time
+		if lo != "" {
+			from, _ = p.instant(at, lo)
+		}
+		if hi != "" {
+			to, _ = p.instant(at, hi)
+		}
+		return Between(from, to)
+	}
+	op, operand := comparison(value)
+	start, end := p.instant(at, operand)
+	switch op {
+	case ">=":
+		return Between(start, time.Time{})
+	case ">":
+		return Between(end, time.Time{})
+	case "<=":
+		return Between(time.Time{}, end)
+	case "<":
+		return Between(time.Time{}, start)
+	}
+	return Between(start, end)
+}
+
+// timeForms are the ways to write an instant, each with what it spans.
+var timeForms = []struct {
+	layout              string
+	years, months, days int
+	span                time.Duration
+}{
+	{"2006", 1, 0, 0, 0},
+	{"2006-01", 0, 1, 0, 0},
+	{"2006-01-02", 0, 0, 1, 0},
+	{"2006-01-02T15", 0, 0, 0, time.Hour},
+	{"2006-01-02T15:04", 0, 0, 0, time.Minute},
+	{"2006-01-02T15:04Z07:00", 0, 0, 0, time.Minute},
+	{"2006-01-02T15:04:05", 0, 0, 0, time.Second},
+	{"2006-01-02T15:04:05Z07:00", 0, 0, 0, time.Second},
+}
+
+// instant reads a time, and the first instant after what it names: the next
+// day for a day, the next nanosecond for a time with fractional seconds.
+func (p *queryParser) instant(at int, value string) (start, end time.Time) {
+	text := strings.Replace(value, " ", "T", 1)
+	for _, f := range timeForms {
+		t, err := time.Parse(f.layout, text)
+		if err != nil {
+			continue
+		}
+		t = t.UTC()
+		span := f.span
+		if span == time.Second && t.Nanosecond() != 0 {
+			span = time.Nanosecond
+		}
+		end = t.AddDate(f.years, f.months, f.days).Add(span)
+		if t.Before(minTime) || end.After(maxTime) {
+			break
+		}
+		return t, end
+	}
+	p.fail(at, "time %q: not a date or RFC 3339 time between 1678 and 2261, such as 2026-01-02 or 2026-01-02T15:04:05Z", value)
+	return time.Time{}, time.Time{}
+}
+
+func (p *queryParser) orderBy(at, valueAt int, value string) Query {
+	if p.nested > 0 {
+		return p.fail(at, "order: stands outside parentheses and negations")
+	}
+	switch value {
+	case "index":
+		p.order = ByIndex
+	case "time":
+		p.order = ByTime
+	default:
+		return p.fail(valueAt, "order %q: index or time", value)
+	}
+	return Query{}
+}

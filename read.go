@@ -1,0 +1,345 @@
+package attestlog
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"iter"
+	"math"
+	"time"
+)
+
+// An Entry is an event in its place in the log, with disclosed values in their
+// places.
+type Entry struct {
+	Event
+	Index      uint64
+	LoggedTime time.Time // UTC, whole microseconds
+	LeafHash   Hash
+	Sealed     []Seal   // the fields that the leaf holds only digests of
+	Erased     []string // pointers of sealed fields whose values are gone
+	Leaf       []byte   // the exact stored bytes
+	// Disclosures are the values behind Sealed, those that are not erased.
+	Disclosures []Disclosure
+}
+
+// entry decodes a record. The entry owns its bytes.
+func entry(r *Record) (Entry, error) {
+	own := r.clone()
+	leaf, err := decodeLeaf(own.Leaf)
+	if err != nil {
+		return Entry{}, &CorruptError{r.Index, "leaf", err}
+	}
+	event, erased, err := leaf.sealedEvent(own.Disclosures)
+	if err != nil {
+		return Entry{}, &CorruptError{r.Index, "disclosures", err}
+	}
+	return Entry{
+		Event: event, Index: r.Index, LoggedTime: leaf.LoggedTime, LeafHash: LeafHash(own.Leaf),
+		Sealed: leaf.Sealed, Erased: erased, Leaf: own.Leaf, Disclosures: own.Disclosures,
+	}, nil
+}
+
+// Entry returns the entry at index, or ErrNotFound.
+func (l *Log) Entry(ctx context.Context, index uint64) (Entry, error) {
+	var out Entry
+	found := false
+	err := l.store.Scan(ctx, index, index+1, func(r *Record) (err error) {
+		found = true
+		out, err = entry(r)
+		return err
+	})
+	if err == nil && !found {
+		err = fmt.Errorf("entry %d: %w", index, ErrNotFound)
+	}
+	return out, err
+}
+
+// EntryByID returns the entry with an id, or ErrNotFound. Ids that are not
+// UUIDv7s are unique only together with their tenant, service and millisecond:
+// of several, the newest is returned.
+func (l *Log) EntryByID(ctx context.Context, id string) (Entry, error) {
+	if key, ok := uuidV7(id); ok {
+		index, err := l.store.Lookup(ctx, key)
+		if err != nil {
+			return Entry{}, fmt.Errorf("id %s: %w", id, err)
+		}
+		e, err := l.Entry(ctx, index)
+		if err == nil && e.ID != id {
+			err = &CorruptError{index, "key", fmt.Errorf("is the key of %s, the entry's id is %s", id, e.ID)}
+		}
+		return e, err
+	}
+	page, err := l.Query(ctx, Field("id", id), PageOptions{Limit: 1})
+	if err != nil {
+		return Entry{}, err
+	}
+	if len(page.Entries) == 0 {
+		return Entry{}, fmt.Errorf("id %s: %w", id, ErrNotFound)
+	}
+	return page.Entries[0], nil
+}
+
+// PageOptions say which part of a query's result is wanted.
+type PageOptions struct {
+	Limit  int    // entries, 1 to 10,000. Defaults to 50.
+	Cursor string // Page.Next of the page before; "" for the first
+}
+
+// A Page is one part of a query's result.
+type Page struct {
+	Entries []Entry
+	Next    string // the next page's cursor, "" on the last page
+}
+
+// ErrCursor is returned for a cursor that is damaged or of another query.
+var ErrCursor = errors.New("cursor is not one of this query")
+
+// Query returns one page of the entries that q selects, newest first. Entries
+// that arrive between two pages change neither of them. Every entry has been
+// compared with the query itself: the index only proposes.
+func (l *Log) Query(ctx context.Context, q Query, opts PageOptions) (Page, error) {
+	limit := opts.Limit
+	if limit <= 0 {
+		limit = defaultPage
+	}
+	limit = min(limit, maxPage)
+	below, err := decodeCursor(opts.Cursor, q)
+	if err != nil {
+		return Page{}, err
+	}
+	var page Page
+	err = l.search(ctx, q, false, below, func(e *Entry) (bool, error) {
+		if len(page.Entries) == limit {
+			last := &page.Entries[limit-1]
+			page.Next = encodeCursor(q, Position{last.Time.UnixNano(), last.Index})
+			return false, nil
+		}
+		page.Entries = append(page.Entries, *e)
+		return true, nil
+	})
+	return page, err
+}
+
+// search calls fn with the entries that q selects. Entries come newest first,
+// or ascending.
+func (l *Log) search(ctx context.Context, q Query, ascending bool, below *Position, fn func(*Entry) (bool, error)) error {
+	plan, err := l.plan(ctx, q)
+	if err != nil {
+		return err
+	}
+	plan.Ascending = ascending
+	return l.store.Search(ctx, plan, below, func(r *Record) (bool, error) {
+		e, err := entry(r)
+		if err != nil {
+			return false, err
+		}
+		if !q.Match(&e) {
+			return true, nil
+		}
+		return fn(&e)
+	})
+}
+
+// plan returns q's plan, with ids looked up.
+func (l *Log) plan(ctx context.Context, q Query) (Plan, error) {
+	if q.err != nil {
+		return Plan{}, q.err
+	}
+	if err := l.refusePrefixes(q.node); err != nil {
+		return Plan{}, err
+	}
+	plan := q.Plan()
+	for _, id := range requiredIDs(q.node) {
+		key, ok := uuidV7(id)
+		if !ok {
+			continue
+		}
+		index, err := l.store.Lookup(ctx, key)
+		if errors.Is(err, ErrNotFound) {
+			plan.To = 0
+			continue
+		} else if err != nil {
+			return Plan{}, err
+		}
+		plan.From, plan.To = max(plan.From, index), min(plan.To, index+1)
+	}
+	return plan, nil
+}
+
+// requiredIDs returns the ids that every selected entry must have.
+func requiredIDs(n *node) []string {
+	switch {
+	case n == nil:
+	case n.kind == kindField && n.field == "id":
+		return []string{n.value}
+	case n.kind == kindAnd:
+		var ids []string
+		for _, kid := range n.kids {
+			if kid.kind == kindField && kid.field == "id" {
+				ids = append(ids, kid.value)
+			}
+		}
+		return ids
+	}
+	return nil
+}
+
+// refusePrefixes rejects a prefix of a sealed field: its values stand in the
+// index as keyed hashes, and comparing entry by entry would make an answer
+// depend on what has been erased.
+func (l *Log) refusePrefixes(n *node) error {
+	if n == nil {
+		return nil
+	}
+	if n.kind == kindPrefix {
+		f, err := lookupField(n.field)
+		if err != nil {
+			return err
+		}
+		set := &l.enc.seals
+		if fixed, ok := fieldOf(f.pointer); ok && set.has(fixed) {
+			return fmt.Errorf("query: %s is a sealed field; it can be searched by its exact value, not by a prefix", n.field)
+		}
+		if name, ok := attributeName(f.pointer); ok && set.attributes[name] {
+			return fmt.Errorf("query: %s is a sealed field; it can be searched by its exact value, not by a prefix", n.field)
+		}
+	}
+	for _, kid := range n.kids {
+		if err := l.refusePrefixes(kid); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Count returns how many entries q selects, counting no further than limit; 0
+// means no limit.
+func (l *Log) Count(ctx context.Context, q Query, limit uint64) (uint64, error) {
+	if limit == 0 {
+		limit = math.MaxInt64
+	}
+	plan, err := l.plan(ctx, q)
+	if err != nil {
+		return 0, err
+	}
+	var n uint64
+	if plan.Exact {
+		var upto uint64
+		if n, upto, err = l.store.Count(ctx, plan, limit); err != nil || n >= limit {
+			return min(n, limit), err
+		}
+		plan.From = max(plan.From, upto)
+	}
+	plan.Ascending, plan.Order = true, ByIndex
+	err = l.store.Search(ctx, plan, nil, func(r *Record) (bool, error) {
+		e, err := entry(r)
+		if err == nil && q.Match(&e) {
+			n++
+		}
+		return n < limit, err
+	})
+	return n, err
+}
+
+// Entries returns the entries that q selects, in constant memory: in the order
+// of the log, oldest first, or for a query ordered by time newest first. It
+// ends with the entries that were there when it began.
+func (l *Log) Entries(ctx context.Context, q Query) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		stopped := false
+		err := l.search(ctx, q, q.order == ByIndex, nil, func(e *Entry) (bool, error) {
+			stopped = !yield(*e, nil)
+			return !stopped, nil
+		})
+		if err != nil && !stopped {
+			yield(Entry{}, err)
+		}
+	}
+}
+
+// Tail returns the entries from an index on that q selects, oldest first, and
+// then each new one soon after it is durable, whichever process wrote it. It
+// ends when ctx does, without an error, or when the log closes, with ErrClosed.
+func (l *Log) Tail(ctx context.Context, from uint64, q Query) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		for {
+			changed := l.committed.wait()
+			tree, err := l.store.Tree(ctx)
+			for err == nil && from < tree.Size {
+				end := min(tree.Size, from+scanChunk)
+				stopped := false
+				err = l.search(ctx, And(q.OrderBy(ByIndex), Indexes(from, end)), true, nil, func(e *Entry) (bool, error) {
+					stopped = !yield(*e, nil)
+					return !stopped, nil
+				})
+				if stopped {
+					return
+				}
+				from = end
+			}
+			if ctx.Err() != nil {
+				return
+			}
+			if err != nil {
+				yield(Entry{}, err)
+				return
+			}
+			select {
+			case <-changed:
+			case <-time.After(followerPoll):
+			case <-ctx.Done():
+				return
+			case <-l.closed:
+				yield(Entry{}, ErrClosed)
+				return
+			}
+		}
+	}
+}
+
+// Size returns the number of entries that are durable now.
+func (l *Log) Size(ctx context.Context) (uint64, error) {
+	tree, err := l.store.Tree(ctx)
+	return tree.Size, err
+}
+
+// A cursor is base64url of: version, order, 32 bits of hash of the query, and
+// the position.
+func encodeCursor(q Query, p Position) string {
+	b := []byte{1, byte(q.order)}
+	b = binary.BigEndian.AppendUint32(b, queryHash(q))
+	b = binary.BigEndian.AppendUint64(b, p.Index)
+	if q.order == ByTime {
+		b = binary.BigEndian.AppendUint64(b, uint64(p.Time))
+	}
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+func decodeCursor(s string, q Query) (*Position, error) {
+	if s == "" {
+		return nil, nil
+	}
+	b, err := base64.RawURLEncoding.DecodeString(s)
+	want := 14
+	if q.order == ByTime {
+		want = 22
+	}
+	if err != nil || len(b) != want || b[0] != 1 || b[1] != byte(q.order) || binary.BigEndian.Uint32(b[2:]) != queryHash(q) {
+		return nil, ErrCursor
+	}
+	p := &Position{Index: binary.BigEndian.Uint64(b[6:])}
+	if q.order == ByTime {
+		p.Time = int64(binary.BigEndian.Uint64(b[14:]))
+	}
+	return p, nil
+}
+
+func queryHash(q Query) uint32 {
+	h := fnv.New32a()
+	h.Write([]byte(q.String()))
+	return h.Sum32()
+}

@@ -1,0 +1,374 @@
+package attestlog
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// sequence is the sequencer goroutine: it stores whatever is queued as one
+// transaction, and starts the next as soon as that commit returns. It ends
+// when the queue is closed and empty, or when Close gives up.
+func (l *Log) sequence() {
+	defer close(l.drained)
+	var batch []job
+	var last bool
+	wait := retryFirst
+	for {
+		held := len(batch) // records that a failed transaction left
+		if held == 0 {
+			if last {
+				return
+			}
+			select {
+			case <-l.queue.ready:
+			case <-l.stop.Done():
+				l.abandon(nil)
+				return
+			}
+		}
+		batch, last = l.queue.take(batch, batchEvents, batchBytes)
+		if len(batch) == 0 {
+			continue
+		}
+		var err error
+		if batch, err = l.commit(batch); err == nil {
+			wait = retryFirst
+			continue
+		}
+		l.counters.retries.Add(1)
+		l.cfg.Logger.Error("attestlog: a batch could not be stored", "err", err, "records_held", len(batch))
+		if len(batch) == 0 {
+			continue // the callers know, and decide
+		}
+		select {
+		case <-time.After(wait):
+		case <-l.stop.Done():
+			l.abandon(batch)
+			return
+		}
+		wait = min(2*wait, retryLongest)
+	}
+}
+
+// abandon fails everything that is left when Close gives up.
+func (l *Log) abandon(batch []job) {
+	l.queue.close()
+	for last := false; !last; {
+		batch, last = l.queue.take(batch, batchEvents, batchBytes)
+	}
+	for i := range batch {
+		l.fail(&batch[i], ErrClosed)
+	}
+	l.releaseJobs(batch)
+}
+
+func (l *Log) fail(j *job, err error) {
+	if j.call == nil {
+		l.recordFailed(&AppendError{[]string{j.draft.id()}, err})
+		return
+	}
+	l.counters.failed.Add(uint64(len(j.call.drafts)))
+	j.call.err = j.call.failure(err)
+	close(j.call.done)
+}
+
+func (l *Log) releaseJobs(jobs []job) {
+	events, bytes := 0, 0
+	for i := range jobs {
+		events += jobs[i].events()
+		bytes += jobs[i].bytes()
+	}
+	clear(jobs)
+	l.queue.release(events, bytes)
+}
+
+// A conflictError names the job whose id is taken, so that the rest of the
+// batch can go on without it.
+type conflictError struct {
+	job int
+	err error
+}
+
+func (e *conflictError) Error() string { return e.err.Error() }
+
+// commit stores batch in one transaction and answers its callers. When the
+// store fails, calls get the error and the recorded events are returned for
+// another try: whether they were stored is then settled by their ids.
+func (l *Log) commit(batch []job) ([]job, error) {
+	for {
+		var done *sequenced
+		err := l.write(batch, &done)
+		var conflict *conflictError
+		if errors.As(err, &conflict) {
+			l.edge = nil
+			l.fail(&batch[conflict.job], conflict.err)
+			l.releaseJobs(batch[conflict.job : conflict.job+1])
+			batch = append(batch[:conflict.job], batch[conflict.job+1:]...)
+			continue
+		}
+		if err != nil {
+			l.edge = nil
+			return l.hold(batch, err), err
+		}
+		l.counters.appended.Add(uint64(len(done.batch.Records)))
+		l.counters.duplicates.Add(uint64(done.duplicates))
+		l.counters.size.Store(done.batch.Tree.Size)
+		for i := range batch {
+			if c := batch[i].call; c != nil {
+				close(c.done)
+			}
+		}
+		l.releaseJobs(batch)
+		l.committed.fire()
+		return batch[:0], nil
+	}
+}
+
+// write runs one transaction, unless batch has only flushes.
+func (l *Log) write(batch []job, done **sequenced) error {
+	if len(batch) == 0 {
+		*done = &sequenced{}
+		(*done).batch.Tree.Size = l.counters.size.Load()
+		return nil
+	}
+	s := newSequenced(batch)
+	*done = s
+	if len(s.drafts) == 0 {
+		s.batch.Tree.Size = l.counters.size.Load()
+		return nil
+	}
+	return l.store.Write(l.stop, func(tx Tx) error {
+		s.reset()
+		return l.sequenceBatch(tx, s)
+	})
+}
+
+// hold fails the calls of batch and keeps its records.
+func (l *Log) hold(batch []job, err error) []job {
+	held := 0
+	for i := range batch {
+		if batch[i].call == nil {
+			batch[held], batch[i] = batch[i], batch[held]
+			held++
+		}
+	}
+	for i := held; i < len(batch); i++ {
+		l.fail(&batch[i], err)
+	}
+	l.releaseJobs(batch[held:])
+	return batch[:held]
+}
+
+// sequenced is a batch being given its place.
+type sequenced struct {
+	jobs       []job
+	drafts     []*draft
+	owner      []int      // of each draft: its job
+	receipts   []*Receipt // of each draft: where its receipt goes, or nil
+	batch      Batch
+	duplicates int
+}
+
+func newSequenced(jobs []job) *sequenced {
+	s := &sequenced{jobs: jobs}
+	for i := range jobs {
+		j := &jobs[i]
+		if j.call == nil {
+			s.add(&j.draft, i, nil)
+			continue
+		}
+		j.call.receipts = make([]Receipt, len(j.call.drafts))
+		for k := range j.call.drafts {
+			s.add(&j.call.drafts[k], i, &j.call.receipts[k])
+		}
+	}
+	return s
+}
+
+func (s *sequenced) add(d *draft, job int, r *Receipt) {
+	s.drafts = append(s.drafts, d)
+	s.owner = append(s.owner, job)
+	s.receipts = append(s.receipts, r)
+}
+
+func (s *sequenced) reset() {
+	s.batch = Batch{Records: make([]Record, 0, len(s.drafts)), Times: make([]int64, 0, len(s.drafts))}
+	s.duplicates = 0
+}
+
+// sequenceBatch gives the new drafts their indexes and time, adds them to the
+// tree, and puts the result into tx.
+func (l *Log) sequenceBatch(tx Tx, s *sequenced) error {
+	tree, err := tx.Tree()
+	if err != nil {
+		return err
+	}
+	if err := l.catchUp(tree, tx); err != nil {
+		return err
+	}
+	keys := make([]Key, len(s.drafts))
+	for i, d := range s.drafts {
+		keys[i] = d.key
+	}
+	dups, err := tx.PutKeys(keys)
+	if err != nil {
+		return err
+	}
+	logged := l.now(tree.LoggedTime)
+	text := appendTime(nil, logged, 6)
+	next := 0
+	for i, d := range s.drafts {
+		if next < len(dups) && dups[next].Position == i {
+			next++
+			continue
+		}
+		copy(d.leaf()[d.loggedAt:], text)
+		h := Hash(sha256.Sum256(d.node))
+		index := l.edge.size
+		l.edge.push(h, func(t Tile) { s.batch.Tiles = append(s.batch.Tiles, t) })
+		s.batch.Records = append(s.batch.Records, Record{index, d.leaf(), d.disclosures})
+		s.batch.Times = append(s.batch.Times, d.time)
+		if r := s.receipts[i]; r != nil {
+			*r = Receipt{index, d.id(), h, logged}
+		}
+	}
+	for _, dup := range dups {
+		if err := s.duplicate(tx, tree.Size, dup); err != nil {
+			return err
+		}
+	}
+	s.batch.Tree = Tree{Size: l.edge.size, Root: l.edge.root(), Peaks: append([]Hash(nil), l.edge.peaks...), LoggedTime: logged}
+	if len(s.batch.Records) == 0 {
+		s.batch.Tree.LoggedTime = tree.LoggedTime
+		return nil
+	}
+	return tx.Put(&s.batch)
+}
+
+// catchUp brings the edge to the stored tree, which another process may have
+// moved on.
+func (l *Log) catchUp(tree Tree, tx Tx) error {
+	if l.edge != nil && l.edge.size == tree.Size {
+		if l.edge.root() == tree.Root {
+			return nil
+		}
+		return &CorruptError{tree.Size, "tree", errors.New("the stored root is not the one that this process wrote")}
+	}
+	e, err := loadEdge(tree, txSource(tx))
+	l.edge = e
+	return err
+}
+
+// now returns the time that the next entries are logged at: the clock's,
+// unless that went back behind the last entry's.
+func (l *Log) now(last time.Time) time.Time {
+	wall := l.cfg.Clock()
+	mono := time.Now()
+	if !l.lastMono.IsZero() {
+		if jump := wall.Round(0).Sub(l.lastWall) - mono.Sub(l.lastMono); jump > clockJump || jump < -clockJump {
+			l.counters.clockJumps.Add(1)
+			l.cfg.Logger.Warn("attestlog: the clock jumped", "by", jump)
+		}
+	} else if ahead := last.Sub(wall); ahead > clockJump {
+		l.counters.clockJumps.Add(1)
+		l.cfg.Logger.Warn("attestlog: the clock is behind the last entry; entries keep its time until the clock has caught up", "behind", ahead)
+	}
+	l.lastWall, l.lastMono = wall.Round(0), mono
+	logged := wall.UTC().Truncate(time.Microsecond)
+	if logged.Before(last) {
+		return last
+	}
+	return logged
+}
+
+// duplicate answers a draft whose key is taken with the receipt of the entry
+// that has it, or with ErrConflict.
+func (s *sequenced) duplicate(tx Tx, size uint64, dup Duplicate) error {
+	d := s.drafts[dup.Position]
+	var stored Record
+	if dup.Index >= size {
+		stored = s.batch.Records[dup.Index-size]
+	} else {
+		var err error
+		if stored, err = tx.Record(dup.Index); err != nil {
+			return err
+		}
+	}
+	leaf, err := decodeLeaf(stored.Leaf)
+	if err != nil {
+		return &CorruptError{dup.Index, "leaf", err}
+	}
+	same, err := d.sameContent(&leaf, stored.Disclosures)
+	if err != nil {
+		return &CorruptError{dup.Index, "disclosures", err}
+	}
+	if !same {
+		return &conflictError{s.owner[dup.Position], fmt.Errorf("id %s is entry %d: %w", d.id(), dup.Index, ErrConflict)}
+	}
+	s.duplicates++
+	if r := s.receipts[dup.Position]; r != nil {
+		*r = Receipt{dup.Index, leaf.Event.ID, LeafHash(stored.Leaf), leaf.LoggedTime}
+	}
+	return nil
+}
+
+// sameContent compares the event as it was submitted with a stored entry:
+// without the logged time, without the time unless the submitted event gave
+// one, and with erased fields equal to anything.
+func (d *draft) sameContent(stored *Leaf, disclosures []Disclosure) (bool, error) {
+	was, erased, err := stored.sealedEvent(disclosures)
+	if err != nil {
+		return false, err
+	}
+	leaf, err := decodeLeaf(d.leaf())
+	if err != nil {
+		return false, err
+	}
+	is, _, err := leaf.sealedEvent(d.disclosures)
+	if err != nil {
+		return false, err
+	}
+	if d.implicitTime {
+		is.Time = was.Time
+	}
+	for _, pointer := range erased {
+		blank(&is, pointer)
+		blank(&was, pointer)
+	}
+	a, err := is.MarshalJSON()
+	if err != nil {
+		return false, err
+	}
+	b, err := was.MarshalJSON()
+	return string(a) == string(b), err
+}
+
+func blank(e *Event, pointer string) {
+	if name, ok := attributeName(pointer); ok {
+		delete(e.Attributes, name)
+		return
+	}
+	if pointer == "/original" {
+		e.Original = nil
+		return
+	}
+	for i := range sealable {
+		if sealable[i].pointer == pointer {
+			*sealable[i].of(e) = ""
+		}
+	}
+}
+
+// system appends an entry of the log's own.
+func (l *Log) system(ctx context.Context, e Event) (Receipt, error) {
+	e.Actor = Actor{ID: "attestlog", Type: "system"}
+	e.Outcome = Success
+	receipts, err := l.append(ctx, []Event{e})
+	if err != nil {
+		return Receipt{}, err
+	}
+	return receipts[0], nil
+}

@@ -1,0 +1,62 @@
+package attestlog
+
+import (
+	"context"
+	"time"
+)
+
+// Stats are a log's figures, all that a metrics exporter needs. Counters start
+// at 0 with the Log.
+type Stats struct {
+	Size       uint64 // entries in the log
+	Queued     uint64 // events accepted since New
+	Appended   uint64 // entries stored since New
+	Duplicates uint64 // events that were in the log already
+	Failed     uint64 // events whose caller got an error, or that Flush reported
+	Retries    uint64 // transactions that failed and were tried again
+	ClockJumps uint64 // clock steps of more than 5 s, either way
+
+	QueueEvents int // accepted and not durable yet
+	QueueBytes  int
+
+	CheckpointSize uint64        // entries that the newest checkpoint covers
+	CheckpointAge  time.Duration // since it was published by this Log; 0 without one
+
+	Followers []FollowerStats
+	Store     StoreStats
+}
+
+// FollowerStats are one follower's figures.
+type FollowerStats struct {
+	Name     string
+	Position uint64 // entries that it has
+	Lag      uint64 // entries that it has yet to take
+	Failures uint64 // attempts that failed since New
+	Held     bool   // by another process
+}
+
+// Stats returns the log's figures now.
+func (l *Log) Stats(ctx context.Context) (Stats, error) {
+	tree, err := l.store.Tree(ctx)
+	if err != nil {
+		return Stats{}, err
+	}
+	c := &l.counters
+	s := Stats{
+		Size: tree.Size, Queued: c.queued.Load(), Appended: c.appended.Load(), Duplicates: c.duplicates.Load(),
+		Failed: c.failed.Load(), Retries: c.retries.Load(), ClockJumps: c.clockJumps.Load(),
+	}
+	s.QueueEvents, s.QueueBytes = l.queue.depth()
+	newest, at := l.pub.current()
+	s.CheckpointSize = newest.Size
+	if !at.IsZero() {
+		s.CheckpointAge = l.cfg.Clock().Sub(at)
+	}
+	for _, r := range l.tails {
+		f := FollowerStats{Name: r.follower.Name(), Position: r.position.Load(), Failures: r.failures.Load(), Held: r.held.Load()}
+		f.Lag = tree.Size - min(tree.Size, f.Position)
+		s.Followers = append(s.Followers, f)
+	}
+	s.Store, err = l.store.Stats(ctx)
+	return s, err
+}

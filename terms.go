@@ -1,0 +1,341 @@
+package attestlog
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"unicode"
+	"unicode/utf8"
+)
+
+// TermsVersion changes whenever Terms derives other terms from the same leaf.
+// A search index that was filled under another version is rebuilt.
+const TermsVersion = 1
+
+// A Term is one searchable fact of an entry. Fields are named as in the query
+// language; "action.*" holds each dotted prefix of an action, "net" each
+// network of an address, "word" each word of the text, in lower case.
+type Term struct {
+	Field string
+	Value string
+}
+
+// Networks of these lengths have a term of their own.
+var (
+	networks4 = []int{8, 16, 24}
+	networks6 = []int{32, 48, 64}
+)
+
+// Terms calls emit with every term of an entry, from its leaf's bytes and its
+// disclosures; a term may come more than once. value is valid only during the
+// call. Stores index what Terms emits, and nothing else.
+func Terms(leaf []byte, disclosures []Disclosure, emit func(field string, value []byte)) error {
+	t := termWalker{scanner: scanner{data: leaf}, emit: emit}
+	t.leaf()
+	if t.err != nil {
+		return t.err
+	}
+	for i := range disclosures {
+		if err := t.disclosed(&disclosures[i]); err != nil {
+			return fmt.Errorf("disclosure %s: %v", disclosures[i].Pointer, err)
+		}
+	}
+	return nil
+}
+
+type termWalker struct {
+	scanner
+	emit    func(field string, value []byte)
+	scratch []byte
+}
+
+func (t *termWalker) leaf() {
+	t.enter('{')
+	for k, first := t.key(true), false; k != nil; k = t.key(first) {
+		switch string(k) {
+		case "action":
+			t.name("action", "action.*")
+		case "service":
+			t.name("service", "service.*")
+		case "module":
+			t.name("module", "module.*")
+		case "operation":
+			t.exact("operation")
+		case "outcome":
+			t.exact("outcome")
+		case "tenant":
+			t.exact("tenant")
+		case "id":
+			if id := t.str(); len(id) != 36 || !isUUIDv7(id) {
+				t.emit("id", id)
+			}
+		case "message":
+			t.words(t.str())
+		case "reason":
+			t.text("reason")
+		case "actor", "source", "request", "trace":
+			t.members(string(k))
+		case "targets":
+			t.enter('[')
+			for first := true; t.item(first); first = false {
+				t.target()
+			}
+		case "changes":
+			t.changes()
+		case "attributes":
+			t.attribute("attributes")
+		default:
+			t.skip()
+		}
+	}
+}
+
+func isUUIDv7(id []byte) bool {
+	_, ok := uuidV7(string(id))
+	return ok
+}
+
+func (t *termWalker) exact(field string) {
+	if v := t.str(); t.err == nil {
+		t.emit(field, v)
+	}
+}
+
+// text is an exact value and its words.
+func (t *termWalker) text(field string) {
+	v := t.str()
+	if t.err == nil {
+		t.emit(field, v)
+		t.words(v)
+	}
+}
+
+// name is an exact value and its dotted prefixes.
+func (t *termWalker) name(field, prefixField string) {
+	v := t.str()
+	if t.err != nil {
+		return
+	}
+	t.emit(field, v)
+	for i, c := range v {
+		if c == '.' {
+			t.emit(prefixField, v[:i])
+		}
+	}
+}
+
+func (t *termWalker) members(object string) {
+	t.enter('{')
+	for k, first := t.key(true), false; k != nil; k = t.key(first) {
+		t.member(object, string(k))
+	}
+}
+
+func (t *termWalker) member(object, name string) {
+	switch object + "." + name {
+	case "actor.id":
+		t.exact("actor")
+	case "actor.type":
+		t.exact("actor.type")
+	case "actor.name":
+		t.text("actor.name")
+	case "actor.session":
+		t.exact("actor.session")
+	case "actor.on_behalf_of":
+		t.exact("actor.on_behalf_of")
+	case "source.ip":
+		t.address()
+	case "source.host":
+		t.exact("host")
+	case "source.user_agent":
+		t.exact("user_agent")
+	case "request.id":
+		t.exact("request.id")
+	case "request.method":
+		t.exact("request.method")
+	case "request.path":
+		t.exact("request.path")
+	case "request.route":
+		t.exact("request.route")
+	case "request.status":
+		t.integer("request.status")
+	case "trace.trace_id":
+		t.exact("trace")
+	case "trace.span_id":
+		t.exact("span")
+	default:
+		t.skip()
+	}
+}
+
+func (t *termWalker) integer(field string) {
+	if f := t.number(); t.err == nil {
+		t.scratch = strconv.AppendInt(t.scratch[:0], int64(f), 10)
+		t.emit(field, t.scratch)
+	}
+}
+
+func (t *termWalker) address() {
+	v := t.str()
+	if t.err != nil {
+		return
+	}
+	t.emit("ip", v)
+	addr, err := netip.ParseAddr(string(v))
+	if err != nil {
+		t.fail("source.ip: %v", err)
+		return
+	}
+	for _, bits := range networksOf(addr) {
+		p, _ := addr.WithZone("").Prefix(bits)
+		t.emit("net", p.AppendTo(nil))
+	}
+}
+
+func networksOf(addr netip.Addr) []int {
+	if addr.Is4() {
+		return networks4
+	}
+	return networks6
+}
+
+func (t *termWalker) target() {
+	var id, typ []byte
+	t.enter('{')
+	for k, first := t.key(true), false; k != nil; k = t.key(first) {
+		switch string(k) {
+		case "id":
+			id = t.str()
+		case "type":
+			typ = t.str()
+		case "name":
+			t.text("target.name")
+		default:
+			t.skip()
+		}
+	}
+	if t.err != nil {
+		return
+	}
+	if id != nil {
+		t.emit("target.id", id)
+	}
+	if typ != nil {
+		t.emit("target.type", typ)
+	}
+	if id != nil && typ != nil {
+		t.scratch = append(append(append(t.scratch[:0], typ...), '/'), id...)
+		t.emit("target", t.scratch)
+	}
+}
+
+func (t *termWalker) changes() {
+	t.enter('[')
+	for first := true; t.item(first); first = false {
+		t.enter('{')
+		for k, first := t.key(true), false; k != nil; k = t.key(first) {
+			if string(k) == "path" {
+				t.exact("change")
+			} else {
+				t.skip()
+			}
+		}
+	}
+}
+
+// attribute walks a value below attributes; field is its dotted path. Every
+// element of an array stands under the array's own path.
+func (t *termWalker) attribute(field string) {
+	switch t.peek() {
+	case '{':
+		t.enter('{')
+		for k, first := t.key(true), false; k != nil; k = t.key(first) {
+			t.attribute(field + "." + string(k))
+		}
+	case '[':
+		t.enter('[')
+		for first := true; t.item(first); first = false {
+			t.attribute(field)
+		}
+	case '"':
+		t.text(field)
+	default:
+		t.scratch = appendScalar(t.scratch[:0], t.value())
+		if t.err == nil {
+			t.emit(field, t.scratch)
+		}
+	}
+}
+
+// appendScalar appends the text that a query compares a null, boolean or
+// number with.
+func appendScalar(dst []byte, v any) []byte {
+	out, err := appendValue(dst, v, "", 0)
+	if err != nil {
+		return dst
+	}
+	return out
+}
+
+func (t *termWalker) disclosed(d *Disclosure) error {
+	t.scanner = scanner{data: d.Value}
+	if name, ok := attributeName(d.Pointer); ok {
+		t.attribute("attributes." + name)
+		return t.err
+	}
+	switch d.Pointer {
+	case "/original":
+	case "/message":
+		t.words(t.str())
+	case "/reason":
+		t.text("reason")
+	default:
+		for _, object := range [...]string{"actor", "source", "request"} {
+			if len(d.Pointer) > len(object)+2 && d.Pointer[1:1+len(object)] == object {
+				t.member(object, d.Pointer[2+len(object):])
+			}
+		}
+	}
+	return t.err
+}
+
+// words emits each word of text: a run of letters, marks and digits.
+func (t *termWalker) words(text []byte) {
+	if t.err != nil {
+		return
+	}
+	eachWord(text, &t.scratch, func(w []byte) { t.emit("word", w) })
+}
+
+// eachWord calls fn with each word of text in lower case, in scratch.
+func eachWord[S string | []byte](text S, scratch *[]byte, fn func([]byte)) {
+	w := (*scratch)[:0]
+	for i := 0; i < len(text); {
+		if c := text[i]; c < utf8.RuneSelf {
+			i++
+			switch {
+			case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+				w = append(w, c)
+				continue
+			case 'A' <= c && c <= 'Z':
+				w = append(w, c+'a'-'A')
+				continue
+			}
+		} else {
+			r, n := utf8.DecodeRune([]byte(text[i:min(len(text), i+utf8.UTFMax)]))
+			i += n
+			if unicode.In(r, unicode.L, unicode.M, unicode.N) {
+				w = utf8.AppendRune(w, unicode.ToLower(r))
+				continue
+			}
+		}
+		if len(w) > 0 {
+			fn(w)
+			w = w[:0]
+		}
+	}
+	if len(w) > 0 {
+		fn(w)
+	}
+	*scratch = w[:0]
+}

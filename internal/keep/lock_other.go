@@ -1,0 +1,9 @@
+//go:build !unix
+
+package keep
+
+import "os"
+
+// lockFile does nothing here: on systems without flock, only one process may
+// write a log at a time.
+func lockFile(*os.File) error { return nil }

@@ -1,0 +1,619 @@
+package sqlite
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/dchest/siphash"
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/attestlog/attestlog"
+)
+
+const (
+	indexSuffix = ".index"
+	blockSize   = 1024
+
+	indexLag   = 20_000                 // entries that an append lets wait
+	indexBatch = 10_000                 // entries in one transaction
+	indexPause = 20 * time.Millisecond  // between two small transactions
+	indexPoll  = 200 * time.Millisecond // for what other processes wrote
+	indexRetry = time.Second
+)
+
+// An index is the search index: a follower of the log in a file of its own,
+// filled behind the commit by one goroutine. A query reads it up to its
+// watermark, and the entries after that themselves.
+type index struct {
+	store   *Store
+	path    string
+	k0, k1  uint64       // key the terms' hashes
+	logHash [32]byte     // tells the index of another log
+	conn    *sqlite.Conn // owned by run; nil: nothing fills the index
+	readers *sqlitex.Pool
+
+	mu      sync.Mutex
+	pending []*attestlog.Batch // committed and not known to be indexed
+	waiting int                // entries in pending
+	broken  bool               // the last attempt failed: appends do not wait
+	room    chan struct{}      // closed and renewed when waiting shrinks
+	blocks  blockCache
+
+	wake  chan struct{}
+	stop  context.Context
+	end   context.CancelFunc
+	ended chan struct{}
+}
+
+func openIndex(ctx context.Context, s *Store) (*index, error) {
+	ix := &index{
+		store: s, path: s.path + indexSuffix, room: make(chan struct{}),
+		wake: make(chan struct{}, 1), ended: make(chan struct{}),
+	}
+	ix.stop, ix.end = context.WithCancel(context.Background())
+	if err := ix.loadKey(ctx); err != nil {
+		return nil, err
+	}
+	fills := !s.cfg.ReadOnly && !s.cfg.NoIndex
+	if fills {
+		if err := ix.openWriter(ctx); err != nil {
+			return nil, fmt.Errorf("search index: %w", err)
+		}
+	}
+	if err := ix.openReaders(ctx); err != nil {
+		ix.close()
+		return nil, fmt.Errorf("search index: %w", err)
+	}
+	if fills {
+		go ix.run()
+	}
+	return ix, nil
+}
+
+func (ix *index) loadKey(ctx context.Context) error {
+	return ix.store.read(ctx, func(conn *sqlite.Conn) error {
+		stmt, err := conn.Prepare("SELECT value FROM meta WHERE name = 'index_key'")
+		if err != nil {
+			return err
+		}
+		var key []byte
+		if err := rows(stmt, func() error { key = columnBytes(stmt, 0); return nil }); err != nil {
+			return err
+		}
+		if len(key) != 16 {
+			return errors.New("the index key is missing")
+		}
+		for i, b := range key[:8] {
+			ix.k0 |= uint64(b) << (8 * i)
+			ix.k1 |= uint64(key[8+i]) << (8 * i)
+		}
+		ix.logHash = sha256.Sum256(key)
+		return nil
+	})
+}
+
+// openWriter opens or creates the file. One that SQLite cannot read, or that
+// is something else, is made anew: nothing in it is lost.
+func (ix *index) openWriter(ctx context.Context) error {
+	err := ix.tryWriter()
+	code := sqlite.ErrCode(err).ToPrimary()
+	if errors.Is(err, ErrForeign) || errors.Is(err, ErrNewer) || code == sqlite.ResultCorrupt || code == sqlite.ResultNotADB {
+		ix.store.cfg.Logger.Warn("attestlog: the search index cannot be read and is built again", "file", ix.path, "err", err)
+		if err := ix.remove(); err != nil {
+			return err
+		}
+		err = ix.tryWriter()
+	}
+	if err != nil {
+		return err
+	}
+	return ix.claim(ctx)
+}
+
+func (ix *index) remove() error {
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(ix.path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (ix *index) tryWriter() error {
+	f, err := os.OpenFile(ix.path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	conn, err := sqlite.OpenConn(fileURI(ix.path, ""), sqlite.OpenReadWrite|sqlite.OpenURI)
+	if err != nil {
+		return clarify(err)
+	}
+	if err := setUpIndex(conn); err != nil {
+		conn.Close()
+		return clarify(err)
+	}
+	ix.conn = conn
+	return nil
+}
+
+func setUpIndex(conn *sqlite.Conn) error {
+	if err := migrate(conn, indexID, "index"); err != nil {
+		return err
+	}
+	return pragmas(conn, "PRAGMA synchronous = NORMAL", "PRAGMA wal_autocheckpoint = 4000", "PRAGMA cache_size = -32768")
+}
+
+// claim empties an index that belongs to another log, to other terms, or to a
+// history that this log no longer has.
+func (ix *index) claim(ctx context.Context) (err error) {
+	end, err := sqlitex.ImmediateTransaction(ix.conn)
+	if err != nil {
+		return err
+	}
+	defer end(&err)
+	st, err := readState(ix.conn)
+	if err != nil {
+		return err
+	}
+	ok, err := ix.belongs(ctx, st)
+	if err != nil || ok {
+		return err
+	}
+	return ix.clear()
+}
+
+// indexState is the index's row of state.
+type indexState struct {
+	found bool
+	log   []byte
+	terms int64
+	size  uint64
+	last  []byte
+}
+
+func readState(conn *sqlite.Conn) (indexState, error) {
+	var st indexState
+	stmt, err := conn.Prepare("SELECT log, terms, size, last FROM state")
+	if err != nil {
+		return st, err
+	}
+	return st, rows(stmt, func() error {
+		st = indexState{true, columnBytes(stmt, 0), stmt.ColumnInt64(1), uint64(stmt.ColumnInt64(2)), columnBytes(stmt, 3)}
+		return nil
+	})
+}
+
+func (ix *index) belongs(ctx context.Context, st indexState) (bool, error) {
+	if !st.found || string(st.log) != string(ix.logHash[:]) || st.terms != attestlog.TermsVersion {
+		return false, nil
+	}
+	if st.size == 0 {
+		return true, nil
+	}
+	same := false
+	err := ix.store.Scan(ctx, st.size-1, st.size, func(r *attestlog.Record) error {
+		h := attestlog.LeafHash(r.Leaf)
+		same = string(st.last) == string(h[:])
+		return nil
+	})
+	return same, err
+}
+
+// clear empties the index, within a transaction.
+func (ix *index) clear() error {
+	script := "INSERT INTO terms (terms) VALUES ('delete-all'); DELETE FROM times; DELETE FROM blocks; DELETE FROM state;" +
+		"INSERT INTO terms (terms, rank) VALUES ('hashsize', 16777216);"
+	if err := sqlitex.ExecuteScript(ix.conn, script, nil); err != nil {
+		return err
+	}
+	stmt, err := ix.conn.Prepare("INSERT INTO state (one, log, terms, size, last) VALUES (1, ?, ?, 0, x'')")
+	if err != nil {
+		return err
+	}
+	stmt.BindBytes(1, ix.logHash[:])
+	stmt.BindInt64(2, attestlog.TermsVersion)
+	return exec(stmt)
+}
+
+// openReaders opens the file for queries; a missing one means that there is no
+// index to read.
+func (ix *index) openReaders(ctx context.Context) error {
+	if _, err := os.Stat(ix.path); errors.Is(err, fs.ErrNotExist) || ix.store.cfg.NoIndex {
+		return nil
+	}
+	pool, err := openReaders(ix.path, ix.store.cfg)
+	if err != nil {
+		return ix.unreadable(err)
+	}
+	ix.readers = pool
+	if ix.conn != nil {
+		return nil
+	}
+	var st indexState
+	err = ix.read(ctx, func(conn *sqlite.Conn) (err error) {
+		if _, err := checkHeader(conn, indexID); err != nil {
+			return err
+		}
+		st, err = readState(conn)
+		return err
+	})
+	ok := false
+	if err == nil {
+		ok, err = ix.belongs(ctx, st)
+	}
+	if err != nil || !ok {
+		ix.readers = nil
+		return errors.Join(pool.Close(), ix.unreadable(err))
+	}
+	return nil
+}
+
+// unreadable lets a log that is only read do without its index.
+func (ix *index) unreadable(err error) error {
+	if ix.conn != nil {
+		return err
+	}
+	ix.store.cfg.Logger.Warn("attestlog: the search index is left aside, queries read the entries", "file", ix.path, "err", err)
+	return nil
+}
+
+func (ix *index) read(ctx context.Context, fn func(*sqlite.Conn) error) error {
+	conn, err := ix.readers.Take(ctx)
+	if err != nil {
+		return err
+	}
+	defer ix.readers.Put(conn)
+	err = fn(conn)
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+// watermark returns how many entries are indexed.
+func (ix *index) watermark(ctx context.Context) (uint64, error) {
+	if ix.readers == nil {
+		return 0, nil
+	}
+	var st indexState
+	err := ix.read(ctx, func(conn *sqlite.Conn) (err error) {
+		st, err = readState(conn)
+		return err
+	})
+	return st.size, err
+}
+
+// offer hands a committed batch over.
+func (ix *index) offer(b *attestlog.Batch) {
+	if ix.conn == nil {
+		return
+	}
+	ix.mu.Lock()
+	ix.pending = append(ix.pending, b)
+	ix.waiting += len(b.Records)
+	ix.mu.Unlock()
+	select {
+	case ix.wake <- struct{}{}:
+	default:
+	}
+}
+
+// waitForRoom waits while the index is too far behind, but not for an index
+// that cannot be written.
+func (ix *index) waitForRoom(ctx context.Context) error {
+	for {
+		ix.mu.Lock()
+		room := ix.room
+		free := ix.waiting <= indexLag || ix.broken
+		ix.mu.Unlock()
+		if free {
+			return nil
+		}
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// settled drops what is indexed from pending and lets appends go on.
+func (ix *index) settled(size uint64, broken bool) {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	for len(ix.pending) > 0 && ix.pending[0].Tree.Size <= size {
+		ix.waiting -= len(ix.pending[0].Records)
+		ix.pending[0] = nil
+		ix.pending = ix.pending[1:]
+	}
+	if ix.broken = broken; broken {
+		ix.pending, ix.waiting = nil, 0 // they are read from the log again
+	}
+	close(ix.room)
+	ix.room = make(chan struct{})
+}
+
+// run fills the index until close.
+func (ix *index) run() {
+	defer close(ix.ended)
+	poll := time.NewTicker(indexPoll)
+	defer poll.Stop()
+	for {
+		select {
+		case <-ix.wake:
+		case <-poll.C:
+		case <-ix.stop.Done():
+			ix.fillAll(context.Background(), false)
+			return
+		}
+		for more := true; more && ix.stop.Err() == nil; {
+			began := time.Now()
+			var err error
+			if more, err = ix.fill(ix.stop, true); err != nil && ix.stop.Err() == nil {
+				ix.store.cfg.Logger.Error("attestlog: the search index could not be written; queries read what it lacks from the log", "file", ix.path, "err", err)
+				ix.settled(0, true)
+				more = false
+				ix.pause(indexRetry)
+			} else if ix.backlog() < indexBatch/2 {
+				ix.pause(indexPause - time.Since(began))
+			}
+		}
+	}
+}
+
+func (ix *index) backlog() int {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	return ix.waiting
+}
+
+func (ix *index) pause(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ix.stop.Done():
+	}
+}
+
+// fillAll fills until nothing is left; from the log too, if asked.
+func (ix *index) fillAll(ctx context.Context, fromLog bool) error {
+	for {
+		if more, err := ix.fill(ctx, fromLog); err != nil || !more {
+			return err
+		}
+	}
+}
+
+// fill indexes the next entries in one transaction, from memory where they
+// were offered and otherwise from the log. It reports whether there may be
+// more.
+func (ix *index) fill(ctx context.Context, fromLog bool) (more bool, err error) {
+	ix.conn.SetInterrupt(ctx.Done())
+	defer ix.conn.SetInterrupt(nil)
+	tree, err := ix.store.Tree(ctx)
+	if err != nil {
+		return false, err
+	}
+	size := uint64(0)
+	err = func() (err error) {
+		end, err := sqlitex.ImmediateTransaction(ix.conn)
+		if err != nil {
+			return err
+		}
+		defer end(&err)
+		st, err := readState(ix.conn)
+		if err != nil {
+			return err
+		}
+		size = st.size
+		if size >= tree.Size {
+			return nil
+		}
+		w := newIndexWriter(ix)
+		if err := ix.feed(ctx, w, size, tree.Size, fromLog); err != nil {
+			return err
+		}
+		size += uint64(w.count)
+		return w.finish(size)
+	}()
+	if err != nil {
+		return false, err
+	}
+	ix.settled(size, false)
+	return size < tree.Size && (fromLog || ix.backlog() > 0), nil
+}
+
+// feed gives w up to indexBatch entries from an index on.
+func (ix *index) feed(ctx context.Context, w *indexWriter, from, to uint64, fromLog bool) error {
+	ix.mu.Lock()
+	pending := ix.pending
+	ix.mu.Unlock()
+	next := from
+	for _, b := range pending {
+		first := b.Records[0].Index
+		if b.Tree.Size <= next {
+			continue
+		}
+		if first > next || w.count >= indexBatch {
+			break
+		}
+		for i := next - first; i < uint64(len(b.Records)); i++ {
+			if err := w.add(&b.Records[i]); err != nil {
+				return err
+			}
+		}
+		next = b.Tree.Size
+	}
+	if next > from || !fromLog {
+		return nil
+	}
+	return ix.store.Scan(ctx, from, min(to, from+indexBatch), w.add)
+}
+
+// An indexWriter adds entries within one transaction.
+type indexWriter struct {
+	ix     *index
+	count  int
+	doc    []byte
+	term   []byte
+	last   attestlog.Hash
+	blocks map[uint64]span
+	emit   func(field string, value []byte)
+}
+
+type span struct{ lo, hi int64 }
+
+func newIndexWriter(ix *index) *indexWriter {
+	w := &indexWriter{ix: ix, blocks: map[uint64]span{}}
+	w.emit = func(field string, value []byte) {
+		if len(w.doc) > 0 {
+			w.doc = append(w.doc, ' ')
+		}
+		w.doc, w.term = ix.appendToken(w.doc, w.term, field, value)
+	}
+	return w
+}
+
+// appendToken appends the token that stands for a term: 63 bits of its
+// SipHash-2-4 under the log's index key, seven to a byte with the high bit
+// set. Such bytes are token characters to FTS5's ascii tokenizer, which leaves
+// them as they are.
+func (ix *index) appendToken(dst, scratch []byte, field string, value []byte) (token, newScratch []byte) {
+	scratch = append(scratch[:0], field...)
+	scratch = append(scratch, 0)
+	scratch = append(scratch, value...)
+	h := siphash.Hash(ix.k0, ix.k1, scratch)
+	for range 9 {
+		dst = append(dst, byte(h)|0x80)
+		h >>= 7
+	}
+	return dst, scratch
+}
+
+func (w *indexWriter) add(r *attestlog.Record) error {
+	w.doc = w.doc[:0]
+	if err := attestlog.Terms(r.Leaf, r.Disclosures, w.emit); err != nil {
+		return &attestlog.CorruptError{Index: r.Index, Where: "leaf", Err: err}
+	}
+	at, ok := attestlog.LeafTime(r.Leaf)
+	if !ok {
+		return &attestlog.CorruptError{Index: r.Index, Where: "leaf", Err: errors.New("has no time")}
+	}
+	conn := w.ix.conn
+	terms, err := conn.Prepare("INSERT INTO terms (rowid, t) VALUES (?, ?)")
+	if err != nil {
+		return err
+	}
+	terms.BindInt64(1, int64(r.Index))
+	terms.BindText(2, string(w.doc))
+	if err := exec(terms); err != nil {
+		return err
+	}
+	times, err := conn.Prepare("INSERT INTO times (time, idx) VALUES (?, ?)")
+	if err != nil {
+		return err
+	}
+	times.BindInt64(1, at)
+	times.BindInt64(2, int64(r.Index))
+	if err := exec(times); err != nil {
+		return err
+	}
+	n := r.Index / blockSize
+	s, seen := w.blocks[n]
+	if !seen {
+		s = span{math.MaxInt64, math.MinInt64}
+	}
+	w.blocks[n] = span{min(s.lo, at), max(s.hi, at)}
+	w.count++
+	w.last = attestlog.LeafHash(r.Leaf)
+	return nil
+}
+
+// finish writes the blocks and the watermark.
+func (w *indexWriter) finish(size uint64) error {
+	if w.count == 0 {
+		return nil
+	}
+	conn := w.ix.conn
+	block, err := conn.Prepare(`INSERT INTO blocks (n, lo, hi) VALUES (?, ?, ?)
+		ON CONFLICT (n) DO UPDATE SET lo = min(lo, excluded.lo), hi = max(hi, excluded.hi)`)
+	if err != nil {
+		return err
+	}
+	for n, s := range w.blocks {
+		block.BindInt64(1, int64(n))
+		block.BindInt64(2, s.lo)
+		block.BindInt64(3, s.hi)
+		if err := exec(block); err != nil {
+			return err
+		}
+	}
+	state, err := conn.Prepare("UPDATE state SET size = ?, last = ?")
+	if err != nil {
+		return err
+	}
+	state.BindInt64(1, int64(size))
+	state.BindBytes(2, w.last[:])
+	return exec(state)
+}
+
+// Reindex empties the search index and fills it again. progress, if not nil,
+// is called with the number of entries done.
+func (s *Store) Reindex(ctx context.Context, progress func(done, total uint64)) error {
+	if s.writer == nil || s.cfg.NoIndex {
+		return fmt.Errorf("sqlite: reindex: %w", attestlog.ErrReadOnly)
+	}
+	ix := s.index
+	ix.end()
+	<-ix.ended
+	ix.stop, ix.end = context.WithCancel(context.Background())
+	ix.ended = make(chan struct{})
+	defer func() { go ix.run() }()
+	err := func() (err error) {
+		end, err := sqlitex.ImmediateTransaction(ix.conn)
+		if err != nil {
+			return err
+		}
+		defer end(&err)
+		return ix.clear()
+	}()
+	for more := true; err == nil && more; {
+		if more, err = ix.fill(ctx, true); err == nil && progress != nil {
+			var tree attestlog.Tree
+			if tree, err = s.Tree(ctx); err == nil {
+				var size uint64
+				size, err = ix.watermark(ctx)
+				progress(size, tree.Size)
+			}
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("sqlite: reindex: %w", err)
+	}
+	return nil
+}
+
+func (ix *index) close() error {
+	ix.end()
+	if ix.conn != nil && ix.readers != nil {
+		<-ix.ended
+	}
+	var errs []error
+	if ix.readers != nil {
+		errs = append(errs, ix.readers.Close())
+	}
+	if ix.conn != nil {
+		errs = append(errs, ix.conn.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,266 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"zombiezen.com/go/sqlite"
+
+	"github.com/attestlog/attestlog"
+)
+
+// chunk is how many entries are read in one read transaction, so that a long
+// scan does not keep the write-ahead log from being reset.
+const chunk = 2048
+
+var errDone = errors.New("done")
+
+// rows steps through a statement's rows and resets it.
+func rows(stmt *sqlite.Stmt, row func() error) error {
+	for {
+		more, err := stmt.Step()
+		if err == nil && more {
+			err = row()
+		}
+		if err != nil || !more {
+			stmt.Reset() // repeats the error of Step
+			return err
+		}
+	}
+}
+
+func columnBytes(stmt *sqlite.Stmt, col int) []byte {
+	buf := make([]byte, stmt.ColumnLen(col))
+	stmt.ColumnBytes(col, buf)
+	return buf
+}
+
+// Tree returns the stored tree.
+func (s *Store) Tree(ctx context.Context) (tree attestlog.Tree, err error) {
+	err = s.read(ctx, func(conn *sqlite.Conn) (err error) {
+		tree, err = readTree(conn)
+		return err
+	})
+	return tree, err
+}
+
+func readTree(conn *sqlite.Conn) (attestlog.Tree, error) {
+	var tree attestlog.Tree
+	stmt, err := conn.Prepare("SELECT size, root, peaks, logged_time FROM tree")
+	if err != nil {
+		return tree, &storeError{err}
+	}
+	found := false
+	err = rows(stmt, func() error {
+		found = true
+		tree.Size = uint64(stmt.ColumnInt64(0))
+		root, peaks := columnBytes(stmt, 1), columnBytes(stmt, 2)
+		if len(root) != len(tree.Root) || len(peaks)%len(tree.Root) != 0 {
+			return &attestlog.CorruptError{Where: "tree", Err: fmt.Errorf("root of %d bytes, peaks of %d", len(root), len(peaks))}
+		}
+		tree.Root = attestlog.Hash(root)
+		for ; len(peaks) > 0; peaks = peaks[len(tree.Root):] {
+			tree.Peaks = append(tree.Peaks, attestlog.Hash(peaks))
+		}
+		if tree.Size > 0 {
+			tree.LoggedTime = time.UnixMicro(stmt.ColumnInt64(3)).UTC()
+		}
+		return nil
+	})
+	if err == nil && !found {
+		err = &attestlog.CorruptError{Where: "tree", Err: errors.New("the row is missing")}
+	}
+	return tree, err
+}
+
+// Scan calls fn with the entries in [from, to).
+func (s *Store) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.Record) error) error {
+	for from < to {
+		end := min(to, from+chunk)
+		n := 0
+		err := s.read(ctx, func(conn *sqlite.Conn) (err error) {
+			n, err = scanChunk(conn, from, end, fn)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			tree, err := s.Tree(ctx)
+			if err != nil || end >= tree.Size {
+				return err
+			}
+		}
+		from = end
+	}
+	return nil
+}
+
+// scanChunk reads the entries in [from, to) together with their disclosures,
+// within one statement's snapshot each. It returns how many there were.
+func scanChunk(conn *sqlite.Conn, from, to uint64, fn func(*attestlog.Record) error) (int, error) {
+	entries, err := conn.Prepare("SELECT idx, leaf FROM entries WHERE idx >= ? AND idx < ? ORDER BY idx")
+	if err != nil {
+		return 0, &storeError{err}
+	}
+	d, err := newDisclosureReader(conn, from, to)
+	if err != nil {
+		return 0, err
+	}
+	defer d.close()
+	bindRange(entries, from, to)
+	n := 0
+	var r attestlog.Record
+	err = rows(entries, func() error {
+		n++
+		r.Index = uint64(entries.ColumnInt64(0))
+		r.Leaf = readInto(entries, 1, r.Leaf)
+		if r.Disclosures, err = d.of(r.Index, r.Disclosures[:0]); err != nil {
+			return err
+		}
+		return fn(&r)
+	})
+	if err == nil {
+		err = d.rest()
+	}
+	return n, err
+}
+
+func bindRange(stmt *sqlite.Stmt, from, to uint64) {
+	stmt.BindInt64(1, int64(from))
+	stmt.BindInt64(2, int64(to))
+}
+
+func readInto(stmt *sqlite.Stmt, col int, buf []byte) []byte {
+	n := stmt.ColumnLen(col)
+	if cap(buf) < n {
+		buf = make([]byte, n, 2*n)
+	}
+	buf = buf[:n]
+	stmt.ColumnBytes(col, buf)
+	return buf
+}
+
+// A disclosureReader walks the disclosures of a range in step with its
+// entries.
+type disclosureReader struct {
+	stmt *sqlite.Stmt
+	more bool
+	next uint64
+}
+
+func newDisclosureReader(conn *sqlite.Conn, from, to uint64) (*disclosureReader, error) {
+	stmt, err := conn.Prepare("SELECT idx, pointer, salt, value FROM disclosures WHERE idx >= ? AND idx < ? ORDER BY idx, pointer")
+	if err != nil {
+		return nil, &storeError{err}
+	}
+	bindRange(stmt, from, to)
+	d := &disclosureReader{stmt: stmt}
+	return d, d.step()
+}
+
+func (d *disclosureReader) step() (err error) {
+	if d.more, err = d.stmt.Step(); err != nil {
+		return &storeError{err}
+	}
+	if d.more {
+		d.next = uint64(d.stmt.ColumnInt64(0))
+	}
+	return nil
+}
+
+// of appends the disclosures of an entry to dst.
+func (d *disclosureReader) of(index uint64, dst []attestlog.Disclosure) ([]attestlog.Disclosure, error) {
+	if d.more && d.next < index {
+		return dst, orphan(d.next)
+	}
+	for d.more && d.next == index {
+		out := attestlog.Disclosure{Pointer: d.stmt.ColumnText(1), Value: columnBytes(d.stmt, 3)}
+		if n := d.stmt.ColumnBytes(2, out.Salt[:]); n != len(out.Salt) || d.stmt.ColumnLen(2) != n {
+			return dst, &attestlog.CorruptError{Index: index, Where: "disclosure " + out.Pointer, Err: errors.New("salt is not 16 bytes")}
+		}
+		dst = append(dst, out)
+		if err := d.step(); err != nil {
+			return dst, err
+		}
+	}
+	return dst, nil
+}
+
+// rest fails when disclosures are left that belong to no entry.
+func (d *disclosureReader) rest() error {
+	if d.more {
+		return orphan(d.next)
+	}
+	return nil
+}
+
+func orphan(index uint64) error {
+	return &attestlog.CorruptError{Index: index, Where: "disclosures", Err: errors.New("belong to an entry that is missing")}
+}
+
+func (d *disclosureReader) close() { d.stmt.Reset() }
+
+// Tile returns a full tile.
+func (s *Store) Tile(ctx context.Context, level int, n uint64) (hashes []byte, err error) {
+	err = s.read(ctx, func(conn *sqlite.Conn) (err error) {
+		hashes, err = readTile(conn, level, n)
+		return err
+	})
+	return hashes, err
+}
+
+func readTile(conn *sqlite.Conn, level int, n uint64) ([]byte, error) {
+	stmt, err := conn.Prepare("SELECT hashes FROM tiles WHERE id = ?")
+	if err != nil {
+		return nil, &storeError{err}
+	}
+	stmt.BindInt64(1, tileID(level, n))
+	var hashes []byte
+	err = rows(stmt, func() error {
+		hashes = columnBytes(stmt, 0)
+		return nil
+	})
+	if err == nil && hashes == nil {
+		err = fmt.Errorf("tile %d/%d: %w", level, n, attestlog.ErrNotFound)
+	}
+	return hashes, err
+}
+
+// Checkpoints calls fn with each stored note, by size.
+func (s *Store) Checkpoints(ctx context.Context, fn func(size uint64, note []byte) error) error {
+	return s.read(ctx, func(conn *sqlite.Conn) error {
+		stmt, err := conn.Prepare("SELECT size, note FROM checkpoints ORDER BY size")
+		if err != nil {
+			return err
+		}
+		return rows(stmt, func() error { return fn(uint64(stmt.ColumnInt64(0)), columnBytes(stmt, 1)) })
+	})
+}
+
+// Lookup returns the index of a key.
+func (s *Store) Lookup(ctx context.Context, key attestlog.Key) (index uint64, err error) {
+	err = s.read(ctx, func(conn *sqlite.Conn) (err error) {
+		index, err = lookup(conn, key)
+		return err
+	})
+	return index, err
+}
+
+func lookup(conn *sqlite.Conn, key attestlog.Key) (index uint64, err error) {
+	stmt, err := conn.Prepare("SELECT idx FROM keys WHERE key = ?")
+	if err != nil {
+		return 0, &storeError{err}
+	}
+	stmt.BindBytes(1, key[:])
+	err = attestlog.ErrNotFound
+	if stepErr := rows(stmt, func() error {
+		index, err = uint64(stmt.ColumnInt64(0)), nil
+		return nil
+	}); stepErr != nil {
+		err = &storeError{stepErr}
+	}
+	return index, err
+}

@@ -1,0 +1,231 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/attestlog/attestlog"
+)
+
+// tileLevel is what a tile's id counts levels in.
+const tileLevel = 1 << 52
+
+func tileID(level int, n uint64) int64 { return int64(level)*tileLevel + int64(n) }
+
+// Write runs fn in an immediate transaction. It waits while the search index
+// is more than 20,000 entries behind, and while another process writes.
+func (s *Store) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
+	if s.writer == nil {
+		return fmt.Errorf("sqlite: %w: it was opened for reading", attestlog.ErrReadOnly)
+	}
+	if err := s.index.waitForRoom(ctx); err != nil {
+		return unavailable(err)
+	}
+	select {
+	case <-s.writing:
+	case <-ctx.Done():
+		return unavailable(ctx.Err())
+	}
+	defer func() { s.writing <- struct{}{} }()
+	s.writer.SetInterrupt(ctx.Done())
+	defer s.writer.SetInterrupt(nil)
+
+	var fnErr error
+	t := &tx{conn: s.writer}
+	err := func() (err error) {
+		end, err := sqlitex.ImmediateTransaction(s.writer)
+		if err != nil {
+			return err
+		}
+		defer end(&err)
+		if fnErr = fn(t); fnErr != nil {
+			return fnErr
+		}
+		return nil
+	}()
+	if fnErr != nil {
+		var raw *storeError
+		if errors.As(fnErr, &raw) {
+			return unavailable(fnErr)
+		}
+		return fnErr
+	}
+	if err != nil {
+		return unavailable(err)
+	}
+	if t.batch != nil {
+		s.index.offer(t.batch)
+	}
+	return nil
+}
+
+// storeError marks SQLite's own errors, so that they are told from fn's.
+type storeError struct{ err error }
+
+func (e *storeError) Error() string { return e.err.Error() }
+func (e *storeError) Unwrap() error { return e.err }
+
+func unavailable(err error) error {
+	return fmt.Errorf("sqlite: %w: %w", attestlog.ErrUnavailable, err)
+}
+
+// tx is an open write transaction.
+type tx struct {
+	conn  *sqlite.Conn
+	batch *attestlog.Batch // what Put was given
+}
+
+func (t *tx) Tree() (attestlog.Tree, error) { return readTree(t.conn) }
+
+// PutKeys inserts the keys in turn; those that conflict are duplicates.
+func (t *tx) PutKeys(keys []attestlog.Key) ([]attestlog.Duplicate, error) {
+	tree, err := t.Tree()
+	if err != nil {
+		return nil, err
+	}
+	insert, err := t.conn.Prepare("INSERT INTO keys (key, idx) VALUES (?, ?) ON CONFLICT (key) DO NOTHING")
+	if err != nil {
+		return nil, &storeError{err}
+	}
+	var dups []attestlog.Duplicate
+	next := tree.Size
+	for i := range keys {
+		insert.BindBytes(1, keys[i][:])
+		insert.BindInt64(2, int64(next))
+		if err := exec(insert); err != nil {
+			return nil, err
+		}
+		if t.conn.Changes() == 1 {
+			next++
+			continue
+		}
+		index, err := lookup(t.conn, keys[i])
+		if err != nil {
+			return nil, err
+		}
+		dups = append(dups, attestlog.Duplicate{Position: i, Index: index})
+	}
+	return dups, nil
+}
+
+// exec steps a statement that returns no rows, and resets it.
+func exec(stmt *sqlite.Stmt) error {
+	_, err := stmt.Step()
+	if resetErr := stmt.Reset(); err == nil {
+		err = resetErr
+	}
+	if err != nil {
+		return &storeError{err}
+	}
+	return nil
+}
+
+func (t *tx) Record(index uint64) (attestlog.Record, error) {
+	var out attestlog.Record
+	found := false
+	_, err := scanChunk(t.conn, index, index+1, func(r *attestlog.Record) error {
+		found = true
+		out = cloneRecord(r)
+		return nil
+	})
+	if err == nil && !found {
+		err = fmt.Errorf("entry %d: %w", index, attestlog.ErrNotFound)
+	}
+	return out, err
+}
+
+func cloneRecord(r *attestlog.Record) attestlog.Record {
+	out := attestlog.Record{Index: r.Index, Leaf: append([]byte(nil), r.Leaf...)}
+	out.Disclosures = append(out.Disclosures, r.Disclosures...)
+	return out
+}
+
+func (t *tx) Tile(level int, n uint64) ([]byte, error) { return readTile(t.conn, level, n) }
+
+// Put inserts the batch's rows and moves the tree row on.
+func (t *tx) Put(b *attestlog.Batch) error {
+	if err := t.putRecords(b.Records); err != nil {
+		return err
+	}
+	for i := range b.Tiles {
+		tile := &b.Tiles[i]
+		stmt, err := t.conn.Prepare("INSERT INTO tiles (id, hashes) VALUES (?, ?)")
+		if err != nil {
+			return &storeError{err}
+		}
+		stmt.BindInt64(1, tileID(tile.Level, tile.N))
+		stmt.BindBytes(2, tile.Hashes)
+		if err := exec(stmt); err != nil {
+			return err
+		}
+	}
+	stmt, err := t.conn.Prepare("UPDATE tree SET size = ?, root = ?, peaks = ?, logged_time = ? WHERE one = 1")
+	if err != nil {
+		return &storeError{err}
+	}
+	stmt.BindInt64(1, int64(b.Tree.Size))
+	stmt.BindBytes(2, b.Tree.Root[:])
+	stmt.BindBytes(3, joinPeaks(b.Tree.Peaks))
+	stmt.BindInt64(4, b.Tree.LoggedTime.UnixMicro())
+	if err := exec(stmt); err != nil {
+		return err
+	}
+	t.batch = b
+	return nil
+}
+
+func (t *tx) putRecords(records []attestlog.Record) error {
+	entry, err := t.conn.Prepare("INSERT INTO entries (idx, leaf) VALUES (?, ?)")
+	if err != nil {
+		return &storeError{err}
+	}
+	disclosure, err := t.conn.Prepare("INSERT INTO disclosures (idx, pointer, salt, value) VALUES (?, ?, ?, ?)")
+	if err != nil {
+		return &storeError{err}
+	}
+	for i := range records {
+		r := &records[i]
+		entry.BindInt64(1, int64(r.Index))
+		entry.BindBytes(2, r.Leaf)
+		if err := exec(entry); err != nil {
+			return err
+		}
+		for k := range r.Disclosures {
+			d := &r.Disclosures[k]
+			disclosure.BindInt64(1, int64(r.Index))
+			disclosure.BindText(2, d.Pointer)
+			disclosure.BindBytes(3, d.Salt[:])
+			disclosure.BindBytes(4, d.Value)
+			if err := exec(disclosure); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// PutCheckpoint stores a note, unless a newer one is there.
+func (t *tx) PutCheckpoint(size uint64, at time.Time, note []byte) error {
+	stmt, err := t.conn.Prepare(`INSERT INTO checkpoints (size, time, note)
+		SELECT ?1, ?2, ?3 WHERE NOT EXISTS (SELECT 1 FROM checkpoints WHERE size >= ?1)`)
+	if err != nil {
+		return &storeError{err}
+	}
+	stmt.BindInt64(1, int64(size))
+	stmt.BindInt64(2, at.UnixMicro())
+	stmt.BindBytes(3, note)
+	return exec(stmt)
+}
+
+func joinPeaks(peaks []attestlog.Hash) []byte {
+	out := make([]byte, 0, len(peaks)*len(attestlog.Hash{}))
+	for i := range peaks {
+		out = append(out, peaks[i][:]...)
+	}
+	return out
+}

@@ -164,18 +164,28 @@ func appendUUID(dst []byte, u uuid.UUID) []byte {
 	return dst
 }
 
-func hashKey(e *Event) Key {
+func hashKey(e *Event) Key { return hashedKey(e.ID, e.Time.UnixNano(), e.Tenant, e.Service) }
+
+func hashedKey[S string | []byte](id S, nanos int64, tenant, service S) Key {
 	var room [512]byte
-	b := appendLength(room[:0], e.Tenant)
-	b = appendLength(b, e.Service)
-	b = append(b, e.ID...)
+	b := appendLength(room[:0], tenant)
+	b = appendLength(b, service)
+	b = append(b, id...)
 	sum := sha256.Sum256(b)
+	ms := floorDiv(nanos, int64(time.Millisecond))
 	var k Key
-	ms := e.Time.UnixMilli()
 	binary.BigEndian.PutUint16(k[:], uint16(ms>>32))
 	binary.BigEndian.PutUint32(k[2:], uint32(ms))
 	copy(k[6:], sum[:])
 	return k
+}
+
+func floorDiv(a, b int64) int64 {
+	q := a / b
+	if a%b < 0 {
+		q--
+	}
+	return q
 }
 
 // appendLength appends s behind its length as 32 big-endian bits.

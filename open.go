@@ -197,7 +197,7 @@ func (l *Log) checkTail(ctx context.Context, tree Tree, from uint64) error {
 		}
 		for i := range want {
 			if want[i] != got[i] {
-				return &CorruptError{n*TileWidth + uint64(i), "leaf", errors.New("does not hash to what its tile says")}
+				return leafMismatch(n*TileWidth + uint64(i))
 			}
 		}
 	}

@@ -240,11 +240,11 @@ func (l *Log) sequenceBatch(tx Tx, s *sequenced) error {
 			return err
 		}
 	}
-	s.batch.Tree = Tree{Size: l.edge.size, Root: l.edge.root(), Peaks: append([]Hash(nil), l.edge.peaks...), LoggedTime: logged}
 	if len(s.batch.Records) == 0 {
-		s.batch.Tree.LoggedTime = tree.LoggedTime
+		s.batch.Tree = tree
 		return nil
 	}
+	s.batch.Tree = l.edge.tree(logged)
 	return tx.Put(&s.batch)
 }
 

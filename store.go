@@ -12,6 +12,9 @@ type Tree struct {
 	// Peaks are the roots of the perfect subtrees that the tree consists of,
 	// largest first: its compact range. There are as many as Size has bits set.
 	Peaks []Hash
+	// Tail are the leaf hashes of the level-0 tile that is not full yet: the
+	// last Size modulo 256 entries'.
+	Tail []Hash
 	// LoggedTime is the last entry's, zero while the log is empty.
 	LoggedTime time.Time
 }
@@ -81,6 +84,14 @@ type Store interface {
 	Tile(ctx context.Context, level int, n uint64) ([]byte, error)
 	// Checkpoints calls fn with each stored note, by size.
 	Checkpoints(ctx context.Context, fn func(size uint64, note []byte) error) error
+	// Keys calls fn with each key and its index, in any order.
+	Keys(ctx context.Context, fn func(key Key, index uint64) error) error
+	// CheckRows returns a *CorruptError if the store holds rows that belong
+	// to no entry, or does not guard its rows as it was set up to.
+	CheckRows(ctx context.Context) error
+	// CheckIndex derives the search index again and returns a *CorruptError
+	// if what is stored differs. progress, if not nil, is called now and then.
+	CheckIndex(ctx context.Context, progress func(done, total uint64)) error
 	// Lookup returns the index of a key, or ErrNotFound.
 	Lookup(ctx context.Context, key Key) (uint64, error)
 

@@ -3,9 +3,12 @@ package attestlog
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -133,7 +136,7 @@ func (s tileSource) partial(level int, n uint64, width int, full bool) ([]Hash, 
 			return nil
 		})
 		if err == nil && len(hashes) != width {
-			err = &CorruptError{from + uint64(len(hashes)), "leaf", fmt.Errorf("missing")}
+			err = &CorruptError{from + uint64(len(hashes)), "leaf", errors.New("missing")}
 		}
 		return hashes, err
 	}
@@ -167,6 +170,11 @@ func loadEdge(tree Tree, src tileSource) (*edge, error) {
 		}
 		e.levels = append(e.levels, hashes)
 	}
+	for i, h := range e.levels[0] {
+		if i >= len(tree.Tail) || h != tree.Tail[i] {
+			return nil, leafMismatch(tree.Size - uint64(len(e.levels[0])) + uint64(i))
+		}
+	}
 	e.peaks = peaksOf(e.levels)
 	for i, p := range e.peaks {
 		if p != tree.Peaks[i] {
@@ -178,6 +186,19 @@ func loadEdge(tree Tree, src tileSource) (*edge, error) {
 		return nil, &CorruptError{0, "tree", fmt.Errorf("root does not follow from its peaks")}
 	}
 	return e, nil
+}
+
+func leafMismatch(index uint64) error {
+	return &CorruptError{index, "leaf", errors.New("does not hash to what the tree has for it")}
+}
+
+// tree describes the edge as a store keeps it.
+func (e *edge) tree(logged time.Time) Tree {
+	t := Tree{Size: e.size, Root: e.root(), Peaks: slices.Clone(e.peaks), LoggedTime: logged}
+	if len(e.levels) > 0 {
+		t.Tail = slices.Clone(e.levels[0])
+	}
+	return t
 }
 
 // peaksOf folds the unfinished tiles of each level into perfect subtrees.

@@ -48,7 +48,7 @@ func (s *Store) Tree(ctx context.Context) (tree attestlog.Tree, err error) {
 
 func readTree(conn *sqlite.Conn) (attestlog.Tree, error) {
 	var tree attestlog.Tree
-	stmt, err := conn.Prepare("SELECT size, root, peaks, logged_time FROM tree")
+	stmt, err := conn.Prepare("SELECT size, root, peaks, tail, logged_time FROM tree")
 	if err != nil {
 		return tree, &storeError{err}
 	}
@@ -56,16 +56,14 @@ func readTree(conn *sqlite.Conn) (attestlog.Tree, error) {
 	err = rows(stmt, func() error {
 		found = true
 		tree.Size = uint64(stmt.ColumnInt64(0))
-		root, peaks := columnBytes(stmt, 1), columnBytes(stmt, 2)
-		if len(root) != len(tree.Root) || len(peaks)%len(tree.Root) != 0 {
-			return &attestlog.CorruptError{Where: "tree", Err: fmt.Errorf("root of %d bytes, peaks of %d", len(root), len(peaks))}
+		root := columnBytes(stmt, 1)
+		if len(root) != len(tree.Root) {
+			return &attestlog.CorruptError{Where: "tree", Err: fmt.Errorf("root of %d bytes", len(root))}
 		}
 		tree.Root = attestlog.Hash(root)
-		for ; len(peaks) > 0; peaks = peaks[len(tree.Root):] {
-			tree.Peaks = append(tree.Peaks, attestlog.Hash(peaks))
-		}
+		tree.Peaks, tree.Tail = splitHashes(columnBytes(stmt, 2)), splitHashes(columnBytes(stmt, 3))
 		if tree.Size > 0 {
-			tree.LoggedTime = time.UnixMicro(stmt.ColumnInt64(3)).UTC()
+			tree.LoggedTime = time.UnixMicro(stmt.ColumnInt64(4)).UTC()
 		}
 		return nil
 	})
@@ -73,6 +71,15 @@ func readTree(conn *sqlite.Conn) (attestlog.Tree, error) {
 		err = &attestlog.CorruptError{Where: "tree", Err: errors.New("the row is missing")}
 	}
 	return tree, err
+}
+
+func splitHashes(data []byte) []attestlog.Hash {
+	const size = len(attestlog.Hash{})
+	hashes := make([]attestlog.Hash, 0, len(data)/size)
+	for ; len(data) >= size; data = data[size:] {
+		hashes = append(hashes, attestlog.Hash(data))
+	}
+	return hashes
 }
 
 // Scan calls fn with the entries in [from, to).

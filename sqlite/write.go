@@ -164,14 +164,15 @@ func (t *tx) Put(b *attestlog.Batch) error {
 			return err
 		}
 	}
-	stmt, err := t.conn.Prepare("UPDATE tree SET size = ?, root = ?, peaks = ?, logged_time = ? WHERE one = 1")
+	stmt, err := t.conn.Prepare("UPDATE tree SET size = ?, root = ?, peaks = ?, tail = ?, logged_time = ? WHERE one = 1")
 	if err != nil {
 		return &storeError{err}
 	}
 	stmt.BindInt64(1, int64(b.Tree.Size))
 	stmt.BindBytes(2, b.Tree.Root[:])
-	stmt.BindBytes(3, joinPeaks(b.Tree.Peaks))
-	stmt.BindInt64(4, b.Tree.LoggedTime.UnixMicro())
+	stmt.BindBytes(3, joinHashes(b.Tree.Peaks))
+	stmt.BindBytes(4, joinHashes(b.Tree.Tail))
+	stmt.BindInt64(5, b.Tree.LoggedTime.UnixMicro())
 	if err := exec(stmt); err != nil {
 		return err
 	}
@@ -222,10 +223,10 @@ func (t *tx) PutCheckpoint(size uint64, at time.Time, note []byte) error {
 	return exec(stmt)
 }
 
-func joinPeaks(peaks []attestlog.Hash) []byte {
-	out := make([]byte, 0, len(peaks)*len(attestlog.Hash{}))
-	for i := range peaks {
-		out = append(out, peaks[i][:]...)
+func joinHashes(hashes []attestlog.Hash) []byte {
+	out := make([]byte, 0, len(hashes)*len(attestlog.Hash{}))
+	for i := range hashes {
+		out = append(out, hashes[i][:]...)
 	}
 	return out
 }

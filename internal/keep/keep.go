@@ -102,6 +102,20 @@ func (f Files) RotateKey(signer, verifier string) error {
 	})
 }
 
+// CopyPublic keeps verifier keys and a checkpoint, where there are any, beside
+// another base.
+func (f Files) CopyPublic(base string, verifiers []string, note []byte) error {
+	if len(verifiers) > 0 {
+		if err := replace(base+".pub", []byte(strings.Join(verifiers, "\n")+"\n"), 0o644); err != nil {
+			return err
+		}
+	}
+	if note == nil {
+		return nil
+	}
+	return replace(base+".checkpoint", note, 0o644)
+}
+
 func (f Files) locked(fn func() error) error {
 	lock, err := os.OpenFile(f.base+".lock", os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

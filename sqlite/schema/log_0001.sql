@@ -38,6 +38,7 @@ CREATE TABLE tree (
   size        INTEGER NOT NULL CHECK (size >= 0),
   root        BLOB NOT NULL CHECK (length(root) = 32),
   peaks       BLOB NOT NULL CHECK (length(peaks) % 32 = 0),
+  tail        BLOB NOT NULL CHECK (length(tail) = 32 * (size % 256)),
   logged_time INTEGER NOT NULL -- microseconds since 1970
 ) STRICT;
 
@@ -97,8 +98,8 @@ BEGIN SELECT RAISE(ABORT, 'attestlog: checkpoints are append-only'); END;
 CREATE TRIGGER checkpoints_delete BEFORE DELETE ON checkpoints
 BEGIN SELECT RAISE(ABORT, 'attestlog: checkpoints are append-only'); END;
 
-INSERT INTO tree (one, size, root, peaks, logged_time)
-VALUES (1, 0, x'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855', x'', 0);
+INSERT INTO tree (one, size, root, peaks, tail, logged_time)
+VALUES (1, 0, x'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855', x'', x'', 0);
 
 -- Only once the row is there: INSERT OR REPLACE would pass the others.
 CREATE TRIGGER tree_insert BEFORE INSERT ON tree

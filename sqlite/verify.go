@@ -1,0 +1,358 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"math"
+	"slices"
+	"sync/atomic"
+
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/attestlog/attestlog"
+)
+
+// Keys calls fn with each key.
+func (s *Store) Keys(ctx context.Context, fn func(key attestlog.Key, index uint64) error) error {
+	return s.read(ctx, func(conn *sqlite.Conn) error {
+		stmt, err := conn.Prepare("SELECT key, idx FROM keys")
+		if err != nil {
+			return err
+		}
+		return rows(stmt, func() error {
+			var key attestlog.Key
+			index := uint64(stmt.ColumnInt64(1))
+			if n := stmt.ColumnBytes(0, key[:]); n != len(key) || stmt.ColumnLen(0) != n {
+				return &attestlog.CorruptError{Index: index, Where: "key", Err: errors.New("is not 16 bytes")}
+			}
+			return fn(key, index)
+		})
+	})
+}
+
+// CheckRows looks for rows beyond the tree, and for triggers and tables that
+// are not as they were installed.
+func (s *Store) CheckRows(ctx context.Context) error {
+	return s.read(ctx, func(conn *sqlite.Conn) (err error) {
+		end := sqlitex.Transaction(conn) // one snapshot for all of it
+		defer end(&err)
+		tree, err := readTree(conn)
+		if err != nil {
+			return err
+		}
+		tiles := uint64(0)
+		for n := tree.Size / attestlog.TileWidth; n > 0; n /= attestlog.TileWidth {
+			tiles += n
+		}
+		for _, check := range []struct {
+			sql, where string
+			want       int64
+		}{
+			{"SELECT coalesce(max(idx), -1) + 1 FROM entries", "entries", int64(tree.Size)},
+			{"SELECT coalesce(min(idx), 0) FROM entries", "entries", 0},
+			{"SELECT count(*) FROM disclosures WHERE idx < 0 OR idx >= (SELECT size FROM tree)", "disclosures", 0},
+			{"SELECT count(*) FROM keys WHERE idx < 0 OR idx >= (SELECT size FROM tree)", "keys", 0},
+			{"SELECT count(*) FROM tiles", "tiles", int64(tiles)},
+			{"SELECT count(*) FROM tree", "tree", 1},
+			{"SELECT count(*) FROM meta", "meta", 1},
+		} {
+			got, err := integer(conn, check.sql)
+			if err != nil {
+				return err
+			}
+			if got != check.want {
+				return &attestlog.CorruptError{Index: tree.Size, Where: check.where, Err: fmt.Errorf("rows that belong to no entry, or are missing: %s gives %d, want %d", check.sql, got, check.want)}
+			}
+		}
+		return checkSchema(conn, tree.Size)
+	})
+}
+
+func integer(conn *sqlite.Conn, sql string) (n int64, err error) {
+	err = sqlitex.ExecuteTransient(conn, sql, &sqlitex.ExecOptions{ResultFunc: func(stmt *sqlite.Stmt) error {
+		n = stmt.ColumnInt64(0)
+		return nil
+	}})
+	return n, err
+}
+
+// checkSchema compares the database's schema with a new one's.
+func checkSchema(conn *sqlite.Conn, size uint64) error {
+	fresh, err := sqlite.OpenConn(":memory:", sqlite.OpenReadWrite|sqlite.OpenCreate|sqlite.OpenMemory)
+	if err != nil {
+		return err
+	}
+	defer fresh.Close()
+	if err := migrate(fresh, logID, "log"); err != nil {
+		return err
+	}
+	want, err := schemaOf(fresh)
+	if err != nil {
+		return err
+	}
+	got, err := schemaOf(conn)
+	if err != nil {
+		return err
+	}
+	for name, sql := range want {
+		if got[name] != sql {
+			return &attestlog.CorruptError{Index: size, Where: "schema", Err: fmt.Errorf("%s is missing or was changed, so the database no longer refuses what it should", name)}
+		}
+	}
+	for name := range got {
+		if _, ok := want[name]; !ok {
+			return &attestlog.CorruptError{Index: size, Where: "schema", Err: fmt.Errorf("%s was added", name)}
+		}
+	}
+	return nil
+}
+
+func schemaOf(conn *sqlite.Conn) (map[string]string, error) {
+	out := map[string]string{}
+	err := sqlitex.ExecuteTransient(conn, "SELECT type || ' ' || name, coalesce(sql, '') FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%'",
+		&sqlitex.ExecOptions{ResultFunc: func(stmt *sqlite.Stmt) error {
+			out[stmt.ColumnText(0)] = stmt.ColumnText(1)
+			return nil
+		}})
+	return out, err
+}
+
+// sumWidth is how many entries share a sum, so that a difference is located
+// without keeping a sum for each.
+const sumWidth = 4096
+
+// sums are order-independent sums of hashes of (fact, index) pairs, by range
+// of entries. The hash is keyed anew each time, so nobody can make one up that
+// comes out right.
+type sums struct {
+	seed  maphash.Seed
+	parts []atomic.Uint64
+}
+
+func newSums(size uint64) *sums {
+	return &sums{maphash.MakeSeed(), make([]atomic.Uint64, size/sumWidth+1)}
+}
+
+type fact struct {
+	kind  byte // 't'erm or ti'm'e
+	value uint64
+	index uint64
+}
+
+// add adds a fact, or takes it away; facts outside the range go to the end.
+func (s *sums) add(kind byte, value, index uint64, sign int64) {
+	part := min(index/sumWidth, uint64(len(s.parts)-1))
+	h := maphash.Comparable(s.seed, fact{kind, value, index})
+	s.parts[part].Add(uint64(sign * int64(h)))
+}
+
+// CheckIndex derives the terms and times of every indexed entry again and
+// compares them with the index.
+func (s *Store) CheckIndex(ctx context.Context, progress func(done, total uint64)) error {
+	ix := s.index
+	if ix.readers == nil {
+		return fmt.Errorf("sqlite: %w: the log has no search index", attestlog.ErrCannotVerify)
+	}
+	return ix.read(ctx, func(conn *sqlite.Conn) (err error) {
+		if _, err := conn.Prepare("SELECT 1 FROM temp.vocab"); err != nil {
+			if err := sqlitex.ExecuteTransient(conn, "CREATE VIRTUAL TABLE temp.vocab USING fts5vocab (main, terms, instance)", nil); err != nil {
+				return err
+			}
+		}
+		end := sqlitex.Transaction(conn)
+		defer end(&err)
+		st, err := readState(conn)
+		if err != nil {
+			return err
+		}
+		sum := newSums(st.size)
+		derived := make(chan error, 1)
+		derive, cancel := context.WithCancel(ctx)
+		defer cancel()
+		go func() { derived <- ix.derive(derive, st.size, sum, progress) }()
+		err = eachStored(conn, func(kind byte, value, index uint64) { sum.add(kind, value, index, -1) })
+		if err != nil {
+			cancel()
+		}
+		if deriveErr := <-derived; err == nil {
+			err = deriveErr
+		}
+		if err != nil {
+			return err
+		}
+		for part := range sum.parts {
+			if sum.parts[part].Load() != 0 {
+				return ix.locate(ctx, conn, uint64(part)*sumWidth, st.size)
+			}
+		}
+		return ix.checkBlocks(ctx, conn, st.size)
+	})
+}
+
+// derive adds the facts that the entries below size must have.
+func (ix *index) derive(ctx context.Context, size uint64, sum *sums, progress func(done, total uint64)) error {
+	d := newDeriver(ix)
+	return ix.store.Scan(ctx, 0, size, func(r *attestlog.Record) error {
+		if progress != nil && r.Index%(16*sumWidth) == 0 {
+			progress(r.Index, size)
+		}
+		return d.facts(r, func(kind byte, value uint64) { sum.add(kind, value, r.Index, 1) })
+	})
+}
+
+// A deriver works out an entry's facts.
+type deriver struct {
+	ix     *index
+	tokens []uint64
+	token  []byte
+	term   []byte
+	emit   func(field string, value []byte)
+}
+
+func newDeriver(ix *index) *deriver {
+	d := &deriver{ix: ix}
+	d.emit = func(field string, value []byte) {
+		d.token, d.term = ix.appendToken(d.token[:0], d.term, field, value)
+		d.tokens = append(d.tokens, tokenValue(d.token))
+	}
+	return d
+}
+
+func (d *deriver) facts(r *attestlog.Record, fn func(kind byte, value uint64)) error {
+	d.tokens = d.tokens[:0]
+	if err := attestlog.Terms(r.Leaf, r.Disclosures, d.emit); err != nil {
+		return &attestlog.CorruptError{Index: r.Index, Where: "leaf", Err: err}
+	}
+	slices.Sort(d.tokens)
+	for _, t := range slices.Compact(d.tokens) {
+		fn('t', t)
+	}
+	at, _ := attestlog.LeafTime(r.Leaf)
+	fn('m', uint64(at))
+	return nil
+}
+
+// tokenValue turns a token's nine bytes back into 63 bits; what is no token of
+// ours becomes a value that no token has.
+func tokenValue(token []byte) uint64 {
+	if len(token) != 9 {
+		return math.MaxUint64
+	}
+	var v uint64
+	for i, b := range token {
+		if b < 0x80 {
+			return math.MaxUint64
+		}
+		v |= uint64(b&0x7f) << (7 * i)
+	}
+	return v
+}
+
+// eachStored calls fn with every fact that the index holds.
+func eachStored(conn *sqlite.Conn, fn func(kind byte, value, index uint64)) error {
+	vocab, err := conn.Prepare("SELECT term, doc FROM temp.vocab")
+	if err != nil {
+		return err
+	}
+	var token [10]byte
+	err = rows(vocab, func() error {
+		n := vocab.ColumnBytes(0, token[:])
+		fn('t', tokenValue(token[:n]), uint64(vocab.ColumnInt64(1)))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	times, err := conn.Prepare("SELECT time, idx FROM times")
+	if err != nil {
+		return err
+	}
+	return rows(times, func() error {
+		fn('m', uint64(times.ColumnInt64(0)), uint64(times.ColumnInt64(1)))
+		return nil
+	})
+}
+
+// locate finds the first entry from an index on whose facts differ.
+func (ix *index) locate(ctx context.Context, conn *sqlite.Conn, from, size uint64) error {
+	to := min(from+sumWidth, size)
+	stored := map[fact]bool{}
+	stray := uint64(math.MaxUint64)
+	err := eachStored(conn, func(kind byte, value, index uint64) {
+		if index >= from && index < to {
+			stored[fact{kind, value, index}] = true
+		} else if index >= size {
+			stray = min(stray, index)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	bad := func(index uint64, what string) error {
+		return &attestlog.CorruptError{Index: index, Where: "search index", Err: errors.New(what + "; `attestlog reindex` builds it again")}
+	}
+	d := newDeriver(ix)
+	err = ix.store.Scan(ctx, from, to, func(r *attestlog.Record) error {
+		missing := false
+		if err := d.facts(r, func(kind byte, value uint64) {
+			f := fact{kind, value, r.Index}
+			missing = missing || !stored[f]
+			delete(stored, f)
+		}); err != nil {
+			return err
+		}
+		if missing {
+			return bad(r.Index, "lacks a term or time of the entry")
+		}
+		for f := range stored {
+			if f.index == r.Index {
+				return bad(r.Index, "has a term or time that the entry does not have")
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		err = bad(min(stray, size), "has terms or times of no entry")
+	}
+	return err
+}
+
+// checkBlocks compares the blocks' spans with the times.
+func (ix *index) checkBlocks(ctx context.Context, conn *sqlite.Conn, size uint64) error {
+	var want []span
+	times, err := conn.Prepare("SELECT time, idx FROM times")
+	if err != nil {
+		return err
+	}
+	err = rows(times, func() error {
+		at, n := times.ColumnInt64(0), int(times.ColumnInt64(1)/blockSize)
+		for len(want) <= n {
+			want = append(want, span{math.MaxInt64, math.MinInt64})
+		}
+		want[n] = span{min(want[n].lo, at), max(want[n].hi, at)}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	blocks, err := conn.Prepare("SELECT n, lo, hi FROM blocks ORDER BY n")
+	if err != nil {
+		return err
+	}
+	next := 0
+	err = rows(blocks, func() error {
+		n := blocks.ColumnInt64(0)
+		if n != int64(next) || next >= len(want) || want[next] != (span{blocks.ColumnInt64(1), blocks.ColumnInt64(2)}) {
+			return &attestlog.CorruptError{Index: uint64(next) * blockSize, Where: "search index", Err: fmt.Errorf("block %d has other times; `attestlog reindex` builds it again", n)}
+		}
+		next++
+		return nil
+	})
+	if err == nil && next < len(want) {
+		err = &attestlog.CorruptError{Index: uint64(next) * blockSize, Where: "search index", Err: fmt.Errorf("block %d is missing; `attestlog reindex` builds it again", next)}
+	}
+	return err
+}

@@ -1,0 +1,212 @@
+package attestlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+
+	"golang.org/x/mod/sumdb/note"
+)
+
+// gatherSizes learns at which sizes a root will be wanted.
+func (v *verifier) gatherSizes(src VerifySource) error {
+	err := v.notes(src, func(c Checkpoint, _ bool) error {
+		v.sizes = append(v.sizes, c.Size)
+		return nil
+	})
+	slices.Sort(v.sizes)
+	v.sizes = slices.Compact(v.sizes)
+	v.roots = make([]Hash, len(v.sizes))
+	if len(v.sizes) > 0 && v.sizes[0] == 0 {
+		v.roots[0] = emptyRoot
+		v.sizes, v.roots = v.sizes[1:], v.roots[1:]
+	}
+	return err
+}
+
+// notes calls fn with every checkpoint, given being true for the one that the
+// caller brought along.
+func (v *verifier) notes(src VerifySource, fn func(c Checkpoint, given bool) error) error {
+	each := func(signed []byte, given bool) error {
+		c, err := ParseCheckpoint(signed)
+		if err != nil && given {
+			return fmt.Errorf("%w: the given %v", ErrCannotVerify, err)
+		} else if err != nil {
+			return &CorruptError{src.Size, "checkpoint", err}
+		}
+		return fn(c, given)
+	}
+	if src.Checkpoints != nil {
+		if err := src.Checkpoints(func(signed []byte) error { return each(signed, false) }); err != nil {
+			return err
+		}
+	}
+	if v.opts.Checkpoint != nil {
+		return each(v.opts.Checkpoint, true)
+	}
+	return nil
+}
+
+// checkpoints compares every checkpoint with the root at its size, and checks
+// its signature.
+func (v *verifier) checkpoints(src VerifySource) error {
+	good := uint64(0)
+	return v.notes(src, func(c Checkpoint, given bool) error {
+		where := fmt.Sprintf("checkpoint %d", c.Size)
+		if c.Origin != v.origin {
+			if given {
+				return fmt.Errorf("%w: the given checkpoint is of %q, the log is %q", ErrCannotVerify, c.Origin, v.origin)
+			}
+			return &CorruptError{good, where, fmt.Errorf("is of %q, the log is %q", c.Origin, v.origin)}
+		}
+		signed, err := v.signed(c)
+		if err != nil {
+			return &CorruptError{good, where, err}
+		}
+		if !signed && given {
+			return fmt.Errorf("%w: the given checkpoint is not signed by a trusted key", ErrCannotVerify)
+		}
+		if c.Size > v.report.Size {
+			return &CorruptError{v.report.Size, where, fmt.Errorf("was signed, but the log holds %d entries: the rest is missing", v.report.Size)}
+		}
+		if v.rootAt(c.Size) != c.Root {
+			return &CorruptError{good, where, fmt.Errorf("has another root: an entry from %d to %d was changed", good, max(c.Size, 1)-1)}
+		}
+		if c.Size > good {
+			good = c.Size
+		}
+		if !signed {
+			v.report.Unknown++
+			return nil
+		}
+		v.report.Checkpoints++
+		v.report.Signed = max(v.report.Signed, c.Size)
+		return v.trustAnnounced(c.Size)
+	})
+}
+
+func (v *verifier) rootAt(size uint64) Hash {
+	if size == 0 {
+		return emptyRoot
+	}
+	i := sort.Search(len(v.sizes), func(i int) bool { return v.sizes[i] >= size })
+	return v.roots[i]
+}
+
+// signed reports whether a trusted key signed c. A signature by such a key
+// that does not verify is an error.
+func (v *verifier) signed(c Checkpoint) (bool, error) {
+	var own []note.Verifier
+	for _, k := range v.trusted {
+		if k.Name() == c.Origin {
+			own = append(own, k)
+		}
+	}
+	_, err := note.Open(c.Note, note.VerifierList(own...))
+	var unverified *note.UnverifiedNoteError
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.As(err, &unverified):
+		return false, nil
+	}
+	return false, err
+}
+
+// trustAnnounced trusts the keys that the first size entries, which a trusted
+// key signed, announce as successors of a trusted key.
+func (v *verifier) trustAnnounced(size uint64) error {
+	left := v.newKeys[:0]
+	for _, k := range v.newKeys {
+		if k.index >= size {
+			left = append(left, k)
+			continue
+		}
+		key, err := note.NewVerifier(k.new)
+		if err != nil {
+			return &CorruptError{k.index, "leaf", fmt.Errorf("announces a key that is none: %v", err)}
+		}
+		known := slices.ContainsFunc(v.trusted, func(t note.Verifier) bool {
+			return t.Name() == key.Name() && t.KeyHash() == key.KeyHash()
+		})
+		if !known && key.Name() == v.origin {
+			v.trusted = append(slices.Clone(v.trusted), key)
+			v.report.Keys = append(v.report.Keys, fmt.Sprintf("%s+%08x (announced by entry %d)", key.Name(), key.KeyHash(), k.index))
+		}
+	}
+	v.newKeys = left
+	return nil
+}
+
+// compareTree compares the tree's row with what was computed.
+func (v *verifier) compareTree(tree Tree) error {
+	tail := []Hash{}
+	if len(v.edge.levels) > 0 {
+		tail = v.edge.levels[0]
+	}
+	from := tree.Size - tree.Size%TileWidth
+	for i, h := range tail {
+		if i >= len(tree.Tail) || tree.Tail[i] != h {
+			return leafMismatch(from + uint64(i))
+		}
+	}
+	switch {
+	case !slices.Equal(tree.Peaks, v.edge.peaks):
+		return &CorruptError{from, "tree", errors.New("its peaks do not follow from the entries")}
+	case tree.Root != v.edge.root():
+		return &CorruptError{from, "tree", errors.New("its root does not follow from the entries")}
+	case tree.Size > 0 && tree.LoggedTime.UnixNano() != v.last:
+		return &CorruptError{tree.Size - 1, "tree", errors.New("its logged_time is not the last entry's")}
+	}
+	return nil
+}
+
+// compareKeys compares the keys that the store has with the entries' own.
+func (v *verifier) compareKeys(ctx context.Context, s Store) error {
+	var sum uint64
+	err := s.Keys(ctx, func(key Key, index uint64) error {
+		if index < v.report.Size {
+			sum += v.keyHash(key, index)
+		}
+		return nil
+	})
+	if err != nil || sum == v.keySum {
+		return err
+	}
+	return v.locateKey(ctx, s)
+}
+
+// locateKey finds the first entry whose key is not what its leaf says, or a
+// key that belongs to no entry.
+func (v *verifier) locateKey(ctx context.Context, s Store) error {
+	var facts leafFacts
+	type keyOf struct {
+		index uint64
+		key   Key
+	}
+	for from := uint64(0); from < v.report.Size; from += scanChunk {
+		var chunk []keyOf
+		err := s.Scan(ctx, from, min(v.report.Size, from+scanChunk), func(r *Record) error {
+			err := facts.read(r.Leaf)
+			chunk = append(chunk, keyOf{r.Index, facts.key()})
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, k := range chunk {
+			index, err := s.Lookup(ctx, k.key)
+			if errors.Is(err, ErrNotFound) {
+				return &CorruptError{k.index, "key", errors.New("missing")}
+			} else if err != nil {
+				return err
+			}
+			if index != k.index {
+				return &CorruptError{k.index, "key", fmt.Errorf("points at entry %d", index)}
+			}
+		}
+	}
+	return &CorruptError{v.report.Size, "key", errors.New("belongs to no entry")}
+}

@@ -138,21 +138,36 @@ func (e *leafSizeError) Unwrap() error { return ErrTooLarge }
 
 // uuidV7 returns the key of an id that is a UUIDv7 in its canonical form (RFC
 // 9562, Section 4).
-func uuidV7(id string) (Key, bool) {
-	if len(id) != 36 || id[14] != '7' {
+func uuidV7[S string | []byte](id S) (k Key, ok bool) {
+	if len(id) != 36 || id[8] != '-' || id[13] != '-' || id[18] != '-' || id[23] != '-' {
 		return Key{}, false
 	}
-	for i := range len(id) {
-		if c := id[i]; c != '-' && c-'0' > 9 && (c < 'a' || c > 'f') {
+	at := 0
+	for i := range k {
+		if at == 8 || at == 13 || at == 18 || at == 23 {
+			at++
+		}
+		hi, lo := hexValue[id[at]], hexValue[id[at+1]]
+		if hi > 15 || lo > 15 {
 			return Key{}, false
 		}
+		k[i] = hi<<4 | lo
+		at += 2
 	}
-	u, err := uuid.Parse(id)
-	if err != nil || u.Variant() != uuid.RFC4122 {
-		return Key{}, false
-	}
-	return Key(u), true
+	return k, k[6]>>4 == 7 && k[8]>>6 == 2
 }
+
+// hexValue maps the lower-case hexadecimal digits to their values, and every
+// other byte to 16.
+var hexValue = func() (t [256]byte) {
+	for i := range t {
+		t[i] = 16
+	}
+	for i := range hexDigits {
+		t[hexDigits[i]] = byte(i)
+	}
+	return t
+}()
 
 func appendUUID(dst []byte, u uuid.UUID) []byte {
 	for i, b := range u {

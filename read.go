@@ -9,6 +9,7 @@ import (
 	"hash/fnv"
 	"iter"
 	"math"
+	"strconv"
 	"time"
 )
 
@@ -41,6 +42,54 @@ func entry(r *Record) (Entry, error) {
 		Event: event, Index: r.Index, LoggedTime: leaf.LoggedTime, LeafHash: LeafHash(own.Leaf),
 		Sealed: leaf.Sealed, Erased: erased, Leaf: own.Leaf, Disclosures: own.Disclosures,
 	}, nil
+}
+
+// MarshalJSON writes the entry as one object: index, leaf_hash and
+// logged_time, then the event's fields with disclosed values in their places,
+// and under "erased" the pointers of those that are gone.
+func (e Entry) MarshalJSON() ([]byte, error) {
+	event, err := e.Event.MarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	b := strconv.AppendUint([]byte(`{"index":`), e.Index, 10)
+	b = append(b, `,"leaf_hash":"`...)
+	b = base64.StdEncoding.AppendEncode(b, e.LeafHash[:])
+	b = append(b, `","logged_time":"`...)
+	b = appendTime(b, e.LoggedTime, 6)
+	b = append(b, '"')
+	for i, pointer := range e.Erased {
+		if i == 0 {
+			b = append(b, `,"erased":[`...)
+		} else {
+			b = append(b, ',')
+		}
+		b, _ = appendString(b, pointer)
+	}
+	if len(e.Erased) > 0 {
+		b = append(b, ']')
+	}
+	return append(append(b, ','), event[1:]...), nil
+}
+
+// Field returns the values that the entry has of a field of the query
+// language, or of "index", "time", "logged_time" or "id".
+func (e *Entry) Field(name string) ([]string, error) {
+	switch name {
+	case "index":
+		return []string{strconv.FormatUint(e.Index, 10)}, nil
+	case "time":
+		return []string{string(appendTime(nil, e.Time, 9))}, nil
+	case "logged_time":
+		return []string{string(appendTime(nil, e.LoggedTime, 6))}, nil
+	}
+	f, err := lookupField(name)
+	if err != nil {
+		return nil, err
+	}
+	var values []string
+	f.values(&e.Event, func(v string) { values = append(values, v) })
+	return values, nil
 }
 
 // Entry returns the entry at index, or ErrNotFound.

@@ -30,7 +30,7 @@ var (
 // disclosures; a term may come more than once. value is valid only during the
 // call. Stores index what Terms emits, and nothing else.
 func Terms(leaf []byte, disclosures []Disclosure, emit func(field string, value []byte)) error {
-	t := termWalker{scanner: scanner{data: leaf}, emit: emit}
+	t := termWalker{scanner: scanner{data: leaf, trusted: true}, emit: emit}
 	t.leaf()
 	if t.err != nil {
 		return t.err
@@ -66,7 +66,8 @@ func (t *termWalker) leaf() {
 		case "tenant":
 			t.exact("tenant")
 		case "id":
-			if id := t.str(); len(id) != 36 || !isUUIDv7(id) {
+			id := t.str()
+			if _, v7 := uuidV7(id); !v7 && t.err == nil {
 				t.emit("id", id)
 			}
 		case "message":
@@ -88,11 +89,6 @@ func (t *termWalker) leaf() {
 			t.skip()
 		}
 	}
-}
-
-func isUUIDv7(id []byte) bool {
-	_, ok := uuidV7(string(id))
-	return ok
 }
 
 func (t *termWalker) exact(field string) {

@@ -46,7 +46,7 @@ func (b *bounder) ownNotes(given map[string]any) map[string]any {
 func (b *bounder) items(given map[string]any) map[string]any {
 	out := make(map[string]any, len(given)+1)
 	room := maxClear - b.size - b.notes.size() - foldRoom
-	for _, n := range storedNames(given) {
+	for _, n := range storedNames(given, b.limit > 0) {
 		w := b.item(n, given[n.given], n.stored)
 		if b.fold {
 			if room -= w.size + w.notes.size(); room < 0 {

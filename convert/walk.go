@@ -210,7 +210,7 @@ func (w *walk) array(v []any, depth int) any {
 
 func (w *walk) object(v map[string]any, depth int) any {
 	out := make(map[string]any, len(v))
-	names := storedNames(v)
+	names := storedNames(v, w.limit > 0)
 	for _, n := range names {
 		w.path = append(w.path, n.stored)
 		if n.how != "" {
@@ -223,8 +223,8 @@ func (w *walk) object(v map[string]any, depth int) any {
 	return out
 }
 
-// maxName is the longest name of an attribute in bytes that is not cut. A cut
-// one is longer, so it is no other's.
+// maxName is the longest name in bytes that is not cut in an event that is too
+// long. A cut one is longer, so it is no other's.
 const maxName = 200
 
 type storedName struct{ given, stored, how string }
@@ -232,7 +232,7 @@ type storedName struct{ given, stored, how string }
 // storedNames returns an object's names in order, with what the event holds in
 // their place. If any is not UTF-8, all are escaped, so that no two become
 // one.
-func storedNames(m map[string]any) []storedName {
+func storedNames(m map[string]any, short bool) []storedName {
 	names := make([]storedName, 0, len(m))
 	escape := false
 	for name := range m {
@@ -247,7 +247,7 @@ func storedNames(m map[string]any) []storedName {
 				n.how = "escaped"
 			}
 		}
-		if len(n.stored) > maxName {
+		if short && len(n.stored) > maxName {
 			n.stored, n.how = clip(n.stored, n.given, maxName), "cut"
 		}
 	}

@@ -1,7 +1,6 @@
 package jsonl
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,16 +12,6 @@ import (
 
 	"github.com/attestlog/attestlog"
 )
-
-// An ending is the state of a file's last line. The zero ending is a whole line
-// or an empty file.
-type ending struct {
-	open bool   // it lacks its '\n'
-	torn []byte // the line if it is not whole
-	owed []byte // the checkpoint line that torn is the beginning of
-}
-
-func (e *ending) clean() bool { return !e.open && e.torn == nil && e.owed == nil }
 
 // ready takes the lock and opens the current file, unless that was done.
 func (f *Follower) ready(ctx context.Context) error {
@@ -163,7 +152,7 @@ func (f *Follower) afterGzip(newest string) error {
 		return err
 	}
 	defer r.Close()
-	s, err := survey(r, 0)
+	s, err := readEnd(r, 0)
 	if err != nil {
 		return err
 	}
@@ -183,7 +172,7 @@ func (f *Follower) resume(file *os.File) (what string, err error) {
 	if _, err := file.Seek(from, io.SeekStart); err != nil {
 		return "", err
 	}
-	s, err := survey(file, from)
+	s, err := readEnd(file, from)
 	if err != nil {
 		return "", err
 	}
@@ -250,7 +239,7 @@ func (f *Follower) start(next uint64) error {
 	err = syncDir(filepath.Dir(name))
 	var s state
 	if err == nil {
-		s, err = survey(file, 0)
+		s, err = readEnd(file, 0)
 	}
 	if err == nil {
 		err = f.adopt(file, s, next, f.cfg.Clock())
@@ -261,7 +250,7 @@ func (f *Follower) start(next uint64) error {
 	return err
 }
 
-// adopt makes file, as surveyed, the current one. The position is saved before
+// adopt makes file, in that state, the current one. The position is saved before
 // anything is written, so that a position never leads to another file than the
 // one last written to but by somebody else's doing.
 func (f *Follower) adopt(file *os.File, s state, next uint64, since time.Time) error {
@@ -276,10 +265,8 @@ func (f *Follower) adopt(file *os.File, s state, next uint64, since time.Time) e
 		File: filepath.Base(file.Name()), Inode: inode(info), Offset: s.whole,
 		Next: next, Since: since.UTC(), Checkpoint: s.checkpoint, Note: f.at.Note,
 	}
-	var owed []byte
-	if line := appendCheckpoint(nil, []byte(at.Note)); s.torn != nil && at.Note != "" && bytes.HasPrefix(line, s.torn) {
-		owed = line
-	} else {
+	owed := s.owed(at.Note)
+	if owed == nil {
 		at.Note = ""
 	}
 	if err := f.save(at); err != nil {

@@ -136,6 +136,9 @@ func (f *Follower) checkpoint(c attestlog.Checkpoint) error {
 			f.fail(before)
 			return err
 		}
+		if c.Size <= f.at.Checkpoint {
+			return nil
+		}
 		before = f.at
 	}
 	kept := f.kept
@@ -208,7 +211,7 @@ func (f *Follower) lead(b []byte) []byte {
 		b = append(b, '\n')
 	}
 	if f.end.owed != nil {
-		b = append(append(b, f.end.owed...), '\n')
+		b = append(appendCheckpoint(b, f.end.owed.Note), '\n')
 	}
 	return b
 }
@@ -232,6 +235,9 @@ func (f *Follower) write(b []byte, next uint64) error {
 		return err
 	}
 	f.at.Offset, f.at.Next, f.at.Note = f.size, next, ""
+	if f.end.owed != nil {
+		f.at.Checkpoint = f.end.owed.Size
+	}
 	f.end = ending{}
 	return nil
 }

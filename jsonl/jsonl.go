@@ -13,7 +13,7 @@
 //	{"index":1,"leaf":{"action":"mail.view","actor":{"id":"alice"},…,"v":1},
 //	 "disclosures":{"/source/ip":{"salt":"…","value":"192.0.2.7"}}}
 //	{"checkpoint":"example.com/log\n2\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n
-//	 \n— example.com/log Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=\n"}
+//	 \n— example.com/log s4rSqTEekBEwcuL3dg0y/0KDRZ3iDJttPT2Rkyz9ZO3lpEHTS9+mg4HqBzrq/u8mZsbjQeGdQX0XAAyS4PyNyk1WAQM=\n"}
 //
 // # Torn lines
 //

@@ -160,9 +160,10 @@ func (r *Reader) hold(text []byte, why error) error {
 	return nil
 }
 
-// follow checks a whole line against the torn one before it.
+// follow checks a whole line against the torn one before it, whose equal it
+// cannot be.
 func (r *Reader) follow(text []byte) error {
-	if r.torn != nil && !(len(r.torn.text) < len(text) && bytes.HasPrefix(text, r.torn.text)) {
+	if r.torn != nil && !bytes.HasPrefix(text, r.torn.text) {
 		return r.notPrefix()
 	}
 	r.torn = nil

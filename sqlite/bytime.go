@@ -5,7 +5,6 @@ import (
 	"context"
 	"math"
 	"slices"
-	"sync"
 
 	"zombiezen.com/go/sqlite"
 
@@ -100,19 +99,21 @@ func (m *merger) rest(ctx context.Context) error {
 	return m.take(ctx, tail)
 }
 
-// walkTimes emits what the times table has below a place. With sparing set it
-// stops once matches are rare, and returns where.
+// walkTimes emits the indexed entries below a place. With sparing set it stops
+// once matches are rare, and returns where.
 func (q *search) walkTimes(ctx context.Context, from at, m *merger, sparing bool) (at, error) {
+	w, err := q.newWalker(ctx, from)
+	if err != nil {
+		return from, err
+	}
 	seen, hits := 0, 0
 	for limit := firstIDs; ; limit = min(2*limit, mostIDs) {
-		places, err := q.timesBelow(ctx, from, limit)
+		places, err := w.next(ctx, limit)
 		if err != nil {
 			return from, err
 		}
 		last := len(places) < limit
-		if len(places) > 0 {
-			from = places[len(places)-1]
-		}
+		from = w.from
 		if sparing {
 			seen += len(places)
 			if places, err = q.withTerms(ctx, places); err != nil {
@@ -156,31 +157,6 @@ func (q *search) withTerms(ctx context.Context, places []at) ([]at, error) {
 		}
 	}
 	return kept, nil
-}
-
-// timesBelow returns up to limit places below one, newest first.
-func (q *search) timesBelow(ctx context.Context, from at, limit int) ([]at, error) {
-	places := make([]at, 0, min(limit, 256))
-	err := q.s.index.read(ctx, func(conn *sqlite.Conn) error {
-		stmt, err := conn.Prepare(`SELECT time, idx FROM times
-			WHERE (time, idx) < (?1, ?2) AND time >= ?3 AND time < ?4 AND idx >= ?5 AND idx < ?6
-			ORDER BY time DESC, idx DESC LIMIT ?7`)
-		if err != nil {
-			return err
-		}
-		stmt.BindInt64(1, from.time)
-		stmt.BindInt64(2, int64(min(from.idx, math.MaxInt64)))
-		stmt.BindInt64(3, q.plan.After)
-		stmt.BindInt64(4, q.plan.Before)
-		stmt.BindInt64(5, int64(q.lo))
-		stmt.BindInt64(6, int64(min(q.hi, q.mark)))
-		stmt.BindInt64(7, int64(limit))
-		return rows(stmt, func() error {
-			places = append(places, at{stmt.ColumnInt64(0), uint64(stmt.ColumnInt64(1))})
-			return nil
-		})
-	})
-	return places, err
 }
 
 // termsByTime emits the entries with the terms by time: few matches are
@@ -230,7 +206,7 @@ func (q *search) places(ctx context.Context, ids []uint64) ([]at, error) {
 // blocksByTime looks the terms up in blocks, those with the newest entries
 // first, and emits a match once no block that is left can hold a newer one.
 func (q *search) blocksByTime(ctx context.Context, from at, hi uint64, m *merger) error {
-	spans, err := q.s.index.blockSpans(ctx, q.mark)
+	spans, err := q.s.index.summary(ctx, q.mark)
 	if err != nil {
 		return err
 	}
@@ -287,47 +263,4 @@ func (q *search) blocksByTime(ctx context.Context, from at, hi uint64, m *merger
 		found = found[ready:]
 	}
 	return m.take(ctx, found)
-}
-
-// A blockCache keeps the blocks' spans; only the newest still change.
-type blockCache struct {
-	mu    sync.Mutex
-	spans []span
-	mark  uint64
-}
-
-// blockSpans returns the spans of the blocks below the watermark.
-func (ix *index) blockSpans(ctx context.Context, mark uint64) ([]span, error) {
-	c := &ix.blocks
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if mark < c.mark {
-		c.spans, c.mark = nil, 0 // the index was built again
-	}
-	if mark == c.mark {
-		return c.spans, nil
-	}
-	from := len(c.spans)
-	if from > 0 && c.mark%blockSize != 0 {
-		from--
-	}
-	fresh := slices.Clone(c.spans[:from]) // readers hold the old slice
-	err := ix.read(ctx, func(conn *sqlite.Conn) error {
-		stmt, err := conn.Prepare("SELECT n, lo, hi FROM blocks WHERE n >= ? ORDER BY n")
-		if err != nil {
-			return err
-		}
-		stmt.BindInt64(1, int64(from))
-		return rows(stmt, func() error {
-			if n := stmt.ColumnInt64(0); n == int64(len(fresh)) {
-				fresh = append(fresh, span{stmt.ColumnInt64(1), stmt.ColumnInt64(2)})
-			}
-			return nil
-		})
-	})
-	if err != nil {
-		return nil, err
-	}
-	c.spans, c.mark = fresh, mark
-	return fresh, nil
 }

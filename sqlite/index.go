@@ -20,10 +20,9 @@ import (
 
 const (
 	indexSuffix = ".index"
-	blockSize   = 1024
 
 	indexLag   = 20_000                 // entries that an append lets wait
-	indexBatch = 10_000                 // entries in one transaction
+	indexBatch = 20_000                 // entries in one transaction
 	indexPause = 20 * time.Millisecond  // between two small transactions
 	indexPoll  = 200 * time.Millisecond // for what other processes wrote
 	indexRetry = time.Second
@@ -180,16 +179,17 @@ type indexState struct {
 	terms int64
 	size  uint64
 	last  []byte
+	high  int64
 }
 
 func readState(conn *sqlite.Conn) (indexState, error) {
 	var st indexState
-	stmt, err := conn.Prepare("SELECT log, terms, size, last FROM state")
+	stmt, err := conn.Prepare("SELECT log, terms, size, last, high FROM state")
 	if err != nil {
 		return st, err
 	}
 	return st, rows(stmt, func() error {
-		st = indexState{true, columnBytes(stmt, 0), stmt.ColumnInt64(1), uint64(stmt.ColumnInt64(2)), columnBytes(stmt, 3)}
+		st = indexState{true, columnBytes(stmt, 0), stmt.ColumnInt64(1), uint64(stmt.ColumnInt64(2)), columnBytes(stmt, 3), stmt.ColumnInt64(4)}
 		return nil
 	})
 }
@@ -212,17 +212,18 @@ func (ix *index) belongs(ctx context.Context, st indexState) (bool, error) {
 
 // clear empties the index, within a transaction.
 func (ix *index) clear() error {
-	script := "INSERT INTO terms (terms) VALUES ('delete-all'); DELETE FROM times; DELETE FROM blocks; DELETE FROM state;" +
+	script := "INSERT INTO terms (terms) VALUES ('delete-all'); DELETE FROM late; DELETE FROM blocks; DELETE FROM state;" +
 		"INSERT INTO terms (terms, rank) VALUES ('hashsize', 16777216);"
 	if err := sqlitex.ExecuteScript(ix.conn, script, nil); err != nil {
 		return err
 	}
-	stmt, err := ix.conn.Prepare("INSERT INTO state (one, log, terms, size, last) VALUES (1, ?, ?, 0, x'')")
+	stmt, err := ix.conn.Prepare("INSERT INTO state (one, log, terms, size, last, high) VALUES (1, ?, ?, 0, x'', ?)")
 	if err != nil {
 		return err
 	}
 	stmt.BindBytes(1, ix.logHash[:])
 	stmt.BindInt64(2, attestlog.TermsVersion)
+	stmt.BindInt64(3, math.MinInt64)
 	return exec(stmt)
 }
 
@@ -419,7 +420,7 @@ func (ix *index) fill(ctx context.Context, fromLog bool) (more bool, err error) 
 		if size >= tree.Size {
 			return nil
 		}
-		w := newIndexWriter(ix)
+		w := newIndexWriter(ix, st.high)
 		if err := ix.feed(ctx, w, size, tree.Size, fromLog); err != nil {
 			return err
 		}
@@ -462,19 +463,17 @@ func (ix *index) feed(ctx context.Context, w *indexWriter, from, to uint64, from
 
 // An indexWriter adds entries within one transaction.
 type indexWriter struct {
-	ix     *index
-	count  int
-	doc    []byte
-	term   []byte
-	last   attestlog.Hash
-	blocks map[uint64]span
-	emit   func(field string, value []byte)
+	ix    *index
+	count int
+	doc   []byte
+	term  []byte
+	last  []byte // the last leaf
+	times timeline
+	emit  func(field string, value []byte)
 }
 
-type span struct{ lo, hi int64 }
-
-func newIndexWriter(ix *index) *indexWriter {
-	w := &indexWriter{ix: ix, blocks: map[uint64]span{}}
+func newIndexWriter(ix *index, high int64) *indexWriter {
+	w := &indexWriter{ix: ix, times: timeline{high: high, blocks: map[uint64]block{}}}
 	w.emit = func(field string, value []byte) {
 		if len(w.doc) > 0 {
 			w.doc = append(w.doc, ' ')
@@ -510,7 +509,7 @@ func (w *indexWriter) add(r *attestlog.Record) error {
 		return &attestlog.CorruptError{Index: r.Index, Where: "leaf", Err: errors.New("has no time")}
 	}
 	conn := w.ix.conn
-	terms, err := conn.Prepare("INSERT INTO terms (rowid, t) VALUES (?, ?)")
+	terms, err := conn.Prepare("INSERT OR ROLLBACK INTO terms (rowid, t) VALUES (?, ?)")
 	if err != nil {
 		return err
 	}
@@ -519,23 +518,19 @@ func (w *indexWriter) add(r *attestlog.Record) error {
 	if err := exec(terms); err != nil {
 		return err
 	}
-	times, err := conn.Prepare("INSERT INTO times (time, idx) VALUES (?, ?)")
-	if err != nil {
-		return err
+	if late := w.times.add(r.Index, at); late {
+		stmt, err := conn.Prepare("INSERT OR ROLLBACK INTO late (time, idx) VALUES (?, ?)")
+		if err != nil {
+			return err
+		}
+		stmt.BindInt64(1, at)
+		stmt.BindInt64(2, int64(r.Index))
+		if err := exec(stmt); err != nil {
+			return err
+		}
 	}
-	times.BindInt64(1, at)
-	times.BindInt64(2, int64(r.Index))
-	if err := exec(times); err != nil {
-		return err
-	}
-	n := r.Index / blockSize
-	s, seen := w.blocks[n]
-	if !seen {
-		s = span{math.MaxInt64, math.MinInt64}
-	}
-	w.blocks[n] = span{min(s.lo, at), max(s.hi, at)}
 	w.count++
-	w.last = attestlog.LeafHash(r.Leaf)
+	w.last = append(w.last[:0], r.Leaf...)
 	return nil
 }
 
@@ -545,25 +540,27 @@ func (w *indexWriter) finish(size uint64) error {
 		return nil
 	}
 	conn := w.ix.conn
-	block, err := conn.Prepare(`INSERT INTO blocks (n, lo, hi) VALUES (?, ?, ?)
-		ON CONFLICT (n) DO UPDATE SET lo = min(lo, excluded.lo), hi = max(hi, excluded.hi)`)
+	stmt, err := conn.Prepare(`INSERT INTO blocks (n, lo, hi, high, spine) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (n) DO UPDATE SET lo = min(lo, excluded.lo), hi = max(hi, excluded.hi), spine = spine + excluded.spine`)
 	if err != nil {
 		return err
 	}
-	for n, s := range w.blocks {
-		block.BindInt64(1, int64(n))
-		block.BindInt64(2, s.lo)
-		block.BindInt64(3, s.hi)
-		if err := exec(block); err != nil {
+	for n, b := range w.times.blocks {
+		for i, v := range [...]int64{int64(n), b.lo, b.hi, b.high, b.spine} {
+			stmt.BindInt64(i+1, v)
+		}
+		if err := exec(stmt); err != nil {
 			return err
 		}
 	}
-	state, err := conn.Prepare("UPDATE state SET size = ?, last = ?")
+	state, err := conn.Prepare("UPDATE state SET size = ?, last = ?, high = ?")
 	if err != nil {
 		return err
 	}
 	state.BindInt64(1, int64(size))
-	state.BindBytes(2, w.last[:])
+	last := attestlog.LeafHash(w.last)
+	state.BindBytes(2, last[:])
+	state.BindInt64(3, w.times.high)
 	return exec(state)
 }
 

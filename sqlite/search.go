@@ -1,10 +1,8 @@
 package sqlite
 
 import (
-	"cmp"
 	"context"
 	"math"
-	"slices"
 	"strings"
 
 	"zombiezen.com/go/sqlite"
@@ -16,7 +14,7 @@ const (
 	firstIDs   = 128    // row ids asked of the index at first …
 	mostIDs    = 4_096  // … and at most
 	collectIDs = 3_000  // matches that are sorted by time one by one
-	timeIDs    = 20_000 // matches of a time range that are sorted by index
+	timeIDs    = 20_000 // late entries of a time range that are looked at one by one
 )
 
 // A search is one Search call. Its bounds already take the cursor in.
@@ -87,12 +85,12 @@ func (q *search) done(err error) error {
 }
 
 func (q *search) ascending(ctx context.Context) error {
-	for _, run := range q.runs(ctx, q.lo, min(q.hi, q.mark), false) {
+	for _, part := range q.stretches(ctx, q.lo, min(q.hi, q.mark), q.mayHold) {
 		var err error
 		if q.match != "" {
-			err = q.walkTerms(ctx, run.from, run.to, true)
+			err = q.walkTerms(ctx, part.from, part.to, true)
 		} else {
-			err = q.s.Scan(ctx, run.from, run.to, q.emit)
+			err = q.s.Scan(ctx, part.from, part.to, q.emit)
 		}
 		if err != nil {
 			return q.done(err)
@@ -106,32 +104,46 @@ func (q *search) descending(ctx context.Context) error {
 		return q.done(err)
 	}
 	hi := min(q.hi, q.mark)
+	want := q.mayHold
+	var late []uint64 // entries outside the stretches, newest first
 	if q.plan.TimeBound() {
 		limit := timeIDs
 		if q.match != "" {
 			limit = collectIDs
 		}
-		ids, all, err := q.idsInTime(ctx, hi, limit)
+		ids, all, err := q.lateInTime(ctx, hi, limit)
 		if err != nil {
 			return err
 		}
-		if all {
-			slices.SortFunc(ids, func(a, b uint64) int { return cmp.Compare(b, a) })
-			return q.done(q.emitIDs(ctx, ids))
+		if all { // the late ones one by one, and of the rest only the spine
+			late, want = ids, q.spineMayHold
 		}
 	}
-	for _, run := range q.runs(ctx, q.lo, hi, true) {
-		var err error
-		if q.match != "" {
-			err = q.walkTerms(ctx, run.from, run.to, false)
-		} else {
-			err = q.scanDown(ctx, run.from, run.to)
+	parts := q.stretches(ctx, q.lo, hi, want)
+	for i := len(parts) - 1; i >= 0; i-- {
+		above := 0
+		for above < len(late) && late[above] >= parts[i].to {
+			above++
 		}
-		if err != nil {
+		if err := q.emitIDs(ctx, late[:above]); err != nil {
+			return q.done(err)
+		}
+		for late = late[above:]; len(late) > 0 && late[0] >= parts[i].from; {
+			late = late[1:] // the stretch has it
+		}
+		if err := q.part(ctx, parts[i]); err != nil {
 			return q.done(err)
 		}
 	}
-	return nil
+	return q.done(q.emitIDs(ctx, late))
+}
+
+// part emits the entries of a stretch, newest first.
+func (q *search) part(ctx context.Context, p stretch) error {
+	if q.match != "" {
+		return q.walkTerms(ctx, p.from, p.to, false)
+	}
+	return q.scanDown(ctx, p.from, p.to)
 }
 
 // scanDown emits the entries in [lo, hi), newest first.
@@ -234,65 +246,6 @@ func (q *search) emitIDs(ctx context.Context, ids []uint64) error {
 	return nil
 }
 
-// idsInTime returns the indexes in [lo, hi) within the plan's time bounds, and
-// whether that is all of them.
-func (q *search) idsInTime(ctx context.Context, hi uint64, limit int) (ids []uint64, all bool, err error) {
-	if q.s.index.readers == nil {
-		return nil, false, nil
-	}
-	scanned := 0
-	err = q.s.index.read(ctx, func(conn *sqlite.Conn) error {
-		stmt, err := conn.Prepare("SELECT idx FROM times WHERE time >= ? AND time < ? LIMIT ?")
-		if err != nil {
-			return err
-		}
-		stmt.BindInt64(1, q.plan.After)
-		stmt.BindInt64(2, q.plan.Before)
-		stmt.BindInt64(3, int64(limit)+1)
-		return rows(stmt, func() error {
-			scanned++
-			if id := uint64(stmt.ColumnInt64(0)); id >= q.lo && id < hi {
-				ids = append(ids, id)
-			}
-			return nil
-		})
-	})
-	return ids, scanned <= limit, err
-}
-
-// A stretch is a range of entries, from ≤ index < to.
-type stretch struct{ from, to uint64 }
-
-// runs returns the parts of [lo, hi) whose blocks have times within bounds.
-func (q *search) runs(ctx context.Context, lo, hi uint64, descending bool) []stretch {
-	if lo >= hi {
-		return nil
-	}
-	if !q.plan.TimeBound() {
-		return []stretch{{lo, hi}}
-	}
-	blocks, err := q.s.index.blockSpans(ctx, q.mark)
-	if err != nil {
-		return []stretch{{lo, hi}} // without the summary, every entry is looked at
-	}
-	var out []stretch
-	for n := lo / blockSize; n*blockSize < hi; n++ {
-		if n < uint64(len(blocks)) && (blocks[n].hi < q.plan.After || blocks[n].lo >= q.plan.Before) {
-			continue
-		}
-		from, to := max(lo, n*blockSize), min(hi, (n+1)*blockSize)
-		if last := len(out) - 1; last >= 0 && out[last].to == from {
-			out[last].to = to
-		} else {
-			out = append(out, stretch{from, to})
-		}
-	}
-	if descending {
-		slices.Reverse(out)
-	}
-	return out
-}
-
 // Count counts from the index what plan selects below the watermark.
 func (s *Store) Count(ctx context.Context, plan attestlog.Plan, limit uint64) (n, upto uint64, err error) {
 	mark, err := s.index.watermark(ctx)
@@ -312,33 +265,22 @@ func (s *Store) Count(ctx context.Context, plan attestlog.Plan, limit uint64) (n
 	if lo >= hi || plan.After >= plan.Before {
 		return 0, mark, nil
 	}
-	var sql, match string
-	switch {
-	case plan.Terms == nil:
-		sql = "SELECT count(*) FROM (SELECT 1 FROM times WHERE time >= ?4 AND time < ?5 AND idx >= ?1 AND idx < ?2 LIMIT ?3)"
-	case plan.TimeBound():
+	if plan.TimeBound() {
+		return 0, 0, nil // the log counts: times are not summed up
+	}
+	match, exact := s.index.expression(plan.Terms)
+	if !exact {
 		return 0, 0, nil
-	default:
-		exact := false
-		if match, exact = s.index.expression(plan.Terms); !exact {
-			return 0, 0, nil
-		}
-		sql = "SELECT count(*) FROM (SELECT 1 FROM terms WHERE terms MATCH ?4 AND rowid >= ?1 AND rowid < ?2 LIMIT ?3)"
 	}
 	err = s.index.read(ctx, func(conn *sqlite.Conn) error {
-		stmt, err := conn.Prepare(sql)
+		stmt, err := conn.Prepare("SELECT count(*) FROM (SELECT 1 FROM terms WHERE terms MATCH ? AND rowid >= ? AND rowid < ? LIMIT ?)")
 		if err != nil {
 			return err
 		}
-		stmt.BindInt64(1, int64(lo))
-		stmt.BindInt64(2, int64(hi))
-		stmt.BindInt64(3, int64(limit))
-		if match != "" {
-			stmt.BindText(4, match)
-		} else {
-			stmt.BindInt64(4, plan.After)
-			stmt.BindInt64(5, plan.Before)
-		}
+		stmt.BindText(1, match)
+		stmt.BindInt64(2, int64(lo))
+		stmt.BindInt64(3, int64(hi))
+		stmt.BindInt64(4, int64(limit))
 		return rows(stmt, func() error { n = uint64(stmt.ColumnInt64(0)); return nil })
 	})
 	return n, mark, err

@@ -137,7 +137,7 @@ func newSums(size uint64) *sums {
 }
 
 type fact struct {
-	kind  byte // 't'erm or ti'm'e
+	kind  byte // 't'erm or 'l'ate
 	value uint64
 	index uint64
 }
@@ -170,9 +170,10 @@ func (s *Store) CheckIndex(ctx context.Context, progress func(done, total uint64
 		}
 		sum := newSums(st.size)
 		derived := make(chan error, 1)
+		d := newDeriver(ix)
 		derive, cancel := context.WithCancel(ctx)
 		defer cancel()
-		go func() { derived <- ix.derive(derive, st.size, sum, progress) }()
+		go func() { derived <- d.derive(derive, st.size, sum, progress) }()
 		err = eachStored(conn, func(kind byte, value, index uint64) { sum.add(kind, value, index, -1) })
 		if err != nil {
 			cancel()
@@ -188,14 +189,13 @@ func (s *Store) CheckIndex(ctx context.Context, progress func(done, total uint64
 				return ix.locate(ctx, conn, uint64(part)*sumWidth, st.size)
 			}
 		}
-		return ix.checkBlocks(ctx, conn, st.size)
+		return d.checkBlocks(conn, st)
 	})
 }
 
 // derive adds the facts that the entries below size must have.
-func (ix *index) derive(ctx context.Context, size uint64, sum *sums, progress func(done, total uint64)) error {
-	d := newDeriver(ix)
-	return ix.store.Scan(ctx, 0, size, func(r *attestlog.Record) error {
+func (d *deriver) derive(ctx context.Context, size uint64, sum *sums, progress func(done, total uint64)) error {
+	return d.ix.store.Scan(ctx, 0, size, func(r *attestlog.Record) error {
 		if progress != nil && r.Index%(16*sumWidth) == 0 {
 			progress(r.Index, size)
 		}
@@ -209,11 +209,12 @@ type deriver struct {
 	tokens []uint64
 	token  []byte
 	term   []byte
+	times  timeline
 	emit   func(field string, value []byte)
 }
 
 func newDeriver(ix *index) *deriver {
-	d := &deriver{ix: ix}
+	d := &deriver{ix: ix, times: timeline{high: math.MinInt64, blocks: map[uint64]block{}}}
 	d.emit = func(field string, value []byte) {
 		d.token, d.term = ix.appendToken(d.token[:0], d.term, field, value)
 		d.tokens = append(d.tokens, tokenValue(d.token))
@@ -230,8 +231,9 @@ func (d *deriver) facts(r *attestlog.Record, fn func(kind byte, value uint64)) e
 	for _, t := range slices.Compact(d.tokens) {
 		fn('t', t)
 	}
-	at, _ := attestlog.LeafTime(r.Leaf)
-	fn('m', uint64(at))
+	if at, _ := attestlog.LeafTime(r.Leaf); d.times.add(r.Index, at) {
+		fn('l', uint64(at))
+	}
 	return nil
 }
 
@@ -266,12 +268,12 @@ func eachStored(conn *sqlite.Conn, fn func(kind byte, value, index uint64)) erro
 	if err != nil {
 		return err
 	}
-	times, err := conn.Prepare("SELECT time, idx FROM times")
+	late, err := conn.Prepare("SELECT time, idx FROM late")
 	if err != nil {
 		return err
 	}
-	return rows(times, func() error {
-		fn('m', uint64(times.ColumnInt64(0)), uint64(times.ColumnInt64(1)))
+	return rows(late, func() error {
+		fn('l', uint64(late.ColumnInt64(0)), uint64(late.ColumnInt64(1)))
 		return nil
 	})
 }
@@ -295,7 +297,12 @@ func (ix *index) locate(ctx context.Context, conn *sqlite.Conn, from, size uint6
 		return &attestlog.CorruptError{Index: index, Where: "search index", Err: errors.New(what + "; `attestlog reindex` builds it again")}
 	}
 	d := newDeriver(ix)
-	err = ix.store.Scan(ctx, from, to, func(r *attestlog.Record) error {
+	err = ix.store.Scan(ctx, 0, to, func(r *attestlog.Record) error {
+		if r.Index < from {
+			at, _ := attestlog.LeafTime(r.Leaf)
+			d.times.add(r.Index, at)
+			return nil
+		}
 		missing := false
 		if err := d.facts(r, func(kind byte, value uint64) {
 			f := fact{kind, value, r.Index}
@@ -320,39 +327,34 @@ func (ix *index) locate(ctx context.Context, conn *sqlite.Conn, from, size uint6
 	return err
 }
 
-// checkBlocks compares the blocks' spans with the times.
-func (ix *index) checkBlocks(ctx context.Context, conn *sqlite.Conn, size uint64) error {
-	var want []span
-	times, err := conn.Prepare("SELECT time, idx FROM times")
+// checkBlocks compares the blocks, and the latest time, with what derive saw.
+func (d *deriver) checkBlocks(conn *sqlite.Conn, st indexState) error {
+	bad := func(n int64, what string) error {
+		return &attestlog.CorruptError{Index: uint64(max(n, 0)) * blockSize, Where: "search index", Err: fmt.Errorf("block %d %s; `attestlog reindex` builds it again", n, what)}
+	}
+	stmt, err := conn.Prepare("SELECT n, lo, hi, high, spine FROM blocks ORDER BY n")
 	if err != nil {
 		return err
 	}
-	err = rows(times, func() error {
-		at, n := times.ColumnInt64(0), int(times.ColumnInt64(1)/blockSize)
-		for len(want) <= n {
-			want = append(want, span{math.MaxInt64, math.MinInt64})
+	next := int64(0)
+	err = rows(stmt, func() error {
+		n := stmt.ColumnInt64(0)
+		if n != next {
+			return bad(next, "is missing")
 		}
-		want[n] = span{min(want[n].lo, at), max(want[n].hi, at)}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	blocks, err := conn.Prepare("SELECT n, lo, hi FROM blocks ORDER BY n")
-	if err != nil {
-		return err
-	}
-	next := 0
-	err = rows(blocks, func() error {
-		n := blocks.ColumnInt64(0)
-		if n != int64(next) || next >= len(want) || want[next] != (span{blocks.ColumnInt64(1), blocks.ColumnInt64(2)}) {
-			return &attestlog.CorruptError{Index: uint64(next) * blockSize, Where: "search index", Err: fmt.Errorf("block %d has other times; `attestlog reindex` builds it again", n)}
+		if want, ok := d.times.blocks[uint64(n)]; !ok || want != readBlock(stmt) {
+			return bad(n, "has other times")
 		}
 		next++
 		return nil
 	})
-	if err == nil && next < len(want) {
-		err = &attestlog.CorruptError{Index: uint64(next) * blockSize, Where: "search index", Err: fmt.Errorf("block %d is missing; `attestlog reindex` builds it again", next)}
+	switch {
+	case err != nil:
+		return err
+	case next != int64(len(d.times.blocks)):
+		return bad(next, "is missing")
+	case st.high != d.times.high:
+		return bad(next-1, "does not end at the latest time")
 	}
-	return err
+	return nil
 }

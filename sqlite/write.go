@@ -88,7 +88,7 @@ func (t *tx) PutKeys(keys []attestlog.Key) ([]attestlog.Duplicate, error) {
 	if err != nil {
 		return nil, err
 	}
-	insert, err := t.conn.Prepare("INSERT INTO keys (key, idx) VALUES (?, ?) ON CONFLICT (key) DO NOTHING")
+	insert, err := t.conn.Prepare("INSERT OR IGNORE INTO keys (key, idx) VALUES (?, ?)")
 	if err != nil {
 		return nil, &storeError{err}
 	}
@@ -181,11 +181,11 @@ func (t *tx) Put(b *attestlog.Batch) error {
 }
 
 func (t *tx) putRecords(records []attestlog.Record) error {
-	entry, err := t.conn.Prepare("INSERT INTO entries (idx, leaf) VALUES (?, ?)")
+	entry, err := t.conn.Prepare("INSERT OR ROLLBACK INTO entries (idx, leaf) VALUES (?, ?)")
 	if err != nil {
 		return &storeError{err}
 	}
-	disclosure, err := t.conn.Prepare("INSERT INTO disclosures (idx, pointer, salt, value) VALUES (?, ?, ?, ?)")
+	disclosure, err := t.conn.Prepare("INSERT OR ROLLBACK INTO disclosures (idx, pointer, salt, value) VALUES (?, ?, ?, ?)")
 	if err != nil {
 		return &storeError{err}
 	}

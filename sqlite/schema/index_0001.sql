@@ -3,10 +3,11 @@
 
 CREATE TABLE state (
   one   INTEGER PRIMARY KEY CHECK (one = 1),
-  log   BLOB NOT NULL,   -- SHA-256 of the log's index key
+  log   BLOB NOT NULL,    -- SHA-256 of the log's index key
   terms INTEGER NOT NULL, -- attestlog.TermsVersion
   size  INTEGER NOT NULL, -- entries indexed: the watermark
-  last  BLOB NOT NULL     -- leaf hash of the last of them
+  last  BLOB NOT NULL,    -- leaf hash of the last of them
+  high  INTEGER NOT NULL  -- their latest time
 ) STRICT;
 
 -- One document an entry, its rowid the entry's index: the keyed hashes of its
@@ -15,16 +16,20 @@ CREATE VIRTUAL TABLE terms USING fts5 (
   t, content = '', columnsize = 0, detail = none, tokenize = 'ascii'
 );
 
--- Entries by time, nanoseconds since 1970.
-CREATE TABLE times (
+-- Times are nanoseconds since 1970. An entry whose time is before that of some
+-- entry before it is late; only late entries are listed by time. The others,
+-- the spine, have times that never go back, so blocks are enough to find them.
+CREATE TABLE late (
   time INTEGER NOT NULL,
   idx  INTEGER NOT NULL,
   PRIMARY KEY (time, idx)
 ) STRICT, WITHOUT ROWID;
 
--- The first and last time in each run of 1,024 entries.
+-- Runs of 1,024 entries.
 CREATE TABLE blocks (
-  n  INTEGER PRIMARY KEY,
-  lo INTEGER NOT NULL,
-  hi INTEGER NOT NULL
+  n     INTEGER PRIMARY KEY,
+  lo    INTEGER NOT NULL, -- earliest time
+  hi    INTEGER NOT NULL, -- latest time
+  high  INTEGER NOT NULL, -- latest time of all entries before the block
+  spine INTEGER NOT NULL  -- how many of its entries are not late
 ) STRICT;

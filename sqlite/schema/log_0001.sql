@@ -50,67 +50,69 @@ CREATE TABLE checkpoints (
 ) STRICT;
 
 -- INSERT OR REPLACE does not pass the triggers on UPDATE and DELETE, so every
--- table refuses to insert what is there. New rows belong to new entries.
+-- table refuses to insert what is there. New rows belong to new entries. A
+-- refusal ends the whole transaction; ROLLBACK rather than ABORT also spares
+-- SQLite a savepoint for each row.
 
 CREATE TRIGGER entries_insert BEFORE INSERT ON entries
 WHEN NEW.idx IS NOT (SELECT coalesce(max(idx), -1) + 1 FROM entries)
-BEGIN SELECT RAISE(ABORT, 'attestlog: entries are append-only'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'attestlog: entries are append-only'); END;
 CREATE TRIGGER entries_update BEFORE UPDATE ON entries
-BEGIN SELECT RAISE(ABORT, 'attestlog: entries are append-only'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'attestlog: entries are append-only'); END;
 CREATE TRIGGER entries_delete BEFORE DELETE ON entries
-BEGIN SELECT RAISE(ABORT, 'attestlog: entries are append-only'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'attestlog: entries are append-only'); END;
 
 CREATE TRIGGER keys_insert BEFORE INSERT ON keys
 WHEN NEW.idx < (SELECT size FROM tree)
-BEGIN SELECT RAISE(ABORT, 'attestlog: keys are append-only'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'attestlog: keys are append-only'); END;
 CREATE TRIGGER keys_update BEFORE UPDATE ON keys
-BEGIN SELECT RAISE(ABORT, 'attestlog: keys are append-only'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'attestlog: keys are append-only'); END;
 CREATE TRIGGER keys_delete BEFORE DELETE ON keys
-BEGIN SELECT RAISE(ABORT, 'attestlog: keys are append-only'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'attestlog: keys are append-only'); END;
 
 CREATE TRIGGER disclosures_insert BEFORE INSERT ON disclosures
 WHEN NEW.idx < (SELECT size FROM tree)
-BEGIN SELECT RAISE(ABORT, 'attestlog: disclosures are append-only'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'attestlog: disclosures are append-only'); END;
 CREATE TRIGGER disclosures_update BEFORE UPDATE ON disclosures
-BEGIN SELECT RAISE(ABORT, 'attestlog: disclosures are append-only'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'attestlog: disclosures are append-only'); END;
 CREATE TRIGGER disclosures_delete BEFORE DELETE ON disclosures
-BEGIN SELECT RAISE(ABORT, 'attestlog: disclosures are append-only'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'attestlog: disclosures are append-only'); END;
 
 CREATE TRIGGER tiles_insert BEFORE INSERT ON tiles
 WHEN EXISTS (SELECT 1 FROM tiles WHERE id = NEW.id)
-BEGIN SELECT RAISE(ABORT, 'attestlog: tiles are append-only'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'attestlog: tiles are append-only'); END;
 CREATE TRIGGER tiles_update BEFORE UPDATE ON tiles
-BEGIN SELECT RAISE(ABORT, 'attestlog: tiles are append-only'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'attestlog: tiles are append-only'); END;
 CREATE TRIGGER tiles_delete BEFORE DELETE ON tiles
-BEGIN SELECT RAISE(ABORT, 'attestlog: tiles are append-only'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'attestlog: tiles are append-only'); END;
 
 CREATE TRIGGER tree_update BEFORE UPDATE ON tree
 WHEN NEW.size <= OLD.size OR NEW.logged_time < OLD.logged_time
-BEGIN SELECT RAISE(ABORT, 'attestlog: the tree only grows'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'attestlog: the tree only grows'); END;
 CREATE TRIGGER tree_delete BEFORE DELETE ON tree
-BEGIN SELECT RAISE(ABORT, 'attestlog: the tree only grows'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'attestlog: the tree only grows'); END;
 
 CREATE TRIGGER checkpoints_insert BEFORE INSERT ON checkpoints
 WHEN NEW.size <= (SELECT max(size) FROM checkpoints)
-BEGIN SELECT RAISE(ABORT, 'attestlog: checkpoints are append-only'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'attestlog: checkpoints are append-only'); END;
 CREATE TRIGGER checkpoints_update BEFORE UPDATE ON checkpoints
-BEGIN SELECT RAISE(ABORT, 'attestlog: checkpoints are append-only'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'attestlog: checkpoints are append-only'); END;
 CREATE TRIGGER checkpoints_delete BEFORE DELETE ON checkpoints
-BEGIN SELECT RAISE(ABORT, 'attestlog: checkpoints are append-only'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'attestlog: checkpoints are append-only'); END;
 
 INSERT INTO tree (one, size, root, peaks, tail, logged_time)
 VALUES (1, 0, x'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855', x'', x'', 0);
 
 -- Only once the row is there: INSERT OR REPLACE would pass the others.
 CREATE TRIGGER tree_insert BEFORE INSERT ON tree
-BEGIN SELECT RAISE(ABORT, 'attestlog: the tree only grows'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'attestlog: the tree only grows'); END;
 
 -- Keys the hashes that stand for terms in the search index.
 INSERT INTO meta (name, value) VALUES ('index_key', randomblob(16));
 
 CREATE TRIGGER meta_insert BEFORE INSERT ON meta
-BEGIN SELECT RAISE(ABORT, 'attestlog: meta does not change'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'attestlog: meta does not change'); END;
 CREATE TRIGGER meta_update BEFORE UPDATE ON meta
-BEGIN SELECT RAISE(ABORT, 'attestlog: meta does not change'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'attestlog: meta does not change'); END;
 CREATE TRIGGER meta_delete BEFORE DELETE ON meta
-BEGIN SELECT RAISE(ABORT, 'attestlog: meta does not change'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'attestlog: meta does not change'); END;

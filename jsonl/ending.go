@@ -8,7 +8,17 @@ import (
 	"github.com/attestlog/attestlog"
 )
 
-// A state is what a survey found.
+// An ending is the state of a file's last line. The zero ending is a whole line
+// or an empty file.
+type ending struct {
+	open bool                  // it lacks its '\n'
+	torn []byte                // the line if it is not whole
+	owed *attestlog.Checkpoint // what torn is the beginning of; nil: the next entry
+}
+
+func (e *ending) clean() bool { return !e.open && e.torn == nil }
+
+// A state is what readEnd found.
 type state struct {
 	next       uint64 // follows the last entry or checkpoint; 0 if there is none
 	checkpoint uint64 // size of the last checkpoint
@@ -18,9 +28,9 @@ type state struct {
 	torn       []byte // the last line if it is not whole
 }
 
-// survey reads a file from an offset to its end to see where the entries stop.
+// readEnd reads a file from an offset to its end to see where the entries stop.
 // It takes no line for true but the last entry's: a Reader checks the rest.
-func survey(r io.Reader, from int64) (state, error) {
+func readEnd(r io.Reader, from int64) (state, error) {
 	s := state{whole: from}
 	l := newLines(r)
 	var entry, note, last []byte
@@ -64,6 +74,16 @@ func (s *state) settle(entry, note, last []byte) {
 	if s.torn == nil && !s.open {
 		s.whole = s.size
 	}
+}
+
+// owed returns the checkpoint of a note that was about to be written, if that
+// is what was torn.
+func (s *state) owed(note string) *attestlog.Checkpoint {
+	c, err := attestlog.ParseCheckpoint([]byte(note))
+	if err != nil || s.torn == nil || c.Size <= s.checkpoint || !bytes.HasPrefix(appendCheckpoint(nil, c.Note), s.torn) {
+		return nil
+	}
+	return &c
 }
 
 // lineIndex returns the index that an entry's line starts with, whether or not

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/convert/cloudtrail"
+	"github.com/attestlog/attestlog/convert/jsonlines"
+)
+
+type importCmd struct {
+	From  string   `help:"The records' format: cloudtrail or jsonl." enum:"cloudtrail,jsonl" required:""`
+	Files []string `arg:"" help:"Files of records, gzip-compressed or not; - for standard input." name:"FILE"`
+}
+
+func (importCmd) Help() string {
+	return `Every record is kept verbatim in the entry's original, a sealed field. Importing the
+same files again adds nothing, and identical records in one file all survive.
+A record that cannot be read is named and passed over, and the exit code is 1.
+
+Examples:
+  attestlog import --from cloudtrail logs/*.json.gz
+  attestlog import --from jsonl old-audit.jsonl`
+}
+
+// importBatch is how many records one transaction holds.
+const importBatch = 1000
+
+var readers = map[string]convert.Reader{"cloudtrail": cloudtrail.Read, "jsonl": jsonlines.Read}
+
+// importer stores foreign records in batches.
+type importer struct {
+	app     *app
+	log     *attestlog.Log
+	events  []attestlog.Event
+	bytes   int
+	records uint64
+	refused uint64
+	bar     *progress
+	read    int64 // bytes of all files so far
+	total   int64
+}
+
+func (c *importCmd) Run(a *app) error {
+	log, _, err := a.open(openOptions{create: true, write: true})
+	if err != nil {
+		return err
+	}
+	w := &importer{app: a, log: log, bar: newProgress(a, "import")}
+	for _, name := range c.Files {
+		if info, err := os.Stat(name); err == nil {
+			w.total += info.Size()
+		}
+	}
+	for _, name := range c.Files {
+		if err = w.file(readers[c.From], name); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = w.flush()
+	}
+	w.bar.end()
+	st, statsErr := log.Stats(a.ctx)
+	if err = errors.Join(err, statsErr, a.closeLog(log)); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stdout, "%d records: %d stored, %d in the log already, %d refused\n", w.records, st.Appended, st.Duplicates, w.refused)
+	if w.refused > 0 {
+		return errNo
+	}
+	return nil
+}
+
+// counted counts what is read from a file, for the progress bar.
+type counted struct {
+	io.Reader
+	n *int64
+}
+
+func (c counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	*c.n += int64(n)
+	return n, err
+}
+
+func (w *importer) file(read convert.Reader, name string) error {
+	in := io.Reader(w.app.stdin)
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		in = f
+	}
+	in, err := convert.Gunzip(counted{in, &w.read})
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	for event, err := range read(in, convert.SourceName(name)) {
+		w.records++
+		var refused *convert.RecordError
+		if errors.As(err, &refused) {
+			w.refused++
+			fmt.Fprintf(w.app.stderr, "attestlog: %s\n", clean(err.Error()))
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		w.events = append(w.events, event)
+		w.bytes += len(event.Original)
+		const mostBytes = 8 << 20
+		if len(w.events) == importBatch || w.bytes > mostBytes {
+			if err := w.flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (w *importer) flush() error {
+	if len(w.events) == 0 {
+		return nil
+	}
+	_, err := w.log.Append(w.app.ctx, w.events...)
+	if err != nil && !errors.Is(err, attestlog.ErrUnavailable) && w.app.ctx.Err() == nil {
+		err = w.oneByOne()
+	}
+	w.events, w.bytes = w.events[:0], 0
+	w.bar.set(uint64(w.read), uint64(max(w.total, w.read)))
+	return err
+}
+
+// oneByOne stores a batch that was refused, but for the records that are.
+func (w *importer) oneByOne() error {
+	for _, e := range w.events {
+		_, err := w.log.Append(w.app.ctx, e)
+		switch {
+		case err == nil:
+		case errors.Is(err, attestlog.ErrUnavailable) || w.app.ctx.Err() != nil:
+			return err
+		default:
+			w.refused++
+			fmt.Fprintf(w.app.stderr, "attestlog: record %s: %s\n", clean(e.ID), clean(err.Error()))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/sqlite"
+)
+
+type proveCmd struct {
+	Index  uint64 `arg:"" help:"The entry's index." name:"INDEX"`
+	Output string `help:"Write to a file instead of standard output." short:"o" placeholder:"FILE"`
+}
+
+func (proveCmd) Help() string {
+	return `Writes a c2sp.org/tlog-proof that holds the leaf, the path of hashes and the signed
+checkpoint. The sealed values of the entry are not in it.
+
+Examples:
+  attestlog prove 7 -o entry7.tlog-proof
+  attestlog check --key log.pub entry7.tlog-proof`
+}
+
+func (c *proveCmd) Run(a *app) error {
+	return a.reading(func(log *attestlog.Log, _ *sqlite.Store) error {
+		proof, err := log.InclusionProof(a.ctx, c.Index)
+		if errors.Is(err, attestlog.ErrNotFound) {
+			a.say("attestlog: %s", clean(err.Error()))
+			return errNo
+		}
+		if err != nil {
+			return err
+		}
+		text, err := proof.MarshalText()
+		if err != nil {
+			return err
+		}
+		if c.Output != "" {
+			return os.WriteFile(c.Output, text, 0o644)
+		}
+		_, err = a.stdout.Write(text)
+		return err
+	})
+}
+
+type checkCmd struct {
+	Proof string `arg:"" help:"A proof file." name:"PROOF" type:"existingfile"`
+	Key   string `help:"The log's public key. Defaults to the one beside the log." placeholder:"FILE" type:"existingfile"`
+	Leaf  bool   `help:"Print the proven leaf."`
+}
+
+func (checkCmd) Help() string {
+	return `Needs no log: the public key is enough.
+
+Examples:
+  attestlog check --key log.pub entry7.tlog-proof
+  attestlog check --key log.pub --leaf entry7.tlog-proof`
+}
+
+func (c *checkCmd) Run(a *app) error {
+	path := c.Key
+	if path == "" {
+		_, base, err := a.home()
+		if err != nil {
+			return err
+		}
+		if path = base + ".pub"; !exists(path) {
+			return hinted{fmt.Errorf("%w: no key was given", attestlog.ErrCannotVerify), "give the log's public key with --key FILE"}
+		}
+	}
+	keys, err := readKeys(path)
+	if err != nil {
+		return err
+	}
+	text, err := os.ReadFile(c.Proof)
+	if err != nil {
+		return err
+	}
+	var proof attestlog.InclusionProof
+	if err := proof.UnmarshalText(text); err != nil {
+		a.say("attestlog: %s: %s", clean(c.Proof), clean(err.Error()))
+		return errNo
+	}
+	if _, err := attestlog.CheckProof(proof, keys...); err != nil {
+		a.say("attestlog: %s: %s", clean(c.Proof), clean(err.Error()))
+		return errNo
+	}
+	if c.Leaf {
+		_, err = fmt.Fprintf(a.stdout, "%s\n", proof.Leaf)
+		return err
+	}
+	fmt.Fprintf(a.stdout, "proven: entry %d is in the log %s, signed over %d entries\ntrusted key file: %s\n",
+		proof.Index, clean(proof.Checkpoint.Origin), proof.Checkpoint.Size, path)
+	if c.Key == "" {
+		fmt.Fprintln(a.stdout, "note: that key is merely the one beside the log; --key FILE trusts one that was kept elsewhere")
+	}
+	return nil
+}

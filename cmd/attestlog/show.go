@@ -1,0 +1,124 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/sqlite"
+)
+
+type showCmd struct {
+	Entry  string `arg:"" help:"The entry's index or id." name:"INDEX|ID"`
+	Format string `help:"text, json, or leaf for the exact stored bytes. Defaults to text." enum:"text,json,leaf" default:"text"`
+}
+
+func (showCmd) Help() string {
+	return `Examples:
+  attestlog show 7
+  attestlog show 019a9f0c-2f5e-7cc1-9c1e-5d6f3a1b2c3d
+  attestlog show --format leaf 7 | sha256sum`
+}
+
+func (c *showCmd) Run(a *app) error {
+	return a.reading(func(log *attestlog.Log, _ *sqlite.Store) error {
+		e, err := c.find(a, log)
+		if errors.Is(err, attestlog.ErrNotFound) {
+			a.say("attestlog: %s", clean(err.Error()))
+			return errNo
+		}
+		if err != nil {
+			return err
+		}
+		switch c.Format {
+		case "leaf":
+			_, err = a.stdout.Write(e.Leaf)
+			return err
+		case "json":
+			b, err := e.MarshalJSON()
+			if err == nil {
+				_, err = fmt.Fprintf(a.stdout, "%s\n", b)
+			}
+			return err
+		}
+		_, err = a.stdout.Write(append(describe(&e), proofState(a, log, &e)...))
+		return err
+	})
+}
+
+func (c *showCmd) find(a *app, log *attestlog.Log) (attestlog.Entry, error) {
+	if index, err := strconv.ParseUint(c.Entry, 10, 62); err == nil {
+		return log.Entry(a.ctx, index)
+	}
+	return log.EntryByID(a.ctx, c.Entry)
+}
+
+// describe writes an entry as text, a field a line.
+func describe(e *attestlog.Entry) []byte {
+	var b bytes.Buffer
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, "%-16s %s\n", name, strings.ReplaceAll(clean(value), "\n", "\n"+strings.Repeat(" ", 17)))
+		}
+	}
+	for _, field := range []string{
+		"index", "id", "time", "logged_time", "tenant", "service", "module", "action", "operation", "outcome", "reason",
+		"actor", "actor.type", "actor.name", "actor.session", "actor.on_behalf_of", "ip", "host", "user_agent",
+	} {
+		line(field, values(e, field))
+	}
+	for _, t := range e.Targets {
+		line("target", strings.TrimSpace(strings.Trim(t.Type+"/"+t.ID, "/")+" "+t.Name))
+	}
+	for _, field := range []string{
+		"request.id", "request.method", "request.path", "request.route", "request.status", "trace", "span", "message",
+	} {
+		line(field, values(e, field))
+	}
+	if e.Request.DurationUS != 0 {
+		line("request.duration", fmt.Sprintf("%d µs", e.Request.DurationUS))
+	}
+	for _, ch := range e.Changes {
+		line("change", strings.TrimSpace(ch.Op+" "+ch.Path))
+		if ch.Old != nil {
+			fmt.Fprintf(&b, "%-16s - %s\n", "", cleanLine(compact(ch.Old)))
+		}
+		if ch.New != nil {
+			fmt.Fprintf(&b, "%-16s + %s\n", "", cleanLine(compact(ch.New)))
+		}
+	}
+	if len(e.Attributes) > 0 {
+		text, err := json.MarshalIndent(e.Attributes, "", "  ")
+		if err == nil {
+			line("attributes", string(text))
+		}
+	}
+	line("original", string(e.Original))
+	line("erased", strings.Join(e.Erased, " "))
+	line("leaf hash", e.LeafHash.String())
+	return b.Bytes()
+}
+
+func compact(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	return string(b)
+}
+
+// proofState says what stands behind the entry, having checked it.
+func proofState(a *app, log *attestlog.Log, e *attestlog.Entry) string {
+	proof, err := log.InclusionProof(a.ctx, e.Index)
+	switch {
+	case errors.Is(err, attestlog.ErrNotFound):
+		return fmt.Sprintf("%-16s no signed checkpoint covers it yet\n", "proof")
+	case err != nil:
+		return fmt.Sprintf("%-16s FAILED: %s\n", "proof", cleanLine(err.Error()))
+	}
+	return fmt.Sprintf("%-16s included in the checkpoint of %s over %d entries (%d hashes)\n", "proof", clean(proof.Checkpoint.Origin), proof.Checkpoint.Size, len(proof.Hashes))
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/jsonl"
+	"github.com/attestlog/attestlog/sqlite"
+)
+
+type verifyCmd struct {
+	JSONL      []string `help:"Verify a JSON Lines file instead of the log." name:"jsonl" placeholder:"FILE" type:"existingfile"`
+	Checkpoint string   `help:"Also demand that the log contains this signed checkpoint." placeholder:"FILE" type:"existingfile"`
+	Key        string   `help:"Trust the verifier keys in this file." placeholder:"FILE" type:"existingfile"`
+	Index      bool     `help:"Also derive the search terms of every entry again and compare them."`
+}
+
+func (verifyCmd) Help() string {
+	return `Hashes every entry again and compares the result with the tiles, the tree, the ids,
+all kept checkpoints and their signatures, and the sealed values with their digests.
+
+Exit code: 0 verified; 1 tampered, with the first bad index and what differs; 2 it
+could not be verified, which says nothing about the log.
+
+Without --key, the keys kept beside the log are trusted, and the output says so:
+whoever can replace the log can replace those too. Keep log.pub elsewhere.
+
+Examples:
+  attestlog verify
+  attestlog verify --key /safe/place/log.pub --checkpoint /safe/place/last.checkpoint
+  attestlog verify --jsonl audit.jsonl --key log.pub`
+}
+
+func (c *verifyCmd) Run(a *app) error {
+	opts := attestlog.VerifyOptions{Index: c.Index}
+	var err error
+	if c.Key != "" {
+		if opts.Keys, err = readKeys(c.Key); err != nil {
+			return err
+		}
+	}
+	if c.Checkpoint != "" {
+		if opts.Checkpoint, err = os.ReadFile(c.Checkpoint); err != nil {
+			return err
+		}
+	}
+	bar := newProgress(a, "verify")
+	opts.Progress = bar.set
+	if len(c.JSONL) > 0 {
+		if opts.Keys == nil {
+			return hinted{fmt.Errorf("%w: no key was given", attestlog.ErrCannotVerify), "give the log's public key with --key FILE"}
+		}
+		report, err := jsonl.Verify(a.ctx, opts, c.JSONL...)
+		bar.end()
+		return c.tell(a, strings.Join(c.JSONL, " "), report, err)
+	}
+	return a.reading(func(log *attestlog.Log, _ *sqlite.Store) error {
+		report, err := log.Verify(a.ctx, opts)
+		bar.end()
+		return c.tell(a, a.url, report, err)
+	})
+}
+
+// tell prints the verdict.
+func (c *verifyCmd) tell(a *app, what string, r attestlog.Report, err error) error {
+	var corrupt *attestlog.CorruptError
+	switch {
+	case errors.As(err, &corrupt):
+		fmt.Fprintf(a.stdout, "TAMPERED: %s\nfirst bad index: %d\n", clean(corrupt.Error()), corrupt.Index)
+		return errNo
+	case errors.Is(err, attestlog.ErrCannotVerify):
+		return err
+	case err != nil:
+		return fmt.Errorf("%w: %w", attestlog.ErrCannotVerify, err)
+	}
+	fmt.Fprintf(a.stdout, "verified: %s: %d entries, root %s\n", clean(what), r.Size, r.Root)
+	for _, key := range r.Keys {
+		fmt.Fprintf(a.stdout, "trusted key: %s\n", clean(key))
+	}
+	if r.KeysBeside {
+		fmt.Fprintln(a.stdout, "note: that key is merely the one beside the log; --key FILE trusts one that was kept elsewhere")
+	}
+	fmt.Fprintf(a.stdout, "signed: %d entries, by %d checkpoints", r.Signed, r.Checkpoints)
+	if r.Unknown > 0 {
+		fmt.Fprintf(a.stdout, " (%d more by keys that are not trusted)", r.Unknown)
+	}
+	fmt.Fprintln(a.stdout)
+	if r.Signed < r.Size {
+		fmt.Fprintf(a.stdout, "note: no signature covers the last %d entries yet, from index %d on\n", r.Size-r.Signed, r.Signed)
+	}
+	if r.Erased > 0 {
+		fmt.Fprintf(a.stdout, "erased: %d sealed values, each named by an entry\n", r.Erased)
+	}
+	return nil
+}
+
+// readKeys reads verifier keys, one a line.
+func readKeys(path string) ([]note.Verifier, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var keys []note.Verifier
+	for _, line := range strings.Fields(string(text)) {
+		key, err := note.NewVerifier(line)
+		if err != nil {
+			hint := "a verifier key looks like origin+hash+key; `attestlog key show` prints the log's"
+			if strings.HasPrefix(line, "PRIVATE+KEY+") {
+				hint = "that is a signing key; the public key is in the file that ends in .pub"
+			}
+			return nil, hinted{fmt.Errorf("%w: %s: not a verifier key: %v", attestlog.ErrCannotVerify, path, err), hint}
+		}
+		keys = append(keys, key)
+	}
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("%w: %s has no key", attestlog.ErrCannotVerify, path)
+	}
+	return keys, nil
+}
+
+// progress shows a bar on a terminal, and nothing elsewhere.
+type progress struct {
+	bar   *progressbar.ProgressBar
+	app   *app
+	title string
+}
+
+func newProgress(a *app, title string) *progress {
+	p := &progress{title: title}
+	if width, _ := terminal(a.stderr); width > 0 {
+		p.app = a
+	}
+	return p
+}
+
+func (p *progress) set(done, total uint64) {
+	if p.app == nil {
+		return
+	}
+	if p.bar == nil || p.bar.GetMax64() != int64(total) {
+		p.bar = progressbar.NewOptions64(int64(total), progressbar.OptionSetWriter(p.app.stderr),
+			progressbar.OptionSetDescription(p.title), progressbar.OptionShowCount(), progressbar.OptionShowIts(),
+			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(), progressbar.OptionFullWidth())
+	}
+	p.bar.Set64(int64(done)) // fails only if the terminal does
+}
+
+func (p *progress) end() {
+	if p.bar != nil {
+		p.bar.Finish()
+		p.bar = nil
+	}
+}

@@ -1,0 +1,459 @@
+package convert_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/convert"
+)
+
+// accepted checks that the core takes the event, and returns what it reads.
+func accepted(t interface {
+	Helper()
+	Fatalf(string, ...any)
+}, e attestlog.Event) attestlog.Event {
+	t.Helper()
+	data, err := e.MarshalJSON()
+	if err != nil {
+		t.Fatalf("MarshalJSON: %v", err)
+	}
+	got, err := attestlog.ParseEvent(data)
+	if err != nil {
+		t.Fatalf("ParseEvent(%.300q): %v", data, err)
+	}
+	clear := e
+	clear.Original = nil
+	data, err = clear.MarshalJSON()
+	if err != nil {
+		t.Fatalf("MarshalJSON: %v", err)
+	}
+	if max := attestlog.MaxLeaf - 4096; len(data) > max {
+		t.Fatalf("event of %d bytes in clear, want at most %d", len(data), max)
+	}
+	if strings.HasPrefix(e.Action, attestlog.ReservedPrefix) {
+		t.Fatalf("action %q is reserved", e.Action)
+	}
+	return got
+}
+
+func TestBoundMapsAndRestores(t *testing.T) {
+	actor := attestlog.Actor{ID: "alice"}
+	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
+	epoch := time.Unix(0, 0).UTC()
+	notes := func(pairs ...any) map[string]any {
+		m := map[string]any{}
+		for i := 0; i < len(pairs); i += 2 {
+			m[pairs[i].(string)] = pairs[i+1]
+		}
+		return map[string]any{convert.NotesName: m}
+	}
+	with := func(m, more map[string]any) map[string]any {
+		for k, v := range more {
+			m[k] = v
+		}
+		return m
+	}
+	as := func(words string) map[string]any { return map[string]any{"as": words} }
+	tests := []struct {
+		name     string
+		in, want attestlog.Event
+	}{
+		{
+			"a valid event stays",
+			attestlog.Event{Action: "a", Actor: actor, Message: "\ufffd", Attributes: map[string]any{"unknown.action": "x"}},
+			attestlog.Event{Action: "a", Actor: actor, Message: "\ufffd", Attributes: map[string]any{"unknown.action": "x"}},
+		},
+		{
+			"nothing given",
+			attestlog.Event{},
+			attestlog.Event{
+				Action: convert.UnknownAction, Actor: attestlog.Actor{ID: convert.UnknownActor},
+				Attributes: notes("/action", as("empty"), "/actor/id", as("empty")),
+			},
+		},
+		{
+			"reserved values given",
+			attestlog.Event{Action: convert.UnknownAction, Actor: attestlog.Actor{ID: convert.UnknownActor}},
+			attestlog.Event{Action: convert.UnknownAction, Actor: attestlog.Actor{ID: convert.UnknownActor}},
+		},
+		{
+			"the core's action",
+			attestlog.Event{Action: "attestlog.erase\xff", Actor: actor},
+			attestlog.Event{
+				Action: "foreign.attestlog.erase\ufffdff", Actor: actor,
+				Attributes: notes("/action", as("reserved escaped")),
+			},
+		},
+		{
+			"invalid UTF-8 beside a replacement character",
+			attestlog.Event{Action: "a", Actor: actor, Message: "\ufffd caf\xe9"},
+			attestlog.Event{
+				Action: "a", Actor: actor, Message: "\ufffd\ufffd caf\ufffde9",
+				Attributes: notes("/message", as("escaped")),
+			},
+		},
+		{
+			"large numbers",
+			attestlog.Event{Action: "a", Actor: actor, Attributes: map[string]any{
+				"n": json.Number("9007199254740993"), "u": uint64(math.MaxUint64), "f": math.Inf(1), "ok": json.Number("1.5"),
+			}},
+			attestlog.Event{Action: "a", Actor: actor, Attributes: with(map[string]any{
+				"n": "9007199254740993", "u": "18446744073709551615", "f": "+Inf", "ok": 1.5,
+			}, notes("/attributes/n", as("number"), "/attributes/u", as("number"), "/attributes/f", as("number")))},
+		},
+		{
+			"names that would become one",
+			attestlog.Event{Action: "a", Actor: actor, Attributes: map[string]any{"\xff": true, "\ufffdff": false}},
+			attestlog.Event{Action: "a", Actor: actor, Attributes: with(
+				map[string]any{"\ufffdff": true, "\ufffd\ufffdff": false},
+				notes("/attributes/\ufffdff", map[string]any{"name": "escaped"}, "/attributes/\ufffd\ufffdff", map[string]any{"name": "escaped"}),
+			)},
+		},
+		{
+			"values that are not allowed",
+			attestlog.Event{
+				Action: "a", Outcome: "maybe", Actor: attestlog.Actor{ID: "x", Type: "robot"},
+				Source: attestlog.Source{IP: "laptop"}, Request: attestlog.Request{Status: -1},
+			},
+			attestlog.Event{
+				Action: "a", Outcome: attestlog.Unknown, Actor: attestlog.Actor{ID: "x"}, Source: attestlog.Source{Host: "laptop"},
+				Attributes: notes("/outcome", map[string]any{"as": "was", "was": "maybe"},
+					"/actor/type", map[string]any{"as": "was", "was": "robot"},
+					"/request/status", map[string]any{"as": "was", "was": "-1"},
+					"/source/ip", as("was")),
+			},
+		},
+		{
+			"an id that needs a time",
+			attestlog.Event{ID: "7", Action: "a", Actor: actor},
+			attestlog.Event{ID: "7", Action: "a", Actor: actor, Time: epoch, Attributes: notes("/time", as("unknown"))},
+		},
+		{
+			"a time outside the range",
+			attestlog.Event{Action: "a", Actor: actor, Time: at.AddDate(1000, 0, 0)},
+			attestlog.Event{
+				Action: "a", Actor: actor, Time: epoch,
+				Attributes: notes("/time", map[string]any{"as": "was", "was": "3026-01-02T03:04:05.000000006Z"}),
+			},
+		},
+		{
+			"a foreign attribute with the notes' name",
+			attestlog.Event{Actor: actor, Attributes: map[string]any{convert.NotesName: "mine"}},
+			attestlog.Event{
+				Action: convert.UnknownAction, Actor: actor,
+				Attributes: with(map[string]any{convert.NotesName + "_": "mine"},
+					notes("/action", as("empty"), "/attributes/attestlog_mapped_", map[string]any{"name": "renamed"})),
+			},
+		},
+		{
+			"a name given twice",
+			attestlog.Event{Action: "a", Actor: actor, Attributes: map[string]any{"x": convert.Repeated{"1", true}}},
+			attestlog.Event{
+				Action: "a", Actor: actor,
+				Attributes: with(map[string]any{"x": []any{"1", true}}, notes("/attributes/x", as("repeated"))),
+			},
+		},
+		{
+			"changes",
+			attestlog.Event{Action: "a", Actor: actor, Changes: []attestlog.Change{{Path: "\xfe", Old: json.RawMessage("null"), New: json.RawMessage("[1e999]")}}},
+			attestlog.Event{
+				Action: "a", Actor: actor,
+				Changes:    []attestlog.Change{{Path: "\ufffdfe", Old: json.RawMessage("null"), New: []any{"1e999"}}},
+				Attributes: notes("/changes/0/path", as("escaped"), "/changes/0/new/0", as("number")),
+			},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := tt.in
+			convert.Bound(&got)
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Fatalf("Bound (-want +got):\n%s", diff)
+			}
+			accepted(t, got)
+			want := fmt.Sprintf("%v", plain(tt.in))
+			if back := fmt.Sprintf("%v", plain(convert.Restore(got))); back != want {
+				t.Errorf("Restore = %s, want %s", back, want)
+			}
+		})
+	}
+}
+
+// plain writes numbers and raw JSON alike, however they are held.
+func plain(e attestlog.Event) string {
+	attributes, _ := json.Marshal(e.Attributes)
+	if e.Attributes["f"] != nil {
+		attributes = nil // infinity is no JSON
+	}
+	changes := ""
+	for _, c := range e.Changes {
+		changes += fmt.Sprintf("%q %q %s %s", c.Path, c.Op, jsonOf(c.Old), jsonOf(c.New))
+	}
+	e.Attributes, e.Changes = nil, nil
+	return fmt.Sprintf("%+v %s %s", e, attributes, changes)
+}
+
+func jsonOf(v any) string {
+	b, _ := json.Marshal(v)
+	return string(b)
+}
+
+func TestBoundCutsWhatIsTooLong(t *testing.T) {
+	many := map[string]any{}
+	for i := range 20_000 {
+		many[fmt.Sprint("name", i)] = i
+	}
+	deep := any("x")
+	for range 100 {
+		deep = []any{deep}
+	}
+	list := make([]any, 10_000)
+	for i := range list {
+		list[i] = json.Number("9007199254740993")
+	}
+	tests := []struct {
+		name    string
+		pointer string
+		in      attestlog.Event
+	}{
+		{"id", "/id", attestlog.Event{ID: strings.Repeat("i", 200)}},
+		{"action", "/action", attestlog.Event{Action: strings.Repeat("é", 200)}},
+		{"message", "/message", attestlog.Event{Message: strings.Repeat("\x00", 60_000)}},
+		{"original", "/original", attestlog.Event{Original: []byte(strings.Repeat("日", 400_000))}},
+		{"string", "/attributes/s", attestlog.Event{Attributes: map[string]any{"s": strings.Repeat("s", 1<<20)}}},
+		{"many names", "/attributes", attestlog.Event{Attributes: many}},
+		{"container", "/attributes/m", attestlog.Event{Attributes: map[string]any{"m": many}}},
+		{"notes", "/attributes/l", attestlog.Event{Attributes: map[string]any{"l": list}}},
+		{"name", "/attributes/" + strings.Repeat("n", 200) + "~79b1a4f1ab9bcbea5bbe15ffa0a1d8fd", attestlog.Event{Attributes: map[string]any{strings.Repeat("n", 99_999): "v"}}},
+		{"targets", "/targets", attestlog.Event{Targets: make20k()}},
+		{"changes", "/changes", attestlog.Event{Changes: []attestlog.Change{{New: "a"}, {New: many}, {New: list}, {Old: deep}}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := tt.in
+			convert.Bound(&got)
+			accepted(t, got)
+			notes := got.Attributes[convert.NotesName].(map[string]any)
+			note, ok := notes[tt.pointer].(map[string]any)
+			if !ok && tt.name == "name" {
+				for p := range notes {
+					if strings.HasPrefix(p, tt.pointer[:200]) {
+						note, ok = notes[p].(map[string]any)
+					}
+				}
+			}
+			if !ok {
+				t.Fatalf("no note for %s among %d: %.300v", tt.pointer, len(notes), notes)
+			}
+			if note["sha256"] == nil && note["name"] != "cut" {
+				t.Errorf("note %v has no digest", note)
+			}
+		})
+	}
+}
+
+func make20k() []attestlog.Target {
+	targets := make([]attestlog.Target, 20_000)
+	for i := range targets {
+		targets[i].ID = fmt.Sprint("id", i)
+	}
+	return targets
+}
+
+func TestBoundKeepsDeepValuesAsText(t *testing.T) {
+	deep := any("x")
+	for range 62 {
+		deep = []any{deep}
+	}
+	e := attestlog.Event{Action: "a", Actor: attestlog.Actor{ID: "x"}, Attributes: map[string]any{"d": deep, "e": []any{deep}}}
+	convert.Bound(&e)
+	e = accepted(t, e)
+	// Not cmp.Diff: it takes time exponential in the depth.
+	if got, want := jsonOf(e.Attributes["d"]), jsonOf(deep); got != want {
+		t.Errorf("a value that fits was changed to %s, want %s", got, want)
+	}
+	back := convert.Restore(e)
+	got, err := json.Marshal(back.Attributes["e"])
+	if want := strings.Repeat("[", 63) + `"x"` + strings.Repeat("]", 63); err != nil || string(got) != want {
+		t.Errorf("Restore = %s, %v, want %s", got, err, want)
+	}
+}
+
+func TestBoundLeavesItsInputAlone(t *testing.T) {
+	inner := map[string]any{"s": "\xff"}
+	targets := []attestlog.Target{{ID: "\xff"}, {}}
+	attributes := map[string]any{"m": inner}
+	e := attestlog.Event{Attributes: attributes, Targets: targets}
+	convert.Bound(&e)
+	if inner["s"] != "\xff" || targets[0].ID != "\xff" || len(attributes) != 1 {
+		t.Errorf("Bound changed its input: %v %v", attributes, targets)
+	}
+}
+
+// textGen draws text with what texts go wrong with.
+func textGen() *rapid.Generator[string] {
+	part := rapid.OneOf(
+		rapid.StringN(0, 8, 16),
+		rapid.SampledFrom([]string{"\xff", "\xc3", "\xed\xa0\x80", "\ufffd", "\ufffdff", "\x00", "~", "/", "~1", "é", "\U0001F600", convert.NotesName, "attestlog.", "foreign."}),
+	)
+	long := rapid.Custom(func(t *rapid.T) string {
+		return strings.Repeat(part.Draw(t, "part"), rapid.IntRange(0, 9000).Draw(t, "times"))
+	})
+	few := rapid.Custom(func(t *rapid.T) string { return strings.Join(rapid.SliceOfN(part, 0, 4).Draw(t, "parts"), "") })
+	return rapid.Custom(func(t *rapid.T) string {
+		if rapid.IntRange(0, 30).Draw(t, "long") == 0 {
+			return long.Draw(t, "text")
+		}
+		return few.Draw(t, "text")
+	})
+}
+
+func valueGen(depth int) *rapid.Generator[any] {
+	return rapid.Custom(func(t *rapid.T) any {
+		kind := rapid.IntRange(0, 8).Draw(t, "kind")
+		if depth == 0 {
+			kind %= 6
+		}
+		switch kind {
+		case 0:
+			return nil
+		case 1:
+			return rapid.Bool().Draw(t, "bool")
+		case 2:
+			return json.Number(rapid.SampledFrom([]string{"0", "-1.5", "9007199254740991", "9007199254740992", "-1e400", "1E15", "123456789012345678901234567890"}).Draw(t, "number"))
+		case 3:
+			return rapid.Float64().Draw(t, "float")
+		case 6:
+			return rapid.SliceOfN(valueGen(depth-1), 0, 4).Draw(t, "array")
+		case 7:
+			return convert.Repeated(rapid.SliceOfN(valueGen(depth-1), 2, 3).Draw(t, "repeated"))
+		case 8:
+			return rapid.MapOfN(textGen(), valueGen(depth-1), 0, 4).Draw(t, "object")
+		}
+		return textGen().Draw(t, "text")
+	})
+}
+
+func eventGen() *rapid.Generator[attestlog.Event] {
+	return rapid.Custom(func(t *rapid.T) attestlog.Event {
+		text := func(name string) string {
+			if rapid.IntRange(0, 3).Draw(t, "has "+name) == 0 {
+				return textGen().Draw(t, name)
+			}
+			return ""
+		}
+		e := attestlog.Event{
+			ID: text("id"), Tenant: text("tenant"), Service: text("service"), Action: text("action"), Reason: text("reason"),
+			Outcome: attestlog.Outcome(text("outcome")), Message: text("message"),
+			Actor:   attestlog.Actor{ID: text("actor"), Type: text("type"), Name: text("name"), Session: text("session")},
+			Source:  attestlog.Source{IP: text("ip"), Host: text("host"), UserAgent: text("agent")},
+			Request: attestlog.Request{ID: text("request"), Status: rapid.IntRange(-5, 600).Draw(t, "status"), DurationUS: rapid.Int64().Draw(t, "us")},
+		}
+		if rapid.Bool().Draw(t, "timed") {
+			e.Time = time.Unix(rapid.Int64Range(-6e10, 2e11).Draw(t, "time"), 5).UTC()
+		}
+		for range rapid.IntRange(0, 3).Draw(t, "targets") {
+			e.Targets = append(e.Targets, attestlog.Target{ID: text("id") + "t", Type: text("type"), Name: text("name")})
+		}
+		for range rapid.IntRange(0, 2).Draw(t, "changes") {
+			e.Changes = append(e.Changes, attestlog.Change{Path: text("path"), Op: text("op"), Old: valueGen(2).Draw(t, "old"), New: valueGen(2).Draw(t, "new")})
+		}
+		if m := rapid.MapOfN(textGen(), valueGen(3), 0, 8).Draw(t, "attributes"); len(m) > 0 {
+			e.Attributes = m
+		}
+		e.Original = []byte(text("original"))
+		return e
+	})
+}
+
+func TestBoundEventsAreAccepted(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		e := eventGen().Draw(t, "event")
+		got := e
+		convert.Bound(&got)
+		read := accepted(t, got)
+		if again := read; true {
+			convert.Bound(&again)
+			if diff := cmp.Diff(mustJSON(t, read), mustJSON(t, again)); diff != "" {
+				t.Fatalf("Bound changed an event that the core accepts (-want +got):\n%s", diff)
+			}
+		}
+		notes, _ := read.Attributes[convert.NotesName].(map[string]any)
+		for _, n := range notes {
+			if m := n.(map[string]any); m["bytes"] != nil || m["items"] != nil || m["name"] == "cut" {
+				return // cut for good
+			}
+		}
+		want, back := normal(e), normal(convert.Restore(read))
+		if diff := cmp.Diff(want, back); diff != "" {
+			t.Fatalf("Restore (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func mustJSON(t *rapid.T, e attestlog.Event) string {
+	b, err := e.MarshalJSON()
+	if err != nil {
+		t.Fatalf("MarshalJSON: %v", err)
+	}
+	return string(b)
+}
+
+// normal brings what JSON cannot tell apart into one form.
+func normal(e attestlog.Event) attestlog.Event {
+	if len(e.Original) == 0 {
+		e.Original = nil
+	}
+	if m, ok := normalValue(e.Attributes).(map[string]any); ok && len(m) > 0 {
+		e.Attributes = m
+	} else {
+		e.Attributes = nil
+	}
+	changes := []attestlog.Change{}
+	for _, c := range e.Changes {
+		c.Old, c.New = normalValue(c.Old), normalValue(c.New)
+		changes = append(changes, c)
+	}
+	e.Changes = changes
+	return e
+}
+
+func normalValue(v any) any {
+	switch v := v.(type) {
+	case float64:
+		if math.Abs(v) >= 1<<53 {
+			return json.Number(fmt.Sprint(v))
+		}
+		return v + 0 // no negative zero
+	case json.Number:
+		if f, err := v.Float64(); err == nil && math.Abs(f) < 1<<53 {
+			return f
+		}
+		if f, err := v.Float64(); err == nil && strings.ContainsAny(string(v), "eE") {
+			return json.Number(fmt.Sprint(f))
+		}
+	case []any:
+		out := make([]any, len(v))
+		for i := range v {
+			out[i] = normalValue(v[i])
+		}
+		return out
+	case convert.Repeated:
+		return convert.Repeated(normalValue([]any(v)).([]any))
+	case map[string]any:
+		out := map[string]any{}
+		for k := range v {
+			out[k] = normalValue(v[k])
+		}
+		return out
+	}
+	return v
+}

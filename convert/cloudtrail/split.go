@@ -1,0 +1,264 @@
+package cloudtrail
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+
+	"github.com/attestlog/attestlog/convert"
+)
+
+// A splitter finds records: objects that stand outside of all others but a
+// {"Records":[…]}. It checks no more of their syntax than it takes to find
+// their ends, and to find the next record behind one that is torn: an object
+// cannot begin where a name or a comma is due, and a string does not go on in
+// the next line.
+type splitter struct {
+	r       *bufio.Reader
+	at      position
+	start   position // of the record
+	record  int      // its number, from 1
+	wrapped bool     // inside {"Records":[
+	buf     []byte
+	open    []byte // the closing brackets that the record needs
+}
+
+type position struct {
+	offset int64
+	line   int // from 1
+}
+
+// A wrapper's start is looked for in this many bytes.
+const wrapperRoom = 4096
+
+var wrapper = regexp.MustCompile(`^\{[ \t\r\n]*"Records"[ \t\r\n]*:[ \t\r\n]*\[`)
+
+func newSplitter(r io.Reader) *splitter {
+	return &splitter{r: bufio.NewReaderSize(r, 64<<10), at: position{line: 1}}
+}
+
+var (
+	errUnclosed  = errors.New(`the input ends inside {"Records":[`)
+	errTorn      = errors.New("the record is torn")
+	errNotObject = errors.New("not a JSON object")
+	errTooLong   = fmt.Errorf("longer than %d bytes", convert.MaxRecord)
+)
+
+// next returns the next record, a *convert.RecordError without its source for
+// one that must be skipped, or io.EOF or another error of the reader's.
+func (s *splitter) next() ([]byte, error) {
+	for {
+		c, err := s.read()
+		if err == io.EOF && s.wrapped {
+			s.wrapped = false
+			s.begin(0)
+			return nil, s.refuse(errUnclosed)
+		}
+		if err != nil {
+			return nil, s.fail(err)
+		}
+		switch c {
+		case ' ', '\t', '\r', '\n', ',', '}', '[':
+		case ']':
+			s.wrapped = false
+		case '{':
+			if s.enterWrapper() {
+				s.wrapped = true
+				continue
+			}
+			s.begin(1)
+			return s.object()
+		default:
+			if c == 0xEF && s.at.offset == 1 && s.skipBOM() {
+				continue
+			}
+			s.begin(1)
+			return nil, s.other(c)
+		}
+	}
+}
+
+func (s *splitter) read() (byte, error) {
+	c, err := s.r.ReadByte()
+	if err == nil {
+		s.at.offset++
+		if c == '\n' {
+			s.at.line++
+		}
+	}
+	return c, err
+}
+
+func (s *splitter) unread(c byte) {
+	s.r.UnreadByte() // cannot fail after ReadByte
+	s.at.offset--
+	if c == '\n' {
+		s.at.line--
+	}
+}
+
+// begin starts a record whose first back bytes have been read.
+func (s *splitter) begin(back int64) {
+	s.record++
+	s.start = position{s.at.offset - back, s.at.line}
+}
+
+func (s *splitter) refuse(err error) error {
+	return &convert.RecordError{Record: s.record, Line: s.start.line, Offset: s.start.offset, Err: err}
+}
+
+func (s *splitter) fail(err error) error {
+	if err == io.EOF {
+		return err
+	}
+	return fmt.Errorf("cloudtrail: byte %d: %w", s.at.offset, err)
+}
+
+// enterWrapper consumes the start of a wrapper, whose brace has been read.
+func (s *splitter) enterWrapper() bool {
+	s.unread('{')
+	ahead, _ := s.r.Peek(wrapperRoom)
+	start := wrapper.Find(ahead)
+	n := max(1, len(start))
+	s.at.offset += int64(n)
+	s.at.line += bytes.Count(start, []byte{'\n'})
+	s.r.Discard(n)
+	return start != nil
+}
+
+func (s *splitter) skipBOM() bool {
+	rest, _ := s.r.Peek(2)
+	if string(rest) != "\xBB\xBF" {
+		return false
+	}
+	s.r.Discard(2)
+	s.at.offset += 2
+	return true
+}
+
+// object reads a record whose brace has been read. The result is the caller's.
+func (s *splitter) object() ([]byte, error) {
+	s.buf, s.open = append(s.buf[:0], '{'), append(s.open[:0], '}')
+	tooLong := false
+	last := byte('{') // the last byte that was neither white space nor in a string
+	for len(s.open) > 0 {
+		c, err := s.read()
+		if err == io.EOF {
+			s.wrapped = false // reported once
+			return nil, s.refuse(errTorn)
+		} else if err != nil {
+			return nil, s.fail(err)
+		}
+		if !s.fits(last, c) {
+			s.unread(c)
+			return nil, s.refuse(errTorn)
+		}
+		if len(s.buf) >= convert.MaxRecord {
+			tooLong = true
+			s.buf = s.buf[:0]
+		}
+		s.buf = append(s.buf, c)
+		switch c {
+		case ' ', '\t', '\r', '\n':
+			continue
+		case '{', '[':
+			if len(s.open) >= convert.MaxRecord {
+				return nil, s.refuse(errTooLong)
+			}
+			s.open = append(s.open, c+2) // ASCII has the closing bracket two further
+		case '}', ']':
+			s.open = s.open[:len(s.open)-1]
+		case '"':
+			if err := s.str(&tooLong); err != nil {
+				return nil, err
+			}
+		}
+		last = c
+	}
+	if tooLong {
+		return nil, s.refuse(errTooLong)
+	}
+	return bytes.Clone(s.buf), nil
+}
+
+// fits reports whether c can come behind last.
+func (s *splitter) fits(last, c byte) bool {
+	inner := s.open[len(s.open)-1]
+	switch c {
+	case '{':
+		return last == ':' || inner == ']' && (last == '[' || last == ',')
+	case '}', ']':
+		return c == inner
+	}
+	return true
+}
+
+// str reads the rest of a string.
+func (s *splitter) str(tooLong *bool) error {
+	escaped := false
+	for {
+		c, err := s.read()
+		switch {
+		case err == io.EOF:
+			s.wrapped = false
+			return s.refuse(errTorn)
+		case err != nil:
+			return s.fail(err)
+		case c == '\n':
+			return s.refuse(errTorn)
+		}
+		if len(s.buf) >= convert.MaxRecord {
+			*tooLong = true
+			s.buf = s.buf[:0]
+		}
+		s.buf = append(s.buf, c)
+		switch {
+		case escaped:
+			escaped = false
+		case c == '\\':
+			escaped = true
+		case c == '"':
+			return nil
+		}
+	}
+}
+
+// other passes over what is no object: one JSON value, or else the rest of the
+// line.
+func (s *splitter) other(c byte) error {
+	const most = 4096
+	token := []byte{c}
+	for len(token) < most {
+		ahead, _ := s.r.Peek(1)
+		if len(ahead) == 0 || ahead[0] == '\n' {
+			break
+		}
+		if c != '"' && bytes.IndexByte([]byte(" \t\r,]}"), ahead[0]) >= 0 {
+			break
+		}
+		s.read()
+		token = append(token, ahead[0])
+		if c == '"' && ahead[0] == '"' && json.Valid(token) {
+			break
+		}
+	}
+	if json.Valid(token) {
+		return s.refuse(errNotObject)
+	}
+	for {
+		c, err := s.read()
+		if err == io.EOF {
+			break
+		} else if err != nil {
+			return s.fail(err)
+		}
+		if c == '\n' {
+			break
+		}
+	}
+	return s.refuse(errTorn)
+}

@@ -1,0 +1,155 @@
+// Package jsonlines reads records in JSON Lines (jsonlines.org): one JSON
+// object a line. Each line is one of these, tried in this order:
+//
+// An entry as a log's follower and export write it. It becomes the event that
+// it was, id and time included, with disclosed values in their places; the
+// attribute "imported" holds what the old log had added: its index, its
+// logged_time, and the pointers of erased fields. A disclosure that does not
+// match its seal is refused. A line that holds only a checkpoint is skipped.
+//
+//	{"index":7,"leaf":{…},"disclosures":{"/source/ip":{…}}}
+//
+// A native event, as attestlog.ParseEvent reads it. Without an id it gets one
+// of convert.IDs; without a time it gets its id's, if that is a UUIDv7.
+//
+//	{"action":"mail.view","actor":{"id":"alice"}}
+//
+// Any other object. Names that many programs share find their fields, by the
+// tables in this package; what does not stays in the attributes under its own
+// name, and the line is the original. The id is one of convert.IDs, so equal
+// lines of one source are events of their own.
+//
+//	{"ts":"2026-01-02T03:04:05Z","event":"login","user":"alice","ip":"192.0.2.7"}
+//
+// A record without a time has the start of 1970 (convert.Undated): another
+// time would be another on the second import.
+package jsonlines
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/convert"
+)
+
+// Format starts the ids of records that have none.
+const Format = "jsonl"
+
+// Read is a convert.Reader. Blank lines and a byte order mark are skipped.
+func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
+	return func(yield func(attestlog.Event, error) bool) {
+		lines := lineReader{r: bufio.NewReaderSize(r, 64<<10)}
+		ids := convert.NewIDs(Format, source)
+		record := 0
+		for {
+			line, err := lines.next()
+			if err == io.EOF {
+				return
+			}
+			if err != nil && !errors.Is(err, errTooLong) {
+				yield(attestlog.Event{}, fmt.Errorf("%s: line %d: %w", source, lines.number, err))
+				return
+			}
+			if err == nil && (len(line) == 0 || isCheckpoint(line)) {
+				continue
+			}
+			record++
+			var e attestlog.Event
+			if err == nil {
+				e, err = event(line, ids)
+			}
+			if err != nil {
+				err = &convert.RecordError{Source: source, Record: record, Line: lines.number, Offset: lines.start, Err: err}
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+// event reads one line. The event keeps none of its bytes.
+func event(line []byte, ids *convert.IDs) (attestlog.Event, error) {
+	if bytes.HasPrefix(line, []byte(`{"index":`)) {
+		if e, ok, err := exported(line); ok {
+			return e, err
+		}
+	}
+	if e, err := attestlog.ParseEvent(line); err == nil {
+		return native(e, line, ids), nil
+	}
+	o, err := convert.DecodeObject(line)
+	if err != nil {
+		return attestlog.Event{}, err
+	}
+	if o.Object("leaf") != nil && o.Text("index") != "" {
+		return attestlog.Event{}, errors.New("an entry that is not written as docs/format.md says")
+	}
+	return foreign(o, line, ids), nil
+}
+
+// native completes a native event so that importing it again adds nothing.
+func native(e attestlog.Event, line []byte, ids *convert.IDs) attestlog.Event {
+	if e.ID == "" {
+		e.ID = ids.Next(line)
+	}
+	if at, ok := convert.UUIDTime(e.ID); ok && e.Time.IsZero() {
+		e.Time = at
+	}
+	if e.Time.IsZero() {
+		convert.Undated(&e)
+	}
+	convert.Bound(&e)
+	return e
+}
+
+// A lineReader reads lines of bounded length.
+type lineReader struct {
+	r      *bufio.Reader
+	buf    []byte
+	number int   // of the last line, from 1
+	start  int64 // its offset
+	end    int64 // the offset behind it
+}
+
+var errTooLong = fmt.Errorf("longer than %d bytes", convert.MaxRecord)
+
+// next returns the next line without the white space around it. It is valid
+// until the next call.
+func (l *lineReader) next() ([]byte, error) {
+	l.buf = l.buf[:0]
+	l.start = l.end
+	l.number++
+	tooLong := false
+	for {
+		part, err := l.r.ReadSlice('\n')
+		l.end += int64(len(part))
+		if len(l.buf)+len(part) > convert.MaxRecord+2 { // a line's end takes up to two
+			tooLong = true
+			l.buf = l.buf[:0]
+		}
+		l.buf = append(l.buf, part...)
+		switch {
+		case err == bufio.ErrBufferFull:
+			continue
+		case err == io.EOF && l.end > l.start:
+		case err != nil:
+			return nil, err
+		}
+		if tooLong {
+			return nil, errTooLong
+		}
+		if l.start == 0 {
+			return bytes.Trim(bytes.TrimPrefix(l.buf, []byte("\uFEFF")), white), nil
+		}
+		return bytes.Trim(l.buf, white), nil
+	}
+}
+
+// white is JSON's white space.
+const white = " \t\r\n"

@@ -1,0 +1,118 @@
+package bench
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/attestlog/attestlog"
+)
+
+// durable measures one durable event at a time, by 1 and by 64 writers.
+func (b *bench) durable() error {
+	for _, writers := range []int{1, 64} {
+		n := min(2_000*writers, max(b.opts.Events, 1_000))
+		floor, err := b.floorSingle(min(n, 2_000))
+		if err != nil {
+			return err
+		}
+		l, _, err := b.log(fmt.Sprintf("durable-%d.db", writers))
+		if err != nil {
+			return err
+		}
+		times, rate, err := b.single(l, writers, n/writers)
+		if err != nil {
+			return err
+		}
+		b.print(Figure{Name: "append_durable_p50", Value: times[len(times)/2], Unit: "ms", Floor: floor, Events: n, Writers: writers, Batch: 1,
+			Note: fmt.Sprintf("p99 %.2f ms", times[len(times)*99/100])})
+		b.print(Figure{Name: "append_durable_rate", Value: rate, Unit: "events/s", Floor: 1000 / floor, Events: n, Writers: writers, Batch: 1})
+		if err := l.Close(b.ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) single(l *attestlog.Log, writers, each int) (times []float64, rate float64, err error) {
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	began := time.Now()
+	for w := range writers {
+		wg.Go(func() {
+			mine := make([]float64, 0, each)
+			for i := range each {
+				start := time.Now()
+				if _, appendErr := l.Append(b.ctx, event(w*each+i, false)); appendErr != nil {
+					mu.Lock()
+					err = appendErr
+					mu.Unlock()
+					return
+				}
+				mine = append(mine, float64(time.Since(start).Nanoseconds())/1e6)
+			}
+			mu.Lock()
+			times = append(times, mine...)
+			mu.Unlock()
+		})
+	}
+	wg.Wait()
+	if err != nil {
+		return nil, 0, err
+	}
+	slices.Sort(times)
+	return times, float64(len(times)) / time.Since(began).Seconds(), nil
+}
+
+// record measures Record in its caller: the queue is large enough that it
+// never waits, and the sequencer works beside it as it always does.
+func (b *bench) record() error {
+	const n, rounds = 10_000, 9
+	var plain float64
+	for _, sealed := range []bool{false, true} {
+		l, _, err := b.log(fmt.Sprintf("record-%t.db", sealed))
+		if err != nil {
+			return err
+		}
+		events := make([]attestlog.Event, n)
+		for i := range events {
+			events[i] = event(i, sealed)
+		}
+		var each []float64
+		var allocs []float64
+		for range rounds {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			began := time.Now()
+			for i := range events {
+				if err := l.Record(b.ctx, events[i]); err != nil {
+					return err
+				}
+			}
+			each = append(each, float64(time.Since(began).Nanoseconds())/n)
+			runtime.ReadMemStats(&after)
+			allocs = append(allocs, float64(after.Mallocs-before.Mallocs)/n)
+			if err := l.Flush(b.ctx); err != nil {
+				return err
+			}
+			if err := b.settle(l); err != nil {
+				return err
+			}
+		}
+		if err := l.Close(b.ctx); err != nil {
+			return err
+		}
+		slices.Sort(each)
+		slices.Sort(allocs)
+		f := Figure{Name: "record", Value: each[rounds/2], Unit: "ns", Events: n, Writers: 1, Note: fmt.Sprintf("%.1f allocations, the sequencer's included", allocs[0])}
+		if sealed {
+			f.Seals, f.Floor = 3, plain
+			f.Note += fmt.Sprintf("; %.0f ns a seal", (f.Value-plain)/3)
+		}
+		plain = f.Value
+		b.print(f)
+	}
+	return nil
+}

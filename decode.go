@@ -447,30 +447,33 @@ func (l *Leaf) sealedEvent(disclosures []Disclosure) (e Event, erased []string, 
 // LeafTime returns the time of a leaf, in nanoseconds since 1970, without
 // decoding the rest. It reports false for what is not a leaf.
 func LeafTime(leaf []byte) (int64, bool) {
-	t, ok := leafInstant(leaf, `"time":"`, 9)
-	return t, ok
-}
-
-// leafInstant finds a time by its quoted name. The name's last occurrence is
-// the leaf's own member: what stands behind it has no names of the caller's,
-// and inside strings the quotes are escaped.
-func leafInstant(leaf []byte, name string, digits int) (int64, bool) {
+	// The name's last occurrence is the leaf's own member: what stands behind
+	// it has no names of the caller's, and inside strings quotes are escaped.
+	const name = `"time":"`
+	const size = len("2006-01-02T15:04:05.000000000Z")
 	at := bytes.LastIndex(leaf, []byte(name)) + len(name)
-	end := at + len("2006-01-02T15:04:05.") + digits
-	if at < len(name) || end+2 > len(leaf) || leaf[end] != 'Z' || leaf[end+1] != '"' {
+	if at < len(name) || at+size >= len(leaf) || leaf[at+size] != '"' {
 		return 0, false
 	}
-	text := leaf[at:end]
+	return instant(leaf[at:at+size], 9)
+}
+
+// instant reads a time with a fixed number of fractional digits.
+func instant(text []byte, digits int) (int64, bool) {
+	end := len("2006-01-02T15:04:05.") + digits
+	if len(text) != end+1 || text[end] != 'Z' {
+		return 0, false
+	}
 	number := func(from, to int) (n int) {
 		for _, c := range text[from:to] {
 			n = n*10 + int(c-'0')
 		}
 		return n
 	}
-	t := time.Date(number(0, 4), time.Month(number(5, 7)), number(8, 10), number(11, 13), number(14, 16), number(17, 19), 0, time.UTC)
-	frac := number(20, 20+digits)
+	day := time.Date(number(0, 4), time.Month(number(5, 7)), number(8, 10), number(11, 13), number(14, 16), number(17, 19), 0, time.UTC)
+	frac := number(20, end)
 	for i := digits; i < 9; i++ {
 		frac *= 10
 	}
-	return t.UnixNano() + int64(frac), true
+	return day.Unix()*int64(time.Second) + int64(frac), true
 }

@@ -114,7 +114,8 @@ func (enc *encoder) encode(dst []byte, e *Event, now time.Time) ([]byte, draft, 
 	start := len(dst)
 	w := leafWriter{buf: dst, seals: &enc.seals, id: id}
 	if enc.seals.any(e) {
-		w.sealed, d.disclosures, w.err = enc.seals.seal(e, random)
+		moved := *e // to the heap, which other events are spared
+		w.sealed, d.disclosures, w.err = enc.seals.seal(&moved, random)
 	}
 	w.leaf(e, loggedTimeZero)
 	if w.err != nil {

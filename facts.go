@@ -19,8 +19,13 @@ func (f *leafFacts) read(leaf []byte) error {
 	*f = leafFacts{sealed: f.sealed[:0]}
 	s := scanner{data: leaf, trusted: true}
 	s.enter('{')
+	var at, logged []byte
 	for k, first := s.key(true), false; k != nil; k = s.key(first) {
 		switch string(k) {
+		case "time":
+			at = s.str()
+		case "logged_time":
+			logged = s.str()
 		case "id":
 			f.id = s.str()
 		case "tenant":
@@ -40,10 +45,10 @@ func (f *leafFacts) read(leaf []byte) error {
 		return s.err
 	}
 	var ok bool
-	if f.time, ok = LeafTime(leaf); !ok {
+	if f.time, ok = instant(at, 9); !ok {
 		return errors.New("has no time")
 	}
-	if f.logged, ok = leafInstant(leaf, `"logged_time":"`, 6); !ok {
+	if f.logged, ok = instant(logged, 6); !ok {
 		return errors.New("has no logged_time")
 	}
 	if len(f.id) == 0 {

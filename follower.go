@@ -3,6 +3,7 @@ package attestlog
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -116,12 +117,18 @@ func (r *runner) step(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if position >= tree.Size {
+	if position > tree.Size {
+		return false, fmt.Errorf("it has %d entries, the log %d: it belongs to another log, or to a history that this log no longer has", position, tree.Size)
+	}
+	if position == tree.Size {
 		if newest.Note == nil || newest.Size > position || newest.Size <= r.noted {
 			return false, nil
 		}
+		if err := r.follower.Checkpoint(ctx, newest); err != nil {
+			return false, err
+		}
 		r.noted = newest.Size
-		return true, r.follower.Checkpoint(ctx, newest)
+		return true, nil
 	}
 	end := min(tree.Size, position+scanChunk)
 	records := make([]Record, 0, end-position)

@@ -97,6 +97,11 @@ func (s *scanner) key(first bool) []byte {
 	if s.err != nil {
 		return nil
 	}
+	if s.trusted {
+		if name := s.trustedKey(first); name != nil {
+			return name
+		}
+	}
 	if s.accept('}') {
 		s.depth--
 		return nil
@@ -110,6 +115,36 @@ func (s *scanner) key(first bool) []byte {
 		return nil
 	}
 	return name
+}
+
+// trustedKey is key for a name without escapes in text without white space; it
+// returns nil, having read nothing, for anything else.
+func (s *scanner) trustedKey(first bool) []byte {
+	rest := s.data[s.pos:]
+	at := 0
+	if !first {
+		if len(rest) == 0 || rest[0] != ',' {
+			return nil
+		}
+		at = 1
+	}
+	if len(rest) <= at || rest[at] != '"' {
+		return nil
+	}
+	at++
+	for i := at; i < len(rest)-1; i++ {
+		switch rest[i] {
+		case '\\':
+			return nil
+		case '"':
+			if rest[i+1] != ':' {
+				return nil
+			}
+			s.pos += i + 2
+			return rest[at:i:i]
+		}
+	}
+	return nil
 }
 
 // item reports whether the array holds another value.
@@ -356,6 +391,10 @@ func (s *scanner) skip() {
 		}
 	case c == '"':
 		s.str()
+	case s.trusted:
+		for s.pos < len(s.data) && strings.IndexByte(",]}", s.data[s.pos]) < 0 {
+			s.pos++
+		}
 	default:
 		s.value()
 	}

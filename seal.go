@@ -135,15 +135,21 @@ func attributePointer(name string) string {
 	return attributesPointer + strings.ReplaceAll(strings.ReplaceAll(name, "~", "~0"), "/", "~1")
 }
 
-// any reports whether e has a field that s seals.
+// any reports whether e has a field that s seals. It names the fields one by
+// one because a call through sealable would move every event to the heap.
 func (s *sealSet) any(e *Event) bool {
-	if len(e.Original) > 0 {
+	if len(e.Original) > 0 ||
+		s.has(sealActorID) && e.Actor.ID != "" ||
+		s.has(sealActorName) && e.Actor.Name != "" ||
+		s.has(sealActorOnBehalfOf) && e.Actor.OnBehalfOf != "" ||
+		s.has(sealActorSession) && e.Actor.Session != "" ||
+		s.has(sealMessage) && e.Message != "" ||
+		s.has(sealReason) && e.Reason != "" ||
+		s.has(sealRequestPath) && e.Request.Path != "" ||
+		s.has(sealSourceHost) && e.Source.Host != "" ||
+		s.has(sealSourceIP) && e.Source.IP != "" ||
+		s.has(sealSourceUserAgent) && e.Source.UserAgent != "" {
 		return true
-	}
-	for i := range sealable {
-		if f := &sealable[i]; f.of != nil && s.has(f.field) && *f.of(e) != "" {
-			return true
-		}
 	}
 	for name := range s.attributes {
 		if _, ok := e.Attributes[name]; ok {

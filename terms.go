@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 )
@@ -74,8 +75,14 @@ func (t *termWalker) leaf() {
 			t.words(t.str())
 		case "reason":
 			t.text("reason")
-		case "actor", "source", "request", "trace":
-			t.members(string(k))
+		case "actor":
+			t.members((*termWalker).actor)
+		case "source":
+			t.members((*termWalker).source)
+		case "request":
+			t.members((*termWalker).request)
+		case "trace":
+			t.members((*termWalker).trace)
 		case "targets":
 			t.enter('[')
 			for first := true; t.item(first); first = false {
@@ -120,44 +127,65 @@ func (t *termWalker) name(field, prefixField string) {
 	}
 }
 
-func (t *termWalker) members(object string) {
+func (t *termWalker) members(member func(*termWalker, []byte)) {
 	t.enter('{')
 	for k, first := t.key(true), false; k != nil; k = t.key(first) {
-		t.member(object, string(k))
+		member(t, k)
 	}
 }
 
-func (t *termWalker) member(object, name string) {
-	switch object + "." + name {
-	case "actor.id":
+func (t *termWalker) actor(name []byte) {
+	switch string(name) {
+	case "id":
 		t.exact("actor")
-	case "actor.type":
+	case "type":
 		t.exact("actor.type")
-	case "actor.name":
+	case "name":
 		t.text("actor.name")
-	case "actor.session":
+	case "session":
 		t.exact("actor.session")
-	case "actor.on_behalf_of":
+	case "on_behalf_of":
 		t.exact("actor.on_behalf_of")
-	case "source.ip":
+	default:
+		t.skip()
+	}
+}
+
+func (t *termWalker) source(name []byte) {
+	switch string(name) {
+	case "ip":
 		t.address()
-	case "source.host":
+	case "host":
 		t.exact("host")
-	case "source.user_agent":
+	case "user_agent":
 		t.exact("user_agent")
-	case "request.id":
+	default:
+		t.skip()
+	}
+}
+
+func (t *termWalker) request(name []byte) {
+	switch string(name) {
+	case "id":
 		t.exact("request.id")
-	case "request.method":
+	case "method":
 		t.exact("request.method")
-	case "request.path":
+	case "path":
 		t.exact("request.path")
-	case "request.route":
+	case "route":
 		t.exact("request.route")
-	case "request.status":
+	case "status":
 		t.integer("request.status")
-	case "trace.trace_id":
+	default:
+		t.skip()
+	}
+}
+
+func (t *termWalker) trace(name []byte) {
+	switch string(name) {
+	case "trace_id":
 		t.exact("trace")
-	case "trace.span_id":
+	case "span_id":
 		t.exact("span")
 	default:
 		t.skip()
@@ -286,10 +314,14 @@ func (t *termWalker) disclosed(d *Disclosure) error {
 	case "/reason":
 		t.text("reason")
 	default:
-		for _, object := range [...]string{"actor", "source", "request"} {
-			if len(d.Pointer) > len(object)+2 && d.Pointer[1:1+len(object)] == object {
-				t.member(object, d.Pointer[2+len(object):])
-			}
+		object, name, _ := strings.Cut(d.Pointer[1:], "/")
+		switch object {
+		case "actor":
+			t.actor([]byte(name))
+		case "source":
+			t.source([]byte(name))
+		case "request":
+			t.request([]byte(name))
 		}
 	}
 	return t.err

@@ -213,7 +213,7 @@ func (ix *index) belongs(ctx context.Context, st indexState) (bool, error) {
 // clear empties the index, within a transaction.
 func (ix *index) clear() error {
 	script := "INSERT INTO terms (terms) VALUES ('delete-all'); DELETE FROM late; DELETE FROM blocks; DELETE FROM state;" +
-		"INSERT INTO terms (terms, rank) VALUES ('hashsize', 16777216);"
+		"INSERT INTO terms (terms, rank) VALUES ('hashsize', 16777216); INSERT INTO terms (terms, rank) VALUES ('automerge', 32); INSERT INTO terms (terms, rank) VALUES ('crisismerge', 64); INSERT INTO terms (terms, rank) VALUES ('pgsz', 8000);"
 	if err := sqlitex.ExecuteScript(ix.conn, script, nil); err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@
 //	actor.name      userIdentity.userName, or the session's name of an assumed role
 //	actor.session   userIdentity.accessKeyId, where the credentials are temporary
 //	actor.on_behalf_of  the arn of the role that was assumed
-//	source          sourceIPAddress, userAgent
+//	source          sourceIPAddress as ip, or host where it is none; userAgent
 //	targets         resources, or else names in requestParameters
 //	request.id      requestID
 //
@@ -36,6 +36,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -147,9 +148,14 @@ func outcome(e *attestlog.Event, o convert.Object) {
 	}
 }
 
+// from maps sourceIPAddress, which names a service where that made the call.
 func from(o convert.Object) attestlog.Source {
-	return attestlog.Source{
-		IP:        o.Take("sourceIPAddress"), // Bound moves what is none to the host
-		UserAgent: o.Take("userAgent"),
+	s := attestlog.Source{UserAgent: o.Take("userAgent")}
+	address := o.Take("sourceIPAddress")
+	if _, err := netip.ParseAddr(address); err == nil {
+		s.IP = address
+	} else {
+		s.Host = address
 	}
+	return s
 }

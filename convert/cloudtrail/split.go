@@ -115,7 +115,7 @@ func (s *splitter) fail(err error) error {
 	if err == io.EOF {
 		return err
 	}
-	return fmt.Errorf("cloudtrail: byte %d: %w", s.at.offset, err)
+	return fmt.Errorf("byte %d: %w", s.at.offset, err)
 }
 
 // enterWrapper consumes the start of a wrapper, whose brace has been read.

@@ -2,6 +2,7 @@ package jsonlines
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -55,7 +56,7 @@ func disclose(leaf *attestlog.Leaf, disclosures []attestlog.Disclosure) (e attes
 		found[disclosures[i].Pointer] = &disclosures[i]
 	}
 	if len(found) != len(disclosures) {
-		return e, nil, fmt.Errorf("disclosures: a pointer twice")
+		return e, nil, errors.New("disclosures: a pointer twice")
 	}
 	for _, s := range leaf.Sealed {
 		d, ok := found[s.Pointer]
@@ -92,54 +93,27 @@ func put(e *attestlog.Event, d *attestlog.Disclosure) error {
 		e.Attributes[strings.NewReplacer("~1", "/", "~0", "~").Replace(names[1])] = v
 		return nil
 	}
-	value := json.RawMessage(d.Value)
-	if len(names) == 2 {
-		value = fmt.Appendf(nil, `{"%s":%s}`, names[1], value)
-	}
-	alone, err := parsePart(names[0], value)
-	if err != nil {
+	if d.Pointer == "/original" {
+		only, err := attestlog.ParseEvent(fmt.Appendf(nil, `{"action":"x","actor":{"id":"x"},"original":%s}`, d.Value))
+		e.Original = only.Original
 		return err
 	}
-	part := alone
-	for _, f := range [...]struct{ to, from *string }{
-		{&e.Actor.Name, &part.Actor.Name},
-		{&e.Actor.Session, &part.Actor.Session},
-		{&e.Actor.OnBehalfOf, &part.Actor.OnBehalfOf},
-		{&e.Message, &part.Message},
-		{&e.Reason, &part.Reason},
-		{&e.Request.Path, &part.Request.Path},
-		{&e.Source.Host, &part.Source.Host},
-		{&e.Source.IP, &part.Source.IP},
-		{&e.Source.UserAgent, &part.Source.UserAgent},
-	} {
-		if *f.from != "" {
-			*f.to = *f.from
-		}
+	to := map[string]*string{
+		"/actor/id":           &e.Actor.ID,
+		"/actor/name":         &e.Actor.Name,
+		"/actor/on_behalf_of": &e.Actor.OnBehalfOf,
+		"/actor/session":      &e.Actor.Session,
+		"/message":            &e.Message,
+		"/reason":             &e.Reason,
+		"/request/path":       &e.Request.Path,
+		"/source/host":        &e.Source.Host,
+		"/source/ip":          &e.Source.IP,
+		"/source/user_agent":  &e.Source.UserAgent,
+	}[d.Pointer]
+	if to == nil {
+		return errors.New("not a field that can be sealed")
 	}
-	if d.Pointer == "/actor/id" {
-		e.Actor.ID = part.Actor.ID
-	}
-	if part.Original != nil {
-		e.Original = part.Original
-	}
-	return nil
-}
-
-// parsePart reads an event that has nothing but one field and what is
-// required.
-func parsePart(name string, value json.RawMessage) (attestlog.Event, error) {
-	if name == "actor" {
-		var actor map[string]json.RawMessage
-		if err := json.Unmarshal(value, &actor); err != nil {
-			return attestlog.Event{}, err
-		}
-		if actor["id"] == nil {
-			actor["id"] = json.RawMessage(`"x"`)
-		}
-		value, _ = json.Marshal(actor)
-		return attestlog.ParseEvent(fmt.Appendf(nil, `{"action":"x","actor":%s}`, value))
-	}
-	return attestlog.ParseEvent(fmt.Appendf(nil, `{"action":"x","actor":{"id":"x"},"%s":%s}`, name, value))
+	return json.Unmarshal(d.Value, to)
 }
 
 // isCheckpoint reports whether a line holds a signed checkpoint and nothing

@@ -52,7 +52,7 @@ func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
 				return
 			}
 			if err != nil && !errors.Is(err, errTooLong) {
-				yield(attestlog.Event{}, fmt.Errorf("%s: line %d: %w", source, lines.number, err))
+				yield(attestlog.Event{}, fmt.Errorf("line %d: %w", lines.number, err))
 				return
 			}
 			if err == nil && (len(line) == 0 || isCheckpoint(line)) {

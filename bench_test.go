@@ -1,0 +1,62 @@
+package attestlog
+
+import (
+	"testing"
+	"time"
+)
+
+var benchEvent = Event{
+	Action: "mail.view", Operation: "read", Outcome: Success, Service: "webmail", Tenant: "tenant-0001",
+	Actor: Actor{ID: "user-000123", Type: "user"}, Targets: []Target{{ID: "00001234", Type: "message"}},
+	Changes: []Change{{Op: "replace", Old: "inbox", New: "ar"}}, Request: Request{DurationUS: 1234},
+}
+
+func BenchmarkEncode(b *testing.B) {
+	set, err := newSealSet(DefaultSealed)
+	if err != nil {
+		b.Fatal(err)
+	}
+	enc := newEncoder(set)
+	now := time.Now()
+	buf := make([]byte, 0, 1024)
+	b.ReportAllocs()
+	for b.Loop() {
+		e := benchEvent
+		if buf, _, err = enc.encode(buf[:0], &e, now); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkTerms(b *testing.B) {
+	enc := newEncoder(sealSet{})
+	e := benchEvent
+	leaf, _, err := enc.encode(nil, &e, time.Now())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		if err := Terms(leaf, nil, func(string, []byte) { n++ }); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkFacts(b *testing.B) {
+	enc := newEncoder(sealSet{})
+	e := benchEvent
+	leaf, _, err := enc.encode(nil, &e, time.Now())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	var f leafFacts
+	for b.Loop() {
+		if err := f.read(leaf); err != nil {
+			b.Fatal(err)
+		}
+		f.key()
+	}
+}

@@ -1,0 +1,93 @@
+package jsonlines
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/attestlog/attestlog/convert"
+)
+
+// layouts are tried after RFC 3339. Without an offset, UTC is meant.
+var layouts = []string{
+	"2006-01-02T15:04:05.999999999",
+	"2006-01-02T15:04:05.999999999Z0700",
+	"2006-01-02 15:04:05.999999999",
+	"2006-01-02 15:04:05.999999999Z07:00",
+	"2006-01-02 15:04:05.999999999 -0700",
+	"2006-01-02 15:04:05.999999999 -0700 MST", // time.Time.String
+	"2006-01-02 15:04:05.999999999 MST",
+	"02/Jan/2006:15:04:05 -0700", // Common Log Format
+	time.RFC1123Z,
+	time.RFC1123,
+	time.RFC850,
+	time.ANSIC,
+	time.DateOnly,
+}
+
+// when returns the record's time, or zero. Only RFC 3339 is taken out of the
+// attributes; any other spelling stays there, to show what was read.
+func when(o convert.Object) time.Time {
+	for _, name := range timeNames {
+		v, _ := o.At(name)
+		switch v := v.(type) {
+		case string:
+			if t, err := time.Parse(time.RFC3339, v); err == nil && !t.IsZero() {
+				o.Take(name)
+				return t.UTC()
+			}
+			if t, ok := parseTime(v); ok {
+				return t
+			}
+		case json.Number:
+			if t, ok := unix(v.String()); ok {
+				return t
+			}
+		}
+	}
+	return time.Time{}
+}
+
+func parseTime(text string) (time.Time, bool) {
+	for _, layout := range layouts {
+		if t, err := time.Parse(layout, text); err == nil && !t.IsZero() {
+			return t.UTC(), true
+		}
+	}
+	return unix(text)
+}
+
+// unix reads a decimal number of seconds, milliseconds, microseconds or
+// nanoseconds since 1970, whichever puts it between 1973 and 5138.
+func unix(text string) (time.Time, bool) {
+	whole, fraction, _ := strings.Cut(text, ".")
+	if strings.ContainsAny(text, "eE") {
+		f, err := strconv.ParseFloat(text, 64)
+		if err != nil || f < 0 || f >= 1<<63 {
+			return time.Time{}, false
+		}
+		whole, fraction, _ = strings.Cut(strconv.FormatFloat(f, 'f', -1, 64), ".")
+	}
+	n, err := strconv.ParseUint(whole, 10, 63)
+	if err != nil || n < 1e8 {
+		return time.Time{}, false
+	}
+	digits := 9 // of a unit, in nanoseconds
+	for limit := uint64(1e11); n >= limit && digits > 0; limit *= 1000 {
+		digits -= 3
+	}
+	part := uint64(0)
+	if digits > 0 && fraction != "" {
+		part, err = strconv.ParseUint((fraction + "000000000")[:digits], 10, 63)
+		if err != nil {
+			return time.Time{}, false
+		}
+	}
+	unit := uint64(1)
+	for range digits {
+		unit *= 10
+	}
+	perSecond := 1_000_000_000 / unit
+	return time.Unix(int64(n/perSecond), int64(n%perSecond*unit+part)).UTC(), true
+}

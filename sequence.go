@@ -39,10 +39,10 @@ func (l *Log) sequence() {
 			continue
 		}
 		l.counters.retries.Add(1)
-		l.cfg.Logger.Error("attestlog: a batch could not be stored", "err", err, "records_held", len(batch))
 		if len(batch) == 0 {
 			continue // the callers know, and decide
 		}
+		l.cfg.Logger.Error("attestlog: recorded events could not be stored and are tried again", "err", err, "events", len(batch))
 		select {
 		case <-time.After(wait):
 		case <-l.stop.Done():
@@ -323,6 +323,7 @@ func (d *draft) sameContent(stored *Leaf, disclosures []Disclosure) (bool, error
 	if err != nil {
 		return false, err
 	}
+	appendTime(d.leaf()[:d.loggedAt], stored.LoggedTime, 6) // in the place kept for it
 	leaf, err := decodeLeaf(d.leaf())
 	if err != nil {
 		return false, err

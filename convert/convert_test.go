@@ -3,6 +3,8 @@ package convert_test
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -81,9 +83,10 @@ func TestIDsDependOnFormatAndSource(t *testing.T) {
 	if len(got) != 4 {
 		t.Errorf("%d ids, want 4: %v", len(got), got)
 	}
-	const want = "f:38a9f1df0e4a0e6c6a8e1b4bcf8ee9d5"
-	if id := convert.NewIDs("f", "s").Next([]byte("r")); len(id) != len(want) {
-		t.Errorf("id %q of %d bytes, want %d", id, len(id), len(want))
+	record := sha256.Sum256([]byte("r"))
+	sum := sha256.Sum256([]byte("\x00\x00\x00\x01s" + "\x00\x00\x00\x00\x00\x00\x00\x00" + string(record[:])))
+	if id, want := convert.NewIDs("f", "s").Next([]byte("r")), "f:"+hex.EncodeToString(sum[:16]); id != want {
+		t.Errorf("id %q, want %q", id, want)
 	}
 }
 

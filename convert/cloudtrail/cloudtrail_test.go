@@ -191,7 +191,8 @@ func TestReadEndsWithTheReadersError(t *testing.T) {
 	for _, err := range cloudtrail.Read(r, "f") {
 		n, last = n+1, err
 	}
-	if var1 := (*convert.RecordError)(nil); n != 2 || !errors.Is(last, broken) || errors.As(last, &var1) {
+	var refused *convert.RecordError
+	if n != 2 || !errors.Is(last, broken) || errors.As(last, &refused) {
 		t.Errorf("%d results, the last error %v, want 2 and %v", n, last, broken)
 	}
 }
@@ -267,12 +268,7 @@ func TestEveryGoodRecordIsRead(t *testing.T) {
 				want = append(want, id)
 			} else {
 				whole := `{"eventID":"torn","x":[{"y":"]}"},1],"z":{"a":{}}}`
-				// Cut anywhere but behind a colon or a bracket, where the next
-				// record could be the torn one's value.
-				cut := rapid.IntRange(1, len(whole)-1).Draw(t, "cut")
-				if strings.IndexByte(":[", whole[cut-1]) < 0 && whole[:cut] != `{"eventID":"torn","x":[{"y":"]}"},` {
-					in.WriteString(whole[:cut] + "\n")
-				}
+				in.WriteString(whole[:rapid.IntRange(1, len(whole)-1).Draw(t, "cut")] + "\n")
 			}
 		}
 		var got []string

@@ -153,7 +153,8 @@ func (s *splitter) object() ([]byte, error) {
 		} else if err != nil {
 			return nil, s.fail(err)
 		}
-		if !s.fits(last, c) {
+		lineStart := s.buf[len(s.buf)-1] == '\n'
+		if !s.fits(last, c) || c == '{' && lineStart && !s.wrapped {
 			s.unread(c)
 			return nil, s.refuse(errTorn)
 		}

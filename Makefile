@@ -1,0 +1,48 @@
+# make test passes every test that needs nothing but Go and Debian's packages.
+# The other targets are for longer runs and foreign programs.
+
+GO ?= go
+RACE = . ./sqlite ./jsonl ./internal/keep
+
+.PHONY: test race interop acceptance soak fuzz bench lint
+
+test:
+	./scripts/need.sh gcc=gcc gcc=libc6-dev strace=strace python3=python3
+	$(GO) test -timeout 5m ./...
+	$(MAKE) --no-print-directory race
+
+# SQLite is slow under the race detector: these tests append few entries.
+race:
+	CGO_ENABLED=1 $(GO) test -race -timeout 5m -run 'Race|Concurrent|Close' $(RACE)
+
+interop:
+	cd interop && $(GO) test -timeout 10m ./...
+
+# Ten million entries; ATTESTLOG_EVENTS changes that.
+acceptance:
+	$(GO) build -o bin/attestlog ./cmd/attestlog
+	./bin/attestlog bench --events $${ATTESTLOG_EVENTS:-10000000}
+
+soak:
+	./scripts/need.sh strace=strace
+	ATTESTLOG_ROUNDS=$${ATTESTLOG_ROUNDS:-300} $(GO) test -timeout 2h -v ./internal/crashtest
+
+# Each target for FUZZTIME.
+FUZZTIME ?= 2m
+fuzz:
+	@$(GO) list ./... | while read -r pkg; do \
+		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "$$pkg $$target"; \
+			$(GO) test -run XXX -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
+
+bench:
+	$(GO) run ./cmd/attestlog bench
+	$(GO) test -run XXX -bench . -benchmem . ./internal/bench
+
+lint:
+	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	cd interop && $(GO) vet ./...
+	$(GO) tool -modfile=tools/go.mod staticcheck ./...

@@ -386,6 +386,13 @@ func (w *leafWriter) targets(targets []Target) {
 	}
 }
 
+// How deep containers stand in a leaf: the attributes object itself, and the
+// old and new values of changes.
+const (
+	attributesDepth = 2
+	changeDepth     = 4
+)
+
 func (w *leafWriter) attributes(m map[string]any) {
 	if len(m) == 0 || w.err != nil {
 		return
@@ -396,7 +403,7 @@ func (w *leafWriter) attributes(m map[string]any) {
 	}
 	w.comma()
 	w.buf = append(w.buf, `"attributes":`...)
-	w.buf, w.err = appendObject(w.buf, m, skip, "attributes", 1)
+	w.buf, w.err = appendObject(w.buf, m, skip, "attributes", attributesDepth)
 }
 
 func mapNames(m map[string]any) []string {
@@ -433,7 +440,7 @@ func (w *leafWriter) changed(name string, v any, field string) {
 	}
 	w.comma()
 	w.buf = append(w.buf, name...)
-	w.buf, w.err = appendValue(w.buf, v, field, 3)
+	w.buf, w.err = appendValue(w.buf, v, field, changeDepth)
 }
 
 func (w *leafWriter) sealedMember() {

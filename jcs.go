@@ -128,11 +128,9 @@ func compareUTF16(a, b string) int {
 	return 1
 }
 
-// appendValue appends any JSON value canonically. field names it in errors.
+// appendValue appends any JSON value canonically. field names it in errors;
+// depth is how deep v is nested, the leaf itself being 1.
 func appendValue(dst []byte, v any, field string, depth int) ([]byte, error) {
-	if depth > MaxDepth {
-		return dst, &FieldError{Field: field, Rule: "nested deeper than 64"}
-	}
 	var err error
 	switch v := v.(type) {
 	case nil:
@@ -202,7 +200,14 @@ func appendUint(dst []byte, n uint64) ([]byte, error) {
 	return strconv.AppendUint(dst, n, 10), nil
 }
 
+func tooDeep(field string) error {
+	return &FieldError{Field: field, Rule: "nested deeper than 64"}
+}
+
 func appendArray(dst []byte, v []any, field string, depth int) ([]byte, error) {
+	if depth > MaxDepth {
+		return dst, tooDeep(field)
+	}
 	dst = append(dst, '[')
 	for i, item := range v {
 		if i > 0 {
@@ -218,6 +223,9 @@ func appendArray(dst []byte, v []any, field string, depth int) ([]byte, error) {
 
 // appendObject appends m without the names in skip.
 func appendObject(dst []byte, m map[string]any, skip map[string]bool, field string, depth int) ([]byte, error) {
+	if depth > MaxDepth {
+		return dst, tooDeep(field)
+	}
 	var room [16]string
 	names := room[:0]
 	for name := range m {
@@ -245,7 +253,7 @@ func appendObject(dst []byte, m map[string]any, skip map[string]bool, field stri
 }
 
 func appendRaw(dst []byte, raw json.RawMessage, field string, depth int) ([]byte, error) {
-	s := scanner{data: raw, depth: depth, path: []string{field}}
+	s := scanner{data: raw, depth: depth - 1, path: []string{field}}
 	v := s.value()
 	s.end()
 	if s.err != nil {

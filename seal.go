@@ -213,7 +213,7 @@ func (s *sealSet) seal(e *Event, random *entropy) ([]Seal, []Disclosure, error) 
 			continue
 		}
 		err := add(attributePointer(name), func(dst []byte) ([]byte, error) {
-			return appendValue(dst, v, "attributes."+name, 2)
+			return appendValue(dst, v, "attributes."+name, attributesDepth+1)
 		})
 		if err != nil {
 			return nil, nil, err
@@ -227,7 +227,7 @@ func (s *sealSet) seal(e *Event, random *entropy) ([]Seal, []Disclosure, error) 
 // disclose puts a disclosed value in its place. It fails when the place is
 // taken: a field is either clear or sealed.
 func disclose(e *Event, pointer string, value []byte) error {
-	s := scanner{data: value, path: []string{pointer}}
+	s := scanner{data: value, path: []string{pointer}, depth: attributesDepth}
 	v := s.value()
 	s.end()
 	if s.err != nil {

@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
@@ -145,9 +147,21 @@ func TestTesseraFsckAcceptsAnExport(t *testing.T) {
 	run(t, "go", "build", "-C", "..", "-o", program, "./cmd/attestlog")
 	run(t, program, "--log", "sqlite:"+filepath.Join(dir, "audit.db"), "export", "--format", "tiles", tiles)
 	key := filepath.Join(dir, "audit.db.pub")
-	fsck := []string{"tool", "fsck", "-storage_url=file://" + tiles + "/", "-public_key=" + key, "-N=2", "-ui=false"}
-	run(t, "go", fsck...)
-
+	fsck, err := exec.Command("go", "tool", "-n", "fsck").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"-storage_url=file://" + tiles + "/", "-public_key=" + key, "-N=2", "-ui=false"}
+	accepted := func() (bool, string) {
+		// fsck v1.0.4 never ends once it has met a bundle that does not fit.
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		defer cancel()
+		out, err := exec.CommandContext(ctx, strings.TrimSpace(string(fsck)), args...).CombinedOutput()
+		return err == nil, string(out)
+	}
+	if ok, out := accepted(); !ok {
+		t.Fatalf("fsck refuses the export:\n%s", out)
+	}
 	bundle := filepath.Join(tiles, "tile", "entries", "001")
 	data, err := os.ReadFile(bundle)
 	if err != nil {
@@ -157,7 +171,7 @@ func TestTesseraFsckAcceptsAnExport(t *testing.T) {
 	if err := os.WriteFile(bundle, data, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("go", fsck...).CombinedOutput(); err == nil {
+	if ok, out := accepted(); ok {
 		t.Errorf("fsck accepts a changed entry:\n%s", out)
 	}
 }

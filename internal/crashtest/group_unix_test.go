@@ -1,0 +1,14 @@
+//go:build unix
+
+package crashtest
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+// ownGroup lets cmd's cancellation kill the processes that it started too.
+func ownGroup(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+}

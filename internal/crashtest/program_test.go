@@ -1,0 +1,151 @@
+package crashtest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// program is the path of the attestlog program, which TestMain builds.
+var program string
+
+// patience bounds a single process: one that takes longer hangs.
+const patience = time.Minute
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(followEnv); path != "" {
+		if err := follow(path, os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(2)
+		}
+		os.Exit(0)
+	}
+	os.Exit(runTests(m))
+}
+
+func runTests(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "crashtest-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	defer os.RemoveAll(dir)
+	program = filepath.Join(dir, "attestlog")
+	// Without -race even in a race run: SQLite is 20 times slower under it.
+	build := exec.Command("go", "build", "-race=false", "-o", program, "github.com/attestlog/attestlog/cmd/attestlog")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "%v: %v\n%s", build, err, out)
+		return 2
+	}
+	return m.Run()
+}
+
+// rounds returns how many rounds to run, and whether that is a soak.
+func rounds(t *testing.T) (n int, soak bool) {
+	t.Helper()
+	text := os.Getenv("ATTESTLOG_ROUNDS")
+	if text == "" {
+		return 12, false
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("ATTESTLOG_ROUNDS: %v", err)
+	}
+	return n, true
+}
+
+// seed returns the seed of the test's choices, and prints it.
+func seed(t *testing.T) uint64 {
+	t.Helper()
+	n := uint64(time.Now().UnixNano())
+	if text := os.Getenv("ATTESTLOG_SEED"); text != "" {
+		var err error
+		if n, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("ATTESTLOG_SEED: %v", err)
+		}
+	}
+	t.Logf("ATTESTLOG_SEED=%d", n)
+	return n
+}
+
+// A receipt is a line that append prints.
+type receipt struct {
+	Index      uint64 `json:"index"`
+	ID         string `json:"id"`
+	LeafHash   string `json:"leaf_hash"`
+	LoggedTime string `json:"logged_time"`
+}
+
+// parseReceipts reads whole lines. What a killed process left of a line is no
+// receipt.
+func parseReceipts(t *testing.T, out string) []receipt {
+	t.Helper()
+	var all []receipt
+	for line := range strings.Lines(out) {
+		if !strings.HasSuffix(line, "\n") {
+			break
+		}
+		var r receipt
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			t.Fatalf("receipt %q: %v", line, err)
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+// A result is what became of a process.
+type result struct {
+	code   int // -1: killed
+	stdout string
+	stderr string
+}
+
+func (r result) String() string {
+	return fmt.Sprintf("exit %d, stdout %q, stderr %q", r.code, clip(r.stdout), clip(r.stderr))
+}
+
+func clip(s string) string {
+	const most = 2000
+	if len(s) > most {
+		return s[:most/2] + " … " + s[len(s)-most/2:]
+	}
+	return s
+}
+
+// runLog runs the program on the log at path to its end.
+func runLog(t *testing.T, path, stdin string, args ...string) result {
+	t.Helper()
+	return run(t, stdin, program, append([]string{"--log", "sqlite:" + path}, args...)...)
+}
+
+func run(t *testing.T, stdin, name string, args ...string) result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	ownGroup(cmd)
+	cmd.WaitDelay = time.Second
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	err := cmd.Run()
+	r := result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+	if ctx.Err() != nil {
+		t.Fatalf("%v has not ended after %v: %v", cmd, patience, r)
+	}
+	if err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(r.stderr, "panic: ") {
+		t.Errorf("%v panicked: %v", cmd, r)
+	}
+	return r
+}

@@ -1,0 +1,140 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/attestlog/attestlog"
+)
+
+var faultTests = []namedTest{
+	{"FailedBeforeCommit", func(t *testing.T, o Opener) { transactionFails(t, o, false) }},
+	{"FailedButPersisted", func(t *testing.T, o Opener) { transactionFails(t, o, true) }},
+	{"ManyFaultsLoseNothing", manyFaultsLoseNothing},
+}
+
+// A flaky store fails those transactions that fail asks for, before or after
+// they are durable.
+type flaky struct {
+	attestlog.Store
+	mu   sync.Mutex
+	fail func(n int) (before, after bool)
+	n    int
+}
+
+func (f *flaky) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
+	f.mu.Lock()
+	before, after := f.fail(f.n)
+	f.n++
+	f.mu.Unlock()
+	if before {
+		return fmt.Errorf("%w: fault before", attestlog.ErrUnavailable)
+	}
+	err := f.Store.Write(ctx, fn)
+	if err == nil && after {
+		err = fmt.Errorf("%w: fault after", attestlog.ErrUnavailable)
+	}
+	return err
+}
+
+func transactionFails(t *testing.T, o Opener, persisted bool) {
+	failing := false
+	var mu sync.Mutex
+	f := &flaky{Store: openStore(t, o, Options{}), fail: func(int) (bool, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		was := failing
+		failing = false
+		return was && !persisted, was && persisted
+	}}
+	arm := func() { mu.Lock(); failing = true; mu.Unlock() }
+	l := openLog(t, f, attestlog.Config{})
+	mustAppend(t, l, event(0))
+	// Once a checkpoint is out, no transaction but the next append's is near.
+	if _, err := l.Publish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+
+	arm()
+	_, err := l.Append(t.Context(), events(1, 3)...)
+	var failed *attestlog.AppendError
+	if !errors.Is(err, attestlog.ErrUnavailable) || !errors.As(err, &failed) || len(failed.IDs) != 2 {
+		t.Fatalf("Append over a fault = %v, want an AppendError of ErrUnavailable with two ids", err)
+	}
+	size, err := l.Size(t.Context())
+	if want := map[bool]uint64{false: 1, true: 3}[persisted]; err != nil || size != want {
+		t.Fatalf("Size after the fault = %d, %v; want %d", size, err, want)
+	}
+	if r := mustAppend(t, l, events(1, 3)...); r[0].Index != 1 || r[1].Index != 2 {
+		t.Errorf("retry got indexes %d and %d, want 1 and 2", r[0].Index, r[1].Index)
+	}
+
+	if _, err := l.Publish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	arm()
+	if err := l.Record(t.Context(), event(3)); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 { // a Flush that meets the fault gets its error
+		if err = l.Flush(t.Context()); err == nil {
+			break
+		}
+	}
+	if e, entryErr := l.Entry(t.Context(), 3); err != nil || entryErr != nil || e.ID != event(3).ID {
+		t.Errorf("after Flush = %v, entry 3 is %q, %v; want the recorded %q", err, e.ID, entryErr, event(3).ID)
+	}
+	if st, err := l.Stats(t.Context()); err != nil || st.Retries != 2 || st.Size != 4 {
+		t.Errorf("Stats = %+v, %v; want 2 retries and 4 entries", st, err)
+	}
+	mustVerify(t, l)
+}
+
+func manyFaultsLoseNothing(t *testing.T, o Opener) {
+	f := &flaky{Store: openStore(t, o, Options{}), fail: func(n int) (bool, bool) { return n%5 == 1, n%5 == 3 }}
+	l := openLog(t, f, attestlog.Config{})
+	var wg sync.WaitGroup
+	for w := range 6 {
+		wg.Go(func() {
+			for i := range 15 {
+				e := event(w*100 + i)
+				if i%3 == 0 {
+					if err := l.Record(t.Context(), e); err != nil {
+						t.Errorf("Record = %v", err)
+					}
+					continue
+				}
+				for {
+					_, err := l.Append(t.Context(), e)
+					if err == nil {
+						break
+					}
+					if !errors.Is(err, attestlog.ErrUnavailable) {
+						t.Errorf("Append = %v, want ErrUnavailable", err)
+						return
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for range 100 {
+		if l.Flush(t.Context()) == nil {
+			break
+		}
+	}
+	for w := range 6 {
+		for i := range 15 {
+			if _, err := l.EntryByID(t.Context(), event(w*100+i).ID); err != nil {
+				t.Errorf("EntryByID of event %d of writer %d: %v", i, w, err)
+			}
+		}
+	}
+	if size, err := l.Size(t.Context()); size != 90 || err != nil {
+		t.Errorf("Size = %d, %v; want 90", size, err)
+	}
+	mustVerify(t, l)
+}

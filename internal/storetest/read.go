@@ -1,0 +1,287 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/attestlog/attestlog"
+)
+
+var readTests = []namedTest{
+	{"TailGoesOnWithNewEntries", func(t *testing.T, o Opener) { tailGoesOn(t, o, false) }},
+	{"TailSeesOtherHandles", func(t *testing.T, o Opener) { tailGoesOn(t, o, true) }},
+	{"TailEndsWithItsContext", tailEndsWithItsContext},
+	{"TailEndsWithTheLog", tailEndsWithTheLog},
+	{"EntriesEndWhereTheyBegan", entriesEndWhereTheyBegan},
+	{"EntriesTakeConstantMemory", entriesTakeConstantMemory},
+	{"StatsCount", statsCount},
+	{"AReadOnlyLogRefusesWrites", aReadOnlyLogRefusesWrites},
+}
+
+func tailGoesOn(t *testing.T, o Opener, other bool) {
+	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+	writer := l
+	if other {
+		writer = openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+	}
+	mustAppend(t, writer, events(0, 10)...)
+	deleted := event(10)
+	deleted.Action = "mail.delete"
+	q := attestlog.Not(attestlog.Field("action", "mail.delete"))
+	var got []uint64
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for e, err := range l.Tail(ctx, 5, q) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, e.Index)
+		switch e.Index {
+		case 9:
+			mustAppend(t, writer, deleted)
+			mustAppend(t, writer, event(11))
+		case 11:
+			mustAppend(t, writer, events(12, 2500)...)
+		}
+		if e.Index == 2499 {
+			break
+		}
+	}
+	want := []uint64{5, 6, 7, 8, 9}
+	for i := uint64(11); i < 2500; i++ {
+		want = append(want, i)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("indexes of Tail(5) (-want +got):\n%s", diff)
+	}
+}
+
+func tailEndsWithItsContext(t *testing.T, o Opener) {
+	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+	mustAppend(t, l, event(0))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	n := 0
+	for _, err := range l.Tail(ctx, 0, attestlog.Query{}) {
+		if err != nil {
+			t.Errorf("Tail ended with %v, want no error", err)
+		}
+		n++
+		cancel()
+	}
+	if n != 1 {
+		t.Errorf("Tail gave %d entries, want 1", n)
+	}
+}
+
+// tailEndsWithTheLog closes the log under tails that are reading and waiting.
+func tailEndsWithTheLog(t *testing.T, o Opener) {
+	for round := range 8 {
+		l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+		mustAppend(t, l, events(round*50, round*50+50)...)
+		ended := make(chan error)
+		const tails = 8
+		started := make(chan struct{}, tails)
+		for range tails {
+			go func() {
+				last, first := error(nil), true
+				for _, err := range l.Tail(context.Background(), 0, attestlog.Query{}) {
+					last = err
+					if first {
+						started <- struct{}{}
+					}
+					first = false
+				}
+				ended <- last
+			}()
+		}
+		for range tails {
+			<-started
+		}
+		if err := l.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		for range tails {
+			if err := <-ended; !errors.Is(err, attestlog.ErrClosed) {
+				t.Errorf("Tail of a log that was closed ended with %v, want ErrClosed", err)
+			}
+		}
+	}
+}
+
+func entriesEndWhereTheyBegan(t *testing.T, o Opener) {
+	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+	mustAppend(t, l, events(0, 30)...)
+	for _, test := range []struct {
+		query string
+		want  []uint64
+	}{
+		{"index:3..6", []uint64{3, 4, 5, 6}},
+		{"index:27..1000", []uint64{27, 28, 29}},
+		{"index:50..", nil},
+		{"target:mail/4 OR target:mail/20", []uint64{4, 20}},
+		{"index:3..6 order:time", []uint64{6, 5, 4, 3}},
+	} {
+		q, err := attestlog.ParseQuery(test.query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []uint64
+		for e, err := range l.Entries(t.Context(), q) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, e.Index)
+		}
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("Entries(%s) (-want +got):\n%s", test.query, diff)
+		}
+	}
+	n := 0
+	for _, err := range l.Entries(t.Context(), attestlog.Query{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 0 {
+			mustAppend(t, l, events(30, 40)...)
+		}
+		n++
+	}
+	if n != 30 {
+		t.Errorf("Entries gave %d entries, want the 30 that were there when it began", n)
+	}
+}
+
+func entriesTakeConstantMemory(t *testing.T, o Opener) {
+	if testing.Short() || raceEnabled {
+		t.Skip("a heap of a certain size")
+	}
+	l := openLog(t, openStore(t, o, Options{NoIndex: true}), attestlog.Config{Sealed: []string{}})
+	large := events(0, 12_000)
+	for i := range large {
+		large[i].Attributes = map[string]any{"filling": string(make([]byte, 1000))} // 6,000 bytes as JSON
+	}
+	mustAppend(t, l, large...)
+	large = nil
+	for _, query := range []string{"", "index:10..11900", "action:mail.*"} {
+		q, err := attestlog.ParseQuery(query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var before, now runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		n, peak := 0, uint64(0)
+		for _, err := range l.Entries(t.Context(), q) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n++; n%2000 == 0 {
+				runtime.GC()
+				runtime.ReadMemStats(&now)
+				peak = max(peak, now.HeapAlloc-min(now.HeapAlloc, before.HeapAlloc))
+			}
+		}
+		if peak > 24<<20 { // all of them are over 72 MB
+			t.Errorf("Entries(%q) held %d bytes", query, peak)
+		}
+	}
+}
+
+func statsCount(t *testing.T, o Opener) {
+	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+	mustAppend(t, l, events(0, 10)...)
+	mustAppend(t, l, events(5, 12)...) // five of them are there
+	for n := 10; n < 20; n++ {
+		if err := l.Record(t.Context(), event(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	bad := event(0)
+	bad.Reason = "other"
+	if _, err := l.Append(t.Context(), event(50), bad); !errors.Is(err, attestlog.ErrConflict) {
+		t.Fatal(err)
+	}
+	if _, err := l.Publish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	st, err := l.Stats(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st.Store.Bytes == 0 || st.CheckpointAge < 0 || st.CheckpointAge > time.Minute {
+		t.Errorf("Stats = %+v; want bytes on disk and a young checkpoint", st)
+	}
+	st.Store, st.CheckpointAge = attestlog.StoreStats{}, 0
+	want := attestlog.Stats{Size: 20, Queued: 29, Appended: 20, Duplicates: 7, Failed: 2, CheckpointSize: 20}
+	if diff := cmp.Diff(want, st); diff != "" {
+		t.Errorf("Stats (-want +got):\n%s", diff)
+	}
+	waitForIndex(t, l)
+}
+
+// waitForIndex waits until the search index has taken every entry.
+func waitForIndex(t *testing.T, l *attestlog.Log) {
+	t.Helper()
+	for began := time.Now(); ; time.Sleep(2 * time.Millisecond) {
+		st, err := l.Stats(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st.Store.IndexLag == 0 {
+			return
+		}
+		if time.Since(began) > 20*time.Second {
+			t.Fatalf("the search index still lacks %d entries", st.Store.IndexLag)
+		}
+	}
+}
+
+func aReadOnlyLogRefusesWrites(t *testing.T, o Opener) {
+	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+	mustAppend(t, l, events(0, 10)...)
+	if err := l.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, opts := range []Options{{ReadOnly: true}, {}} {
+		l := openLog(t, openStore(t, o, opts), attestlog.Config{ReadOnly: true})
+		if err := l.ReadOnly(); !errors.Is(err, attestlog.ErrReadOnly) {
+			t.Errorf("ReadOnly() = %v, want ErrReadOnly", err)
+		}
+		if _, err := l.Append(t.Context(), event(11)); !errors.Is(err, attestlog.ErrReadOnly) {
+			t.Errorf("Append = %v, want ErrReadOnly", err)
+		}
+		if err := l.Record(t.Context(), event(11)); !errors.Is(err, attestlog.ErrReadOnly) {
+			t.Errorf("Record = %v, want ErrReadOnly", err)
+		}
+		if _, err := l.Publish(t.Context()); !errors.Is(err, attestlog.ErrReadOnly) {
+			t.Errorf("Publish = %v, want ErrReadOnly", err)
+		}
+		if _, err := l.RotateKey(t.Context()); !errors.Is(err, attestlog.ErrReadOnly) {
+			t.Errorf("RotateKey = %v, want ErrReadOnly", err)
+		}
+		page, err := l.Query(t.Context(), attestlog.Field("target", "mail/3"), attestlog.PageOptions{})
+		if err != nil || len(page.Entries) != 1 || page.Entries[0].Index != 3 {
+			t.Errorf("Query = %v, %v; want entry 3", page, err)
+		}
+		if r, err := l.Verify(t.Context(), attestlog.VerifyOptions{Index: true}); err != nil || r.Signed != 10 {
+			t.Errorf("Verify = %+v, %v; want 10 signed entries", r, err)
+		}
+		if err := l.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	s := openStore(t, o, Options{ReadOnly: true})
+	defer s.Close()
+	if err := s.Write(t.Context(), func(attestlog.Tx) error { return nil }); !errors.Is(err, attestlog.ErrReadOnly) {
+		t.Errorf("Write to a store that was opened for reading = %v, want ErrReadOnly", err)
+	}
+}

@@ -1,0 +1,284 @@
+package storetest
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/attestlog/attestlog"
+)
+
+var searchTests = []namedTest{
+	{"LargeLogsAreSearchedAlike", largeLogsAreSearchedAlike},
+	{"DeepAndWideQueries", deepAndWideQueries},
+}
+
+// A finder is a log and all of its entries, read one by one.
+type finder struct {
+	l   *attestlog.Log
+	all []attestlog.Entry
+}
+
+// check compares every way to run q with a scan. pages draws page sizes.
+func (f *finder) check(ctx context.Context, t interface{ Errorf(string, ...any) }, q attestlog.Query, how string, pages func() int) {
+	for _, order := range []attestlog.Order{attestlog.ByIndex, attestlog.ByTime} {
+		q := q.OrderBy(order)
+		want := f.scan(q)
+		got := []uint64{}
+		cursor := ""
+		for {
+			page, err := f.l.Query(ctx, q, attestlog.PageOptions{Limit: pages(), Cursor: cursor})
+			if err != nil {
+				t.Errorf("%s: Query(%s) = %v", how, q, err)
+				return
+			}
+			for _, e := range page.Entries {
+				got = append(got, e.Index)
+			}
+			if cursor = page.Next; cursor == "" {
+				break
+			}
+		}
+		if diff := gocmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: Query(%s) (-want +got):\n%s", how, q, diff)
+		}
+		got = []uint64{}
+		for e, err := range f.l.Entries(ctx, q) {
+			if err != nil {
+				t.Errorf("%s: Entries(%s) = %v", how, q, err)
+				return
+			}
+			got = append(got, e.Index)
+		}
+		if order == attestlog.ByIndex {
+			slices.Reverse(want)
+		}
+		if diff := gocmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: Entries(%s) (-want +got):\n%s", how, q, diff)
+		}
+		for _, limit := range []uint64{0, 1, uint64(pages())} {
+			n, err := f.l.Count(ctx, q, limit)
+			wantN := uint64(len(want))
+			if limit > 0 {
+				wantN = min(wantN, limit)
+			}
+			if n != wantN || err != nil {
+				t.Errorf("%s: Count(%s, %d) = %d, %v; want %d", how, q, limit, n, err, wantN)
+			}
+		}
+	}
+}
+
+// scan returns the indexes of the entries that q selects, newest first.
+func (f *finder) scan(q attestlog.Query) []uint64 {
+	var hits []*attestlog.Entry
+	for i := range f.all {
+		if q.Match(&f.all[i]) {
+			hits = append(hits, &f.all[i])
+		}
+	}
+	slices.SortFunc(hits, func(a, b *attestlog.Entry) int {
+		if q.Order() == attestlog.ByTime && !a.Time.Equal(b.Time) {
+			return b.Time.Compare(a.Time)
+		}
+		return cmp.Compare(b.Index, a.Index)
+	})
+	out := []uint64{}
+	for _, e := range hits {
+		out = append(out, e.Index)
+	}
+	return out
+}
+
+// read reads the entries without the search.
+func (f *finder) read(ctx context.Context) error {
+	size, err := f.l.Size(ctx)
+	f.all = nil
+	for i := uint64(0); i < size && err == nil; i++ {
+		var e attestlog.Entry
+		if e, err = f.l.Entry(ctx, i); err == nil {
+			f.all = append(f.all, e)
+		}
+	}
+	return err
+}
+
+func anyQueryFindsWhatAScanFinds(t *testing.T, open func(*testing.T) Opener) {
+	rapid.Check(t, func(rt *rapid.T) {
+		ctx := context.Background()
+		o := open(t)
+		cfg := attestlog.Config{Sealed: rapid.SampledFrom(someSeals).Draw(rt, "sealed"), Logger: slog.New(slog.DiscardHandler)}
+		openLog := func(opts Options) *attestlog.Log {
+			s, err := o.Open(ctx, opts)
+			if err != nil {
+				rt.Fatal(err)
+			}
+			l, err := attestlog.New(ctx, s, cfg)
+			if err != nil {
+				s.Close()
+				rt.Fatal(err)
+			}
+			return l
+		}
+		l := openLog(Options{})
+		defer l.Close(ctx)
+		submitted := drawEvents(rt)
+		half := len(submitted) / 2
+		if _, err := l.Append(ctx, submitted[:half]...); err != nil {
+			rt.Fatal(err)
+		}
+		queries := make([]attestlog.Query, 6)
+		for i := range queries {
+			queries[i] = drawQuery(rt, 3)
+			if err := queries[i].Err(); err != nil {
+				rt.Fatal(err)
+			}
+		}
+		sizes := rapid.SliceOfN(rapid.IntRange(1, 20), 16, 16).Draw(rt, "pages")
+		next := 0
+		pages := func() int { next++; return sizes[next%len(sizes)] }
+		f := &finder{l: l}
+		checkAll := func(how string) {
+			if err := f.read(ctx); err != nil {
+				rt.Fatal(err)
+			}
+			for _, q := range queries {
+				f.check(ctx, rt, q, how, pages)
+			}
+		}
+		waitForIndex(t, l)
+		if _, err := l.Append(ctx, submitted[half:]...); err != nil {
+			rt.Fatal(err)
+		}
+		checkAll("behind the index")
+		waitForIndex(t, l)
+		checkAll("indexed")
+		without := openLog(Options{NoIndex: true})
+		defer without.Close(ctx)
+		f.l = without
+		checkAll("without an index")
+		for _, q := range queries {
+			checkText(rt, f, q)
+			checkText(rt, f, q.OrderBy(attestlog.ByTime))
+		}
+	})
+}
+
+// checkText reads a query's text and compares what comes out.
+func checkText(rt *rapid.T, f *finder, q attestlog.Query) {
+	parsed, err := attestlog.ParseQuery(q.String())
+	if err != nil {
+		rt.Errorf("ParseQuery(%q) = %v", q, err)
+		return
+	}
+	if !parsed.Equal(q) {
+		rt.Errorf("ParseQuery(%q) is another tree: %q", q, parsed)
+	}
+	if diff := gocmp.Diff(f.scan(q), f.scan(parsed)); diff != "" {
+		rt.Errorf("ParseQuery(%q) selects others (-want +got):\n%s", q, diff)
+	}
+}
+
+// largeLogsAreSearchedAlike searches a log of many index blocks, in which some
+// terms are frequent and others rare, and some entries far out of order.
+func largeLogsAreSearchedAlike(t *testing.T, o Opener) {
+	if raceEnabled {
+		t.Skip("12,000 entries, read many times")
+	}
+	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+	rng := rand.New(rand.NewPCG(1, 2))
+	all := events(0, 12_000)
+	for i := range all {
+		e := &all[i]
+		switch {
+		case i < 4000:
+			e.Tenant = "old"
+		case i%1000 == 3:
+			e.Tenant = "rare"
+		}
+		if i%3 == 0 {
+			e.Service = "third"
+		}
+		if rng.IntN(10) == 0 { // late, some by a lot
+			e.Time = e.Time.Add(-time.Duration(rng.IntN(6000)) * time.Second)
+		}
+		if i >= 9000 && i < 9500 { // imported history
+			e.Time = began.Add(-time.Duration(rng.IntN(1_000_000)) * time.Second)
+		}
+	}
+	mustAppend(t, l, all...)
+	f := &finder{l: l}
+	if err := f.read(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	at := func(n int) time.Time { return began.Add(time.Duration(n) * time.Second) }
+	queries := []attestlog.Query{
+		attestlog.Field("tenant", "old"),
+		attestlog.Field("tenant", "rare"),
+		attestlog.Field("service", "third"),
+		attestlog.And(attestlog.Field("tenant", "old"), attestlog.Field("service", "third")),
+		attestlog.And(attestlog.Field("tenant", "old"), attestlog.Between(at(1000), at(1500))),
+		attestlog.And(attestlog.Field("service", "third"), attestlog.Between(at(5000), at(5200))),
+		attestlog.Between(at(7000), at(7100)),
+		attestlog.Between(time.Time{}, began),
+		attestlog.And(attestlog.Between(time.Time{}, at(3000)), attestlog.Indexes(3500, 9100)),
+		attestlog.And(attestlog.Not(attestlog.Field("tenant", "old")), attestlog.Between(at(3990), at(4300))),
+		attestlog.And(attestlog.Field("tenant", "old"), attestlog.Indexes(1023, 2049)),
+		attestlog.Between(at(11_990), time.Time{}),
+	}
+	for _, how := range []string{"at once", "indexed"} {
+		if how == "indexed" {
+			waitForIndex(t, l)
+		}
+		for i, q := range queries {
+			f.check(t.Context(), t, q, how, func() int { return []int{50, 700, 2500}[i%3] })
+		}
+	}
+}
+
+func deepAndWideQueries(t *testing.T, o Opener) {
+	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+	all := events(0, 40)
+	for i := range all {
+		all[i].Tenant = []string{"a", "b", "c"}[i%3]
+	}
+	mustAppend(t, l, all...)
+	waitForIndex(t, l)
+	f := &finder{l: l}
+	if err := f.read(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	deep := attestlog.Field("tenant", "a")
+	for i := range 40 {
+		deep = attestlog.And(attestlog.Field("actor", "alice"), attestlog.Or(deep, attestlog.Field("target", []string{"mail/1", "mail/2"}[i%2])))
+	}
+	nots := attestlog.Field("tenant", "a")
+	for range 40 {
+		nots = attestlog.Not(attestlog.And(nots, attestlog.Field("actor", "alice")))
+	}
+	var wide []attestlog.Query
+	for i := range 2000 {
+		wide = append(wide, attestlog.Field("target.id", strings.Repeat("9", i%7)+"3"))
+	}
+	for name, q := range map[string]attestlog.Query{"deep": deep, "negations": nots, "wide": attestlog.Or(wide...), "wide negation": attestlog.Not(attestlog.Or(wide...)), "wide and": attestlog.And(attestlog.Field("tenant", "a"), attestlog.Not(attestlog.Or(wide...)))} {
+		want := f.scan(q)
+		page, err := l.Query(t.Context(), q, attestlog.PageOptions{Limit: 100})
+		if err != nil || len(page.Entries) != len(want) {
+			t.Errorf("%s: Query found %d entries, %v; want %d", name, len(page.Entries), err, len(want))
+		}
+		if n, err := l.Count(t.Context(), q, 0); n != uint64(len(want)) || err != nil {
+			t.Errorf("%s: Count = %d, %v; want %d", name, n, err, len(want))
+		}
+		if parsed, err := attestlog.ParseQuery(q.String()); err != nil || !parsed.Equal(q) {
+			t.Errorf("%s: ParseQuery of its text = another tree or %v", name, err)
+		}
+	}
+}

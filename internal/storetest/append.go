@@ -21,6 +21,7 @@ var appendTests = []namedTest{
 	{"EntriesAreFoundByIndexAndID", entriesAreFound},
 	{"AReopenedLogGoesOn", aReopenedLogGoesOn},
 	{"TwoHandlesWriteOneOrder", twoHandlesWriteOneOrder},
+	{"ANewLogCanBeOpenedBeforeItsFirstCheckpoint", aNewLogCanBeOpenedAgain},
 	{"AnAcknowledgedEntryIsSeenWhole", anAcknowledgedEntryIsSeenWhole},
 }
 
@@ -228,6 +229,19 @@ func twoHandlesWriteOneOrder(t *testing.T, o Opener) {
 			t.Errorf("Verify = %+v, want 800 entries, all signed", r)
 		}
 	}
+}
+
+// aNewLogCanBeOpenedAgain opens a log whose first entry is durable but not
+// signed yet: what a second process finds, and any process after a crash.
+func aNewLogCanBeOpenedAgain(t *testing.T, o Opener) {
+	a := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+	mustAppend(t, a, event(0))
+	b := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+	if err := b.ReadOnly(); err != nil {
+		t.Fatalf("ReadOnly() = %v, want a log that can be written", err)
+	}
+	mustAppend(t, b, event(1))
+	mustVerify(t, b)
 }
 
 // anAcknowledgedEntryIsSeenWhole reads entries the moment they appear: with

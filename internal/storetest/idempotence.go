@@ -89,6 +89,9 @@ func retry(t *testing.T, o Opener, how int) {
 		}
 		l = openLog(t, openStore(t, o, Options{}), attestlog.Config{})
 	case secondHandle:
+		if _, err := l.Publish(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		l = openLog(t, openStore(t, o, Options{}), attestlog.Config{})
 	}
 	size, err := l.Size(t.Context())

@@ -1,0 +1,69 @@
+package attestlog_test
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/attestlog/attestlog"
+
+// arrows says which of the module's packages, and which modules, a package may
+// compile in, and why it is kept so.
+var arrows = []struct {
+	pkg, why string
+	own      []string // packages of this module
+	modules  []string // prefixes of foreign packages
+}{
+	{
+		module, "who embeds the library gets no database, no server and no command line",
+		nil,
+		[]string{"golang.org/x/mod/sumdb/", "golang.org/x/mod/internal/", "github.com/google/uuid"},
+	},
+	{
+		module + "/internal/keep", "the files beside a log are plain files",
+		[]string{module},
+		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
+	},
+	{
+		module + "/sqlite", "who embeds the SQLite log must not compile a PostgreSQL driver, a web framework or metrics",
+		[]string{module, module + "/internal/keep"},
+		[]string{
+			"golang.org/x/mod/", "github.com/google/uuid", "github.com/dchest/siphash", "zombiezen.com/go/sqlite", "modernc.org/",
+			"golang.org/x/sys/", "github.com/dustin/go-humanize", "github.com/mattn/go-isatty", "github.com/ncruces/go-strftime",
+			"github.com/remyoudompheng/bigfft", "golang.org/x/exp/",
+		},
+	},
+	{
+		module + "/jsonl", "a follower knows the log, not the stores",
+		[]string{module},
+		[]string{"golang.org/x/mod/", "golang.org/x/sys/", "github.com/google/uuid"},
+	},
+	{
+		module + "/convert/cloudtrail", "an importer needs no store",
+		[]string{module, module + "/convert"},
+		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
+	},
+	{
+		module + "/convert/jsonlines", "an importer needs no store",
+		[]string{module, module + "/convert"},
+		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
+	},
+}
+
+func TestImportArrowsRunOneWay(t *testing.T) {
+	for _, a := range arrows {
+		out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", a.pkg).Output()
+		if err != nil {
+			t.Fatalf("go list -deps %s: %v", a.pkg, err)
+		}
+		for dep := range strings.FieldsSeq(string(out)) {
+			own := dep == a.pkg || slices.Contains(a.own, dep)
+			foreign := !strings.HasPrefix(dep, module) && slices.ContainsFunc(a.modules, func(p string) bool { return strings.HasPrefix(dep, p) })
+			if !own && !foreign {
+				t.Errorf("%s compiles in %s: %s", a.pkg, dep, a.why)
+			}
+		}
+	}
+}

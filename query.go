@@ -75,7 +75,7 @@ func combine(kind nodeKind, queries []Query) Query {
 		case kid == nil && kind == kindAnd:
 			continue
 		case kid == nil:
-			kid = &node{kind: kindAnd}
+			kid = everything
 		case kid.kind == kind:
 			n.kids = append(n.kids, kid.kids...)
 			continue
@@ -85,30 +85,29 @@ func combine(kind nodeKind, queries []Query) Query {
 	switch {
 	case len(n.kids) == 1:
 		out.node = n.kids[0]
-	case len(n.kids) > 0 || kind == kindOr:
+	case len(n.kids) > 0:
 		out.node = n
+	case kind == kindOr:
+		out.node = nothing
 	}
 	return out
 }
+
+var (
+	everything = &node{kind: kindIndex, to: maxIndex}
+	nothing    = &node{kind: kindNot, kids: []*node{everything}}
+)
 
 // Not selects what q does not select.
 func Not(q Query) Query {
 	kid := q.node
 	if kid == nil {
-		kid = &node{kind: kindAnd}
+		kid = everything
 	}
 	if kid.kind == kindNot {
-		return Query{node: kid.kids[0], order: q.order, err: q.err}.simplify()
+		return Query{node: kid.kids[0], order: q.order, err: q.err}
 	}
 	return Query{node: &node{kind: kindNot, kids: []*node{kid}}, order: q.order, err: q.err}
-}
-
-// simplify turns the empty conjunction back into the zero query.
-func (q Query) simplify() Query {
-	if q.node != nil && q.node.kind == kindAnd && len(q.node.kids) == 0 {
-		q.node = nil
-	}
-	return q
 }
 
 // Field selects entries whose field has exactly value: "actor", "action",
@@ -153,7 +152,10 @@ func Network(network string) Query {
 
 // Indexes selects from ≤ index < to.
 func Indexes(from, to uint64) Query {
-	return Query{node: &node{kind: kindIndex, from: min(from, maxIndex), to: min(to, maxIndex)}}
+	if from, to = min(from, maxIndex), min(to, maxIndex); from >= to {
+		return Query{node: nothing}
+	}
+	return Query{node: &node{kind: kindIndex, from: from, to: to}}
 }
 
 // Between selects after ≤ time < before. A zero time leaves that end open.
@@ -212,13 +214,9 @@ func (q Query) String() string {
 func (n *node) write(b *strings.Builder, top bool) {
 	switch n.kind {
 	case kindAnd, kindOr:
-		sep, none := " ", "index:0.."
+		sep := " "
 		if n.kind == kindOr {
-			sep, none = " OR ", "-index:0.."
-		}
-		if len(n.kids) == 0 {
-			b.WriteString(none)
-			return
+			sep = " OR "
 		}
 		if !top {
 			b.WriteByte('(')
@@ -251,11 +249,8 @@ func (n *node) write(b *strings.Builder, top bool) {
 }
 
 func indexText(from, to uint64) string {
-	switch {
-	case to >= maxIndex:
+	if to >= maxIndex {
 		return fmt.Sprintf("index:%d..", from)
-	case from >= to:
-		return "-index:0.."
 	}
 	return fmt.Sprintf("index:%d..%d", from, to-1)
 }

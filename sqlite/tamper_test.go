@@ -65,11 +65,8 @@ func makeLog() (files, early map[string][]byte, err error) {
 	defer os.RemoveAll(dir)
 	ctx := context.Background()
 	path := filepath.Join(dir, "log.db")
-	for from := 0; from < tamperSize; from = tamperSigned {
-		to := tamperSigned
-		if from > 0 {
-			to = tamperSize
-		}
+	from := 0
+	for _, to := range []int{tamperSigned, tamperSize} {
 		s, err := sqlite.Open(ctx, path, sqlite.Config{})
 		if err != nil {
 			return nil, nil, err
@@ -79,8 +76,8 @@ func makeLog() (files, early map[string][]byte, err error) {
 			return nil, nil, err
 		}
 		var events []attestlog.Event
-		for n := from; n < to; n++ {
-			events = append(events, tamperEvent(n))
+		for ; from < to; from++ {
+			events = append(events, tamperEvent(from))
 		}
 		if _, err := l.Append(ctx, events...); err != nil {
 			return nil, nil, err

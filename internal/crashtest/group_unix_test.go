@@ -7,8 +7,9 @@ import (
 	"syscall"
 )
 
-// ownGroup lets cmd's cancellation kill the processes that it started too.
+// ownGroup lets cmd's cancellation end the processes that it started too, which
+// print their goroutines first.
 func ownGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGQUIT) }
 }

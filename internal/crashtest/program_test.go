@@ -18,7 +18,7 @@ import (
 var program string
 
 // patience bounds a single process: one that takes longer hangs.
-const patience = time.Minute
+const patience = 30 * time.Second
 
 func TestMain(m *testing.M) {
 	if path := os.Getenv(followEnv); path != "" {
@@ -133,7 +133,7 @@ func run(t *testing.T, stdin, name string, args ...string) result {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	ownGroup(cmd)
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = 5 * time.Second
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
 	err := cmd.Run()

@@ -1,0 +1,157 @@
+package attestlog
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/gowebpki/jcs"
+)
+
+// seedLines adds the lines of a file of vectors to a corpus.
+func seedLines(f *testing.F, name string, field func(line []byte) []byte) {
+	text, err := os.ReadFile(filepath.Join("testdata", "vectors", name))
+	if err != nil {
+		f.Fatal(err)
+	}
+	for line := range bytes.Lines(text) {
+		f.Add(field(bytes.TrimSpace(line)))
+	}
+}
+
+func leafOf(line []byte) []byte {
+	var v struct{ Leaf string }
+	if json.Unmarshal(line, &v) != nil {
+		return nil
+	}
+	return []byte(v.Leaf)
+}
+
+// An event that is accepted is written canonically, and read back the same.
+func FuzzParseEvent(f *testing.F) {
+	seedLines(f, "leaves.jsonl", func(line []byte) []byte {
+		var v vector
+		if err := json.Unmarshal(line, &v); err != nil {
+			f.Fatal(err)
+		}
+		return v.Event
+	})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		e, err := ParseEvent(data)
+		if err != nil {
+			return
+		}
+		text, err := e.MarshalJSON()
+		if err != nil {
+			t.Fatalf("ParseEvent accepts %q, MarshalJSON refuses it: %v", data, err)
+		}
+		canonical, err := jcs.Transform(text)
+		if err != nil || !bytes.Equal(canonical, text) {
+			t.Fatalf("MarshalJSON(%q) = %q, want %q (%v)", data, text, canonical, err)
+		}
+		again, err := ParseEvent(text)
+		if err != nil {
+			t.Fatalf("ParseEvent refuses what MarshalJSON wrote: %q: %v", text, err)
+		}
+		if second, err := again.MarshalJSON(); err != nil || !bytes.Equal(second, text) {
+			t.Fatalf("MarshalJSON(ParseEvent(%q)) = %q (%v)", text, second, err)
+		}
+	})
+}
+
+// A leaf that is accepted is canonical, and every way of reading it agrees.
+func FuzzParseLeaf(f *testing.F) {
+	seedLines(f, "leaves.jsonl", leafOf)
+	seedLines(f, "invalid.jsonl", leafOf)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		leaf, err := ParseLeaf(data)
+		if err != nil {
+			return
+		}
+		canonical, err := jcs.Transform(data)
+		if err != nil || !bytes.Equal(canonical, data) {
+			t.Fatalf("ParseLeaf accepts %q, canonical is %q (%v)", data, canonical, err)
+		}
+		var facts leafFacts
+		if err := facts.read(data); err != nil {
+			t.Fatalf("facts of %q: %v", data, err)
+		}
+		e := &leaf.Event
+		if string(facts.id) != e.ID || facts.time != e.Time.UnixNano() || facts.logged != leaf.LoggedTime.UnixNano() ||
+			facts.key() != KeyOf(e.ID, e.Time, e.Tenant, e.Service) || len(facts.sealed) != len(leaf.Sealed) {
+			t.Fatalf("facts of %q are %+v, the leaf is %+v", data, facts, leaf)
+		}
+		if at, ok := LeafTime(data); !ok || at != e.Time.UnixNano() {
+			t.Fatalf("LeafTime(%q) = %d, %t, want %d", data, at, ok, e.Time.UnixNano())
+		}
+		if err := Terms(data, nil, func(string, []byte) {}); err != nil {
+			t.Fatalf("Terms(%q): %v", data, err)
+		}
+	})
+}
+
+// A query that is accepted is written so that it reads the same again.
+func FuzzParseQuery(f *testing.F) {
+	for _, text := range []string{
+		"", "actor:alice -outcome:failure action:mail.*", `target:mail/123 ip:10.0.0.0/8 after:2026-01-01 before:2026-02-01T12:00+01:00`,
+		`index:100..200 index:>5 "free text" word`, `(a OR b) NOT (c AND d) order:time`, `attributes.folder:"in\"box"*`, "time:2026-01", "-(a b)", "ip:2001:db8::/32",
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		q, err := ParseQuery(text)
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "query: column ") {
+				t.Fatalf("ParseQuery(%q) = %v, which names no column", text, err)
+			}
+			return
+		}
+		again, err := ParseQuery(q.String())
+		if err != nil || !again.Equal(q) {
+			t.Fatalf("ParseQuery(%q).String() = %q, which reads as %q (%v)", text, q, again, err)
+		}
+		q.Plan()
+		q.Match(&Entry{})
+	})
+}
+
+func FuzzParseLine(f *testing.F) {
+	seedLines(f, "log.jsonl", func(line []byte) []byte { return line })
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := ParseLine(data)
+		if err == nil && !bytes.Equal(AppendLine(nil, &r), data) {
+			t.Fatalf("AppendLine(ParseLine(%q)) = %q", data, AppendLine(nil, &r))
+		}
+	})
+}
+
+func FuzzProof(f *testing.F) {
+	text, err := os.ReadFile(filepath.Join("testdata", "vectors", "proof.tlog-proof"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var p InclusionProof
+		if p.UnmarshalText(data) != nil {
+			return
+		}
+		again, err := p.MarshalText()
+		if err != nil || !bytes.Equal(again, data) {
+			t.Fatalf("MarshalText(UnmarshalText(%q)) = %q (%v)", data, again, err)
+		}
+	})
+}
+
+func FuzzCheckpoint(f *testing.F) {
+	f.Add([]byte("example.com/log\n7\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n\n— example.com/log AAAA\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := ParseCheckpoint(data)
+		if err == nil && !strings.HasPrefix(string(data), checkpointText(c.Origin, c.Size, c.Root)) {
+			t.Fatalf("ParseCheckpoint(%q) = %+v", data, c)
+		}
+	})
+}

@@ -81,3 +81,12 @@ func tamperWith(path string, fn func(*zombiezen.Conn) error) error {
 		return nil
 	}()
 }
+
+func withConn(path string, fn func(*zombiezen.Conn) error) error {
+	conn, err := zombiezen.OpenConn(path, zombiezen.OpenReadWrite)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return fn(conn)
+}

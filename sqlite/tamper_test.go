@@ -216,10 +216,10 @@ func TestVerifyFindsTamperingWithTheDatabase(t *testing.T) {
 				t.Fatal(err)
 			}
 			r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{})
-			wantCorrupt(t, r, err, test.index)
-			if strings.HasPrefix(test.name, "meta ") {
-				return // not even the index can be opened
+			if strings.HasPrefix(test.name, "meta ") && err != nil {
+				return // the log cannot even be opened
 			}
+			wantCorrupt(t, r, err, test.index)
 			if r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{Index: true}); err == nil {
 				t.Errorf("Verify with the index = %+v, want an error", r)
 			}

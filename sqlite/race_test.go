@@ -1,0 +1,148 @@
+package sqlite_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/sqlite"
+)
+
+// TestEverythingAtOnce uses a log from 16 goroutines and closes it under them.
+// What was acknowledged is there afterwards, and nothing runs on.
+func TestEverythingAtOnce(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	ctx := context.Background()
+	path := filepath.Join(t.TempDir(), "log.db")
+	_, l, err := openQuiet(ctx, path, sqlite.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const bound = 20_000
+	var next, closing atomic.Int64
+	var mu sync.Mutex
+	acknowledged := map[string]bool{}
+	accept := func(ids ...string) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, id := range ids {
+			acknowledged[id] = true
+		}
+	}
+	// ended reports whether the log is closing, and complains of errors before.
+	ended := func(what string, err error) bool {
+		if err != nil && closing.Load() == 0 {
+			t.Errorf("%s = %v", what, err)
+		}
+		return closing.Load() == 1 && err != nil
+	}
+	q, err := attestlog.ParseQuery("tenant:t1 action:mail.* order:time")
+	if err != nil {
+		t.Fatal(err)
+	}
+	jobs := map[string]func() error{
+		"Append": func() error {
+			n := int(next.Add(5))
+			if n > bound {
+				return attestlog.ErrClosed
+			}
+			var call []attestlog.Event
+			for i := n - 5; i < n; i++ {
+				call = append(call, tamperEvent(i))
+			}
+			receipts, err := l.Append(ctx, call...)
+			for _, r := range receipts {
+				accept(r.ID)
+			}
+			return err
+		},
+		"Record": func() error {
+			n := int(next.Add(1))
+			if n > bound {
+				return attestlog.ErrClosed
+			}
+			e := tamperEvent(n + bound)
+			err := l.Record(ctx, e)
+			if err == nil {
+				accept(e.ID)
+			}
+			return err
+		},
+		"Query": func() error { _, err := l.Query(ctx, q, attestlog.PageOptions{}); return err },
+		"Count": func() error { _, err := l.Count(ctx, q, 1000); return err },
+		"Tail": func() error {
+			n, last := 0, error(nil)
+			for _, err := range l.Tail(ctx, uint64(next.Load()/2), attestlog.Query{}) {
+				if last = err; err != nil || n > 100 {
+					break
+				}
+				n++
+			}
+			return last
+		},
+		"Stats": func() error { _, err := l.Stats(ctx); return err },
+		"InclusionProof": func() error {
+			c, err := l.Checkpoint(ctx)
+			if errors.Is(err, attestlog.ErrNotFound) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			_, err = l.InclusionProof(ctx, c.Size/2)
+			return err
+		},
+		"Publish": func() error { _, err := l.Publish(ctx); return err },
+		"Verify":  func() error { _, err := l.Verify(ctx, attestlog.VerifyOptions{}); return err },
+	}
+	var wg sync.WaitGroup
+	i := 0
+	for i < 16 {
+		for what, job := range jobs {
+			if i++; i > 16 {
+				break
+			}
+			wg.Go(func() {
+				for !ended(what, job()) && closing.Load() == 0 {
+				}
+			})
+		}
+	}
+	for deadline := time.Now().Add(3 * time.Second); next.Load() < bound/2 && time.Now().Before(deadline); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	closing.Store(1)
+	if err := l.Close(ctx); err != nil {
+		t.Errorf("Close = %v", err)
+	}
+	wg.Wait()
+
+	_, l, err = openQuiet(ctx, path, sqlite.Config{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for e, err := range l.Entries(ctx, attestlog.Query{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		delete(acknowledged, e.ID)
+	}
+	if len(acknowledged) > 0 {
+		t.Errorf("%d acknowledged events are not in the log", len(acknowledged))
+	}
+	r, err := l.Verify(ctx, attestlog.VerifyOptions{Index: true})
+	if err != nil || r.Signed != r.Size {
+		t.Errorf("Verify = %+v, %v; want all entries signed", r, err)
+	}
+	if err := l.Close(ctx); err != nil {
+		t.Error(err)
+	}
+	t.Log(fmt.Sprint(r.Size, " entries"))
+}

@@ -69,7 +69,8 @@ func (b *bench) single(l *attestlog.Log, writers, each int) (times []float64, ra
 // record measures Record in its caller: the queue is large enough that it
 // never waits, and the sequencer works beside it as it always does.
 func (b *bench) record() error {
-	const n, rounds = 10_000, 9
+	const rounds = 9
+	n := min(10_000, b.opts.Events)
 	var plain float64
 	for _, sealed := range []bool{false, true} {
 		l, _, err := b.log(fmt.Sprintf("record-%t.db", sealed))
@@ -91,9 +92,9 @@ func (b *bench) record() error {
 					return err
 				}
 			}
-			each = append(each, float64(time.Since(began).Nanoseconds())/n)
+			each = append(each, float64(time.Since(began).Nanoseconds())/float64(n))
 			runtime.ReadMemStats(&after)
-			allocs = append(allocs, float64(after.Mallocs-before.Mallocs)/n)
+			allocs = append(allocs, float64(after.Mallocs-before.Mallocs)/float64(n))
 			if err := l.Flush(b.ctx); err != nil {
 				return err
 			}

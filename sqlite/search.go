@@ -217,9 +217,9 @@ func (q *search) termIDs(ctx context.Context, lo, hi uint64, limit int, ascendin
 // emitIDs emits entries by index. fn runs outside the read transaction of any
 // more than one group of entries.
 func (q *search) emitIDs(ctx context.Context, ids []uint64) error {
-	const group = 64
+	const most = 64
 	for len(ids) > 0 {
-		n := min(group, len(ids))
+		n := min(most, len(ids))
 		records := make([]attestlog.Record, 0, n)
 		err := q.s.read(ctx, func(conn *sqlite.Conn) error {
 			for _, id := range ids[:n] {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"zombiezen.com/go/sqlite"
@@ -35,33 +36,38 @@ func (s *Store) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 	s.writer.SetInterrupt(ctx.Done())
 	defer s.writer.SetInterrupt(nil)
 
-	var fnErr error
 	t := &tx{conn: s.writer}
-	err := func() (err error) {
-		end, err := sqlitex.ImmediateTransaction(s.writer)
-		if err != nil {
-			return err
-		}
-		defer end(&err)
-		if fnErr = fn(t); fnErr != nil {
-			return fnErr
-		}
-		return nil
-	}()
-	if fnErr != nil {
-		var raw *storeError
-		if errors.As(fnErr, &raw) {
-			return unavailable(fnErr)
-		}
-		return fnErr
+	fnErr, err := t.run(fn)
+	if errors.Is(fnErr, errTaken) {
+		t = &tx{conn: s.writer, single: true}
+		fnErr, err = t.run(fn)
 	}
-	if err != nil {
+	var raw *storeError
+	switch {
+	case errors.As(fnErr, &raw):
+		return unavailable(fnErr)
+	case fnErr != nil:
+		return fnErr
+	case err != nil:
 		return unavailable(err)
 	}
 	if t.batch != nil {
 		s.index.offer(t.batch)
 	}
 	return nil
+}
+
+// run runs fn in a transaction. fnErr is fn's own error.
+func (t *tx) run(fn func(attestlog.Tx) error) (fnErr, err error) {
+	end, err := sqlitex.ImmediateTransaction(t.conn)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { end(&err) }()
+	if fnErr = fn(t); fnErr != nil {
+		err = fnErr
+	}
+	return fnErr, err
 }
 
 // storeError marks SQLite's own errors, so that they are told from fn's.
@@ -76,9 +82,24 @@ func unavailable(err error) error {
 
 // tx is an open write transaction.
 type tx struct {
-	conn  *sqlite.Conn
-	batch *attestlog.Batch // what Put was given
+	conn   *sqlite.Conn
+	batch  *attestlog.Batch // what Put was given
+	single bool             // put keys one by one: some are in the log already
 }
+
+// group is how many rows one statement inserts. It saves most of what a
+// statement costs beside its rows.
+const group = 16
+
+var (
+	// errTaken ends a transaction that met a key which is in the log already,
+	// among keys that were inserted together. It is then run again.
+	errTaken = errors.New("a key is taken")
+
+	insertKeys    = "INSERT OR IGNORE INTO keys (key, idx) VALUES (?, ?)"
+	insertEntries = "INSERT OR ROLLBACK INTO entries (idx, leaf) VALUES (?, ?)"
+	moreRows      = strings.Repeat(", (?, ?)", group-1)
+)
 
 func (t *tx) Tree() (attestlog.Tree, error) { return readTree(t.conn) }
 
@@ -88,12 +109,21 @@ func (t *tx) PutKeys(keys []attestlog.Key) ([]attestlog.Duplicate, error) {
 	if err != nil {
 		return nil, err
 	}
-	insert, err := t.conn.Prepare("INSERT OR IGNORE INTO keys (key, idx) VALUES (?, ?)")
+	next := tree.Size
+	if !t.single {
+		for len(keys) >= group {
+			if err := t.putGroup(keys[:group], next); err != nil {
+				return nil, err
+			}
+			keys, next = keys[group:], next+group
+		}
+	}
+	done := int(next - tree.Size)
+	insert, err := t.conn.Prepare(insertKeys)
 	if err != nil {
 		return nil, &storeError{err}
 	}
 	var dups []attestlog.Duplicate
-	next := tree.Size
 	for i := range keys {
 		insert.BindBytes(1, keys[i][:])
 		insert.BindInt64(2, int64(next))
@@ -108,9 +138,28 @@ func (t *tx) PutKeys(keys []attestlog.Key) ([]attestlog.Duplicate, error) {
 		if err != nil {
 			return nil, err
 		}
-		dups = append(dups, attestlog.Duplicate{Position: i, Index: index})
+		dups = append(dups, attestlog.Duplicate{Position: done + i, Index: index})
 	}
 	return dups, nil
+}
+
+// putGroup inserts keys that are all new, or returns errTaken.
+func (t *tx) putGroup(keys []attestlog.Key, next uint64) error {
+	insert, err := t.conn.Prepare(insertKeys + moreRows)
+	if err != nil {
+		return &storeError{err}
+	}
+	for i := range keys {
+		insert.BindBytes(2*i+1, keys[i][:])
+		insert.BindInt64(2*i+2, int64(next)+int64(i))
+	}
+	if err := exec(insert); err != nil {
+		return err
+	}
+	if t.conn.Changes() != len(keys) {
+		return errTaken
+	}
+	return nil
 }
 
 // exec steps a statement that returns no rows, and resets it.
@@ -181,30 +230,52 @@ func (t *tx) Put(b *attestlog.Batch) error {
 }
 
 func (t *tx) putRecords(records []attestlog.Record) error {
-	entry, err := t.conn.Prepare("INSERT OR ROLLBACK INTO entries (idx, leaf) VALUES (?, ?)")
-	if err != nil {
-		return &storeError{err}
+	for i := range records {
+		if err := t.putDisclosures(&records[i]); err != nil {
+			return err
+		}
 	}
-	disclosure, err := t.conn.Prepare("INSERT OR ROLLBACK INTO disclosures (idx, pointer, salt, value) VALUES (?, ?, ?, ?)")
+	for ; len(records) >= group; records = records[group:] {
+		if err := t.putEntries(insertEntries+moreRows, records[:group]); err != nil {
+			return err
+		}
+	}
+	for i := range records {
+		if err := t.putEntries(insertEntries, records[i:i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tx) putEntries(sql string, records []attestlog.Record) error {
+	stmt, err := t.conn.Prepare(sql)
 	if err != nil {
 		return &storeError{err}
 	}
 	for i := range records {
-		r := &records[i]
-		entry.BindInt64(1, int64(r.Index))
-		entry.BindBytes(2, r.Leaf)
-		if err := exec(entry); err != nil {
+		stmt.BindInt64(2*i+1, int64(records[i].Index))
+		stmt.BindBytes(2*i+2, records[i].Leaf)
+	}
+	return exec(stmt)
+}
+
+func (t *tx) putDisclosures(r *attestlog.Record) error {
+	if len(r.Disclosures) == 0 {
+		return nil
+	}
+	stmt, err := t.conn.Prepare("INSERT OR ROLLBACK INTO disclosures (idx, pointer, salt, value) VALUES (?, ?, ?, ?)")
+	if err != nil {
+		return &storeError{err}
+	}
+	for k := range r.Disclosures {
+		d := &r.Disclosures[k]
+		stmt.BindInt64(1, int64(r.Index))
+		stmt.BindText(2, d.Pointer)
+		stmt.BindBytes(3, d.Salt[:])
+		stmt.BindBytes(4, d.Value)
+		if err := exec(stmt); err != nil {
 			return err
-		}
-		for k := range r.Disclosures {
-			d := &r.Disclosures[k]
-			disclosure.BindInt64(1, int64(r.Index))
-			disclosure.BindText(2, d.Pointer)
-			disclosure.BindBytes(3, d.Salt[:])
-			disclosure.BindBytes(4, d.Value)
-			if err := exec(disclosure); err != nil {
-				return err
-			}
 		}
 	}
 	return nil

@@ -111,6 +111,7 @@ type Log struct {
 	stop    context.Context // ends when Close gives up waiting
 	giveUp  context.CancelFunc
 	drained chan struct{} // closed when the sequencer has ended
+	ending  chan struct{} // closed when Close has begun
 	closing sync.Once
 	closed  chan struct{} // closed when Close has ended
 	wg      sync.WaitGroup
@@ -128,7 +129,7 @@ type counters struct {
 // then returns an error that matches ErrReadOnly and gives the reason. New
 // takes over the store: Close closes it.
 func New(ctx context.Context, store Store, cfg Config) (*Log, error) {
-	l := &Log{store: store, cfg: cfg, drained: make(chan struct{}), closed: make(chan struct{})}
+	l := &Log{store: store, cfg: cfg, drained: make(chan struct{}), ending: make(chan struct{}), closed: make(chan struct{})}
 	if err := l.configure(); err != nil {
 		return nil, fmt.Errorf("attestlog: %w", err)
 	}
@@ -342,69 +343,5 @@ func (l *Log) recordFailed(err error) {
 	defer l.failedMu.Unlock()
 	if len(l.failed) < maxFailed {
 		l.failed = append(l.failed, err)
-	}
-}
-
-// Close stops accepting events, stores what is queued, signs a last
-// checkpoint, lets the followers catch up, and closes them and the store. When
-// ctx ends first, Close gives up the rest and returns the ids of the records
-// that are not in the log. Later calls wait for the first and return its
-// error.
-func (l *Log) Close(ctx context.Context) error {
-	l.closing.Do(func() { l.endErr = l.end(ctx) })
-	<-l.closed
-	return l.endErr
-}
-
-func (l *Log) end(ctx context.Context) error {
-	defer close(l.closed)
-	l.queue.close()
-	done := context.AfterFunc(ctx, l.giveUp)
-	defer done()
-	<-l.drained
-	var errs []error
-	if l.readOnly == nil {
-		errs = append(errs, l.takeFailed(), l.publishLast(ctx))
-		for _, r := range l.tails {
-			r.finish()
-		}
-		l.committed.fire()
-	}
-	l.pub.finish()
-	waited := make(chan struct{})
-	go func() { l.wg.Wait(); close(waited) }()
-	<-waited
-	l.giveUp()
-	for _, f := range l.cfg.Followers {
-		if err := f.Close(); err != nil {
-			errs = append(errs, fmt.Errorf("follower %s: %w", f.Name(), err))
-		}
-	}
-	errs = append(errs, l.store.Close())
-	return errors.Join(errs...)
-}
-
-// A broadcast wakes everybody who waits.
-type broadcast struct {
-	mu sync.Mutex
-	ch chan struct{}
-}
-
-// wait returns a channel that the next fire closes.
-func (b *broadcast) wait() <-chan struct{} {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ch == nil {
-		b.ch = make(chan struct{})
-	}
-	return b.ch
-}
-
-func (b *broadcast) fire() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ch != nil {
-		close(b.ch)
-		b.ch = nil
 	}
 }

@@ -28,9 +28,16 @@ func checkpointText(origin string, size uint64, root Hash) string {
 
 // ParseCheckpoint reads a signed note without looking at its signatures.
 func ParseCheckpoint(signed []byte) (Checkpoint, error) {
-	text, _, ok := strings.Cut(string(signed), "\n\n")
+	text, signatures, ok := strings.Cut(string(signed), "\n\n")
 	if !ok {
 		return Checkpoint{}, errors.New("checkpoint: not a signed note")
+	}
+	for line := range strings.Lines(signatures) {
+		// Package note does not mind stray bits at the end of a signature.
+		sig := strings.TrimSuffix(line[strings.LastIndexByte(line, ' ')+1:], "\n")
+		if _, err := base64.StdEncoding.Strict().DecodeString(sig); err != nil {
+			return Checkpoint{}, fmt.Errorf("checkpoint: signature %q is not canonical base64", sig)
+		}
 	}
 	lines := strings.Split(text, "\n")
 	if len(lines) < 3 || lines[0] == "" {

@@ -19,7 +19,7 @@ var (
 	ErrQueueFull = errors.New("queue is full")
 
 	// ErrTooLarge is returned when a leaf exceeds MaxLeaf bytes, or a call
-	// exceeds Config.MaxEvents events or Config.QueueBytes bytes.
+	// exceeds Config.MaxEvents events.
 	ErrTooLarge = errors.New("too large")
 
 	// ErrNotFound is returned when the log has no entry with the index or id

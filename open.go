@@ -50,6 +50,13 @@ func (l *Log) open(ctx context.Context) error {
 	if l.readOnly != nil {
 		return nil
 	}
+	if tree.Size == 0 && kept == nil {
+		// From here on, entries without a kept checkpoint mean that it was
+		// removed.
+		c, err := l.keepCheckpoint(ctx, tree)
+		l.pub.newest = c
+		return err
+	}
 	if tree.Size > 0 && kept == nil && !l.cfg.AcceptRestore {
 		l.refuse("its kept checkpoint is missing; put the file back, or accept the database as it is with `attestlog restore --accept`")
 		return nil

@@ -28,7 +28,7 @@ func (e *QueryError) Error() string {
 // Terms are joined by AND unless OR stands between them; a minus or NOT negates
 // the next term; parentheses group. The first colon splits a field from its
 // value, the first slash a target's type from its id. Quotes take any value
-// literally ("\"" and "\\" inside). A star at the end of an unquoted value, or
+// literally, or the name of a field before its colon ("\"" and "\\" inside). A star at the end of an unquoted value, or
 // behind a quoted one, makes it a prefix. after: includes its instant, before:
 // does not; both mean the event's time, in UTC unless an offset is given.
 //
@@ -167,6 +167,9 @@ func (p *queryParser) term() Query {
 	at := p.pos
 	if p.text[at] == '"' {
 		text, _ := p.quoted()
+		if p.err == nil && p.pos < len(p.text) && p.text[p.pos] == ':' {
+			return p.field(at, text)
+		}
 		return p.made(at, Text(text))
 	}
 	for p.pos < len(p.text) && strings.IndexByte(" \t\r\n()\":", p.text[p.pos]) < 0 {
@@ -179,6 +182,11 @@ func (p *queryParser) term() Query {
 		}
 		return p.made(at, Text(name))
 	}
+	return p.field(at, name)
+}
+
+// field reads the value of a field whose name, from at on, was read.
+func (p *queryParser) field(at int, name string) Query {
 	p.pos++
 	valueAt := p.pos
 	value, prefix := p.value()
@@ -195,7 +203,7 @@ func (p *queryParser) term() Query {
 	case "order":
 		return p.orderBy(at, valueAt, value)
 	case "ip":
-		if strings.Contains(value, "/") && !prefix {
+		if strings.Contains(value, "/") && !prefix && p.text[valueAt] != '"' {
 			return p.made(valueAt, Network(value))
 		}
 	}
@@ -373,7 +381,7 @@ func (p *queryParser) instant(at int, value string) (start, end time.Time) {
 			span = time.Nanosecond
 		}
 		end = t.AddDate(f.years, f.months, f.days).Add(span)
-		if t.Before(minTime) || end.After(maxTime) {
+		if t.Before(minTime) || t.After(maxTime) {
 			break
 		}
 		return t, end

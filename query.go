@@ -160,6 +160,15 @@ func Indexes(from, to uint64) Query {
 
 // Between selects after ≤ time < before. A zero time leaves that end open.
 func Between(after, before time.Time) Query {
+	if after.After(maxTime) || !before.IsZero() && before.Before(minTime) {
+		return Query{node: nothing}
+	}
+	if after.Before(minTime) {
+		after = time.Time{}
+	}
+	if before.After(maxTime) {
+		before = time.Time{}
+	}
 	return Query{node: &node{kind: kindTime, after: after.UTC(), before: before.UTC()}}
 }
 
@@ -234,9 +243,13 @@ func (n *node) write(b *strings.Builder, top bool) {
 		b.WriteByte('-')
 		n.kids[0].write(b, false)
 	case kindField:
-		b.WriteString(n.field + ":" + quoteValue(n.value))
+		value := quoteValue(n.value)
+		if n.field == "ip" && strings.Contains(n.value, "/") {
+			value = quote(n.value) // not a network
+		}
+		b.WriteString(quoteName(n.field) + ":" + value)
 	case kindPrefix:
-		b.WriteString(n.field + ":" + quotePrefix(n.value) + "*")
+		b.WriteString(quoteName(n.field) + ":" + quote(n.value) + "*")
 	case kindNet:
 		b.WriteString("ip:" + n.net.String())
 	case kindIndex:
@@ -269,12 +282,20 @@ func writeTimes(b *strings.Builder, n *node) {
 // quoteValue quotes a value that the parser would read as something else.
 func quoteValue(v string) string {
 	if v == "" || strings.ContainsAny(v, " \t\r\n\"\\()*") || strings.ContainsFunc(v, notPlain) {
-		return quotePrefix(v)
+		return quote(v)
 	}
 	return v
 }
 
-func quotePrefix(v string) string {
+// quoteName quotes a field's name that holds what ends one.
+func quoteName(name string) string {
+	if strings.Contains(name, ":") {
+		return quote(name)
+	}
+	return quoteValue(name)
+}
+
+func quote(v string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(v) + `"`
 }
 

@@ -334,7 +334,7 @@ func (l *Log) Tail(ctx context.Context, from uint64, q Query) iter.Seq2[Entry, e
 				return
 			}
 			if err != nil {
-				yield(Entry{}, err)
+				yield(Entry{}, l.orClosed(err))
 				return
 			}
 			select {
@@ -342,11 +342,21 @@ func (l *Log) Tail(ctx context.Context, from uint64, q Query) iter.Seq2[Entry, e
 			case <-time.After(followerPoll):
 			case <-ctx.Done():
 				return
-			case <-l.closed:
+			case <-l.ending:
 				yield(Entry{}, ErrClosed)
 				return
 			}
 		}
+	}
+}
+
+// orClosed is ErrClosed once Close has begun: reads then end where they are.
+func (l *Log) orClosed(err error) error {
+	select {
+	case <-l.ending:
+		return ErrClosed
+	default:
+		return err
 	}
 }
 

@@ -195,10 +195,16 @@ func leafMismatch(index uint64) error {
 // tree describes the edge as a store keeps it.
 func (e *edge) tree(logged time.Time) Tree {
 	t := Tree{Size: e.size, Root: e.root(), Peaks: slices.Clone(e.peaks), LoggedTime: logged}
-	if len(e.levels) > 0 {
-		t.Tail = slices.Clone(e.levels[0])
-	}
+	t.Tail = slices.Clone(e.open())
 	return t
+}
+
+// open returns the leaf hashes of the tile that is not full yet.
+func (e *edge) open() []Hash {
+	if len(e.levels) == 0 {
+		return nil
+	}
+	return e.levels[0]
 }
 
 // peaksOf folds the unfinished tiles of each level into perfect subtrees.

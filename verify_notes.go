@@ -142,12 +142,8 @@ func (v *verifier) trustAnnounced(size uint64) error {
 
 // compareTree compares the tree's row with what was computed.
 func (v *verifier) compareTree(tree Tree) error {
-	tail := []Hash{}
-	if len(v.edge.levels) > 0 {
-		tail = v.edge.levels[0]
-	}
 	from := tree.Size - tree.Size%TileWidth
-	for i, h := range tail {
+	for i, h := range v.edge.open() {
 		if i >= len(tree.Tail) || tree.Tail[i] != h {
 			return leafMismatch(from + uint64(i))
 		}

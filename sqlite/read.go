@@ -112,15 +112,16 @@ func scanChunk(conn *sqlite.Conn, from, to uint64, fn func(*attestlog.Record) er
 	if err != nil {
 		return 0, &storeError{err}
 	}
-	d, err := newDisclosureReader(conn, from, to)
-	if err != nil {
-		return 0, err
-	}
-	defer d.close()
 	bindRange(entries, from, to)
 	n := 0
 	var r attestlog.Record
+	var d *disclosureReader
 	err = rows(entries, func() error {
+		if d == nil { // while entries is open, both see the same snapshot
+			if d, err = newDisclosureReader(conn, from, to); err != nil {
+				return err
+			}
+		}
 		n++
 		r.Index = uint64(entries.ColumnInt64(0))
 		r.Leaf = readInto(entries, 1, r.Leaf)
@@ -129,8 +130,11 @@ func scanChunk(conn *sqlite.Conn, from, to uint64, fn func(*attestlog.Record) er
 		}
 		return fn(&r)
 	})
-	if err == nil {
-		err = d.rest()
+	if d != nil {
+		defer d.close()
+		if err == nil {
+			err = d.rest()
+		}
 	}
 	return n, err
 }
@@ -165,7 +169,11 @@ func newDisclosureReader(conn *sqlite.Conn, from, to uint64) (*disclosureReader,
 	}
 	bindRange(stmt, from, to)
 	d := &disclosureReader{stmt: stmt}
-	return d, d.step()
+	if err := d.step(); err != nil {
+		d.close()
+		return nil, err
+	}
+	return d, nil
 }
 
 func (d *disclosureReader) step() (err error) {

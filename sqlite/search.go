@@ -11,10 +11,11 @@ import (
 )
 
 const (
-	firstIDs   = 128    // row ids asked of the index at first …
-	mostIDs    = 4_096  // … and at most
-	collectIDs = 3_000  // matches that are sorted by time one by one
-	timeIDs    = 20_000 // late entries of a time range that are looked at one by one
+	firstIDs      = 128    // row ids asked of the index at first …
+	mostIDs       = 4_096  // … and at most
+	maxExpression = 12     // FTS5's parser has a stack of fixed depth
+	collectIDs    = 3_000  // matches that are sorted by time one by one
+	timeIDs       = 20_000 // late entries of a time range that are looked at one by one
 )
 
 // A search is one Search call. Its bounds already take the cursor in.
@@ -48,7 +49,7 @@ func (s *Store) Search(ctx context.Context, plan attestlog.Plan, below *attestlo
 		q.hi = min(q.hi, below.Index)
 	}
 	if plan.Terms != nil && q.mark > 0 {
-		q.match, _ = s.index.expression(plan.Terms)
+		q.match, _ = s.index.expression(plan.Terms, 0)
 	}
 	switch {
 	case q.lo >= q.hi || plan.After >= plan.Before:
@@ -268,7 +269,7 @@ func (s *Store) Count(ctx context.Context, plan attestlog.Plan, limit uint64) (n
 	if plan.TimeBound() {
 		return 0, 0, nil // the log counts: times are not summed up
 	}
-	match, exact := s.index.expression(plan.Terms)
+	match, exact := s.index.expression(plan.Terms, 0)
 	if !exact {
 		return 0, 0, nil
 	}
@@ -288,7 +289,10 @@ func (s *Store) Count(ctx context.Context, plan attestlog.Plan, limit uint64) (n
 
 // expression writes a tree of terms as an FTS5 expression. Where FTS5 cannot
 // say all of it, it says less and reports false; "" says nothing at all.
-func (ix *index) expression(t *attestlog.TermTree) (string, bool) {
+func (ix *index) expression(t *attestlog.TermTree, depth int) (string, bool) {
+	if depth > maxExpression {
+		return "", false
+	}
 	switch t.Op {
 	case attestlog.OpTerm:
 		token, _ := ix.appendToken(nil, nil, t.Term.Field, []byte(t.Term.Value))
@@ -297,7 +301,7 @@ func (ix *index) expression(t *attestlog.TermTree) (string, bool) {
 		parts := make([]string, len(t.Kids))
 		all := true
 		for i, kid := range t.Kids {
-			part, exact := ix.expression(kid)
+			part, exact := ix.expression(kid, depth+1)
 			if part == "" {
 				return "", false
 			}
@@ -305,12 +309,12 @@ func (ix *index) expression(t *attestlog.TermTree) (string, bool) {
 		}
 		return "(" + strings.Join(parts, " OR ") + ")", all
 	case attestlog.OpAnd:
-		return ix.conjunction(t.Kids)
+		return ix.conjunction(t.Kids, depth)
 	}
 	return "", false // FTS5 has no NOT without something to take from
 }
 
-func (ix *index) conjunction(kids []*attestlog.TermTree) (string, bool) {
+func (ix *index) conjunction(kids []*attestlog.TermTree, depth int) (string, bool) {
 	var have, not []string
 	all := true
 	for _, kid := range kids {
@@ -318,7 +322,7 @@ func (ix *index) conjunction(kids []*attestlog.TermTree) (string, bool) {
 		if kid.Op == attestlog.OpNot {
 			inner = kid.Kids[0]
 		}
-		part, exact := ix.expression(inner)
+		part, exact := ix.expression(inner, depth+1)
 		switch {
 		case kid.Op == attestlog.OpNot && exact:
 			not = append(not, part)

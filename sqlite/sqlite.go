@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
@@ -76,6 +77,7 @@ type Store struct {
 	writer  *sqlite.Conn  // owned by whoever holds the token; nil if read-only
 
 	closing sync.Once
+	closed  atomic.Bool // Close has begun
 	endErr  error
 }
 
@@ -159,8 +161,9 @@ func openWriter(ctx context.Context, path string) (*sqlite.Conn, error) {
 		return nil, clarify(err)
 	}
 	conn.SetInterrupt(ctx.Done())
-	defer conn.SetInterrupt(nil)
-	if err := setUpWriter(conn); err != nil {
+	err = setUpWriter(conn)
+	conn.SetInterrupt(nil)
+	if err != nil {
 		conn.Close()
 		return nil, clarify(err)
 	}
@@ -195,6 +198,10 @@ func clarify(err error) error {
 // migrate brings an empty database to the newest schema, and refuses one that
 // is not of application id or too new.
 func migrate(conn *sqlite.Conn, id int64, name string) (err error) {
+	// A file that is not ours is not touched.
+	if empty, err := checkHeader(conn, id); err != nil || !empty {
+		return err
+	}
 	err = pragmas(conn, fmt.Sprintf("PRAGMA page_size = %d", pageSize), "PRAGMA journal_mode = WAL")
 	if err != nil {
 		return err
@@ -294,16 +301,25 @@ func (s *Store) checkReadable(ctx context.Context) error {
 
 // read runs fn with a reading connection.
 func (s *Store) read(ctx context.Context, fn func(*sqlite.Conn) error) error {
-	conn, err := s.readers.Take(ctx)
-	if err != nil {
-		return err
+	return s.with(ctx, s.readers, fn)
+}
+
+// with runs fn with a connection of a pool.
+func (s *Store) with(ctx context.Context, pool *sqlitex.Pool, fn func(*sqlite.Conn) error) error {
+	conn, err := pool.Take(ctx)
+	if err == nil {
+		err = fn(conn)
+		pool.Put(conn)
 	}
-	defer s.readers.Put(conn)
-	err = fn(conn)
-	if err != nil && ctx.Err() != nil {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
 		return ctx.Err()
+	case s.closed.Load() && sqlite.ErrCode(err).ToPrimary() != sqlite.ResultCorrupt:
+		return attestlog.ErrClosed
 	}
-	return err
+	return clarify(err)
 }
 
 // Path returns the database file's absolute path.
@@ -320,6 +336,7 @@ func (s *Store) Close() error {
 		if s.index != nil {
 			errs = append(errs, s.index.close())
 		}
+		s.closed.Store(true)
 		if s.readers != nil {
 			errs = append(errs, s.readers.Close())
 		}

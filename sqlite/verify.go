@@ -112,7 +112,7 @@ func checkSchema(conn *sqlite.Conn, size uint64) error {
 
 func schemaOf(conn *sqlite.Conn) (map[string]string, error) {
 	out := map[string]string{}
-	err := sqlitex.ExecuteTransient(conn, "SELECT type || ' ' || name, coalesce(sql, '') FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%'",
+	err := sqlitex.ExecuteTransient(conn, "SELECT type || ' ' || name, coalesce(sql, '') FROM sqlite_schema WHERE name NOT IN ('sqlite_stat1', 'sqlite_stat4')",
 		&sqlitex.ExecOptions{ResultFunc: func(stmt *sqlite.Stmt) error {
 			out[stmt.ColumnText(0)] = stmt.ColumnText(1)
 			return nil
@@ -156,6 +156,18 @@ func (s *Store) CheckIndex(ctx context.Context, progress func(done, total uint64
 	if ix.readers == nil {
 		return fmt.Errorf("sqlite: %w: the log has no search index", attestlog.ErrCannotVerify)
 	}
+	err := ix.check(ctx, progress)
+	if code := sqlite.ErrCode(err).ToPrimary(); code == sqlite.ResultCorrupt || code == sqlite.ResultNotADB {
+		return badIndex(0, err.Error())
+	}
+	return err
+}
+
+func badIndex(index uint64, what string) error {
+	return &attestlog.CorruptError{Index: index, Where: "search index", Err: errors.New(what + "; `attestlog reindex` builds it again")}
+}
+
+func (ix *index) check(ctx context.Context, progress func(done, total uint64)) error {
 	return ix.read(ctx, func(conn *sqlite.Conn) (err error) {
 		if _, err := conn.Prepare("SELECT 1 FROM temp.vocab"); err != nil {
 			if err := sqlitex.ExecuteTransient(conn, "CREATE VIRTUAL TABLE temp.vocab USING fts5vocab (main, terms, instance)", nil); err != nil {
@@ -166,6 +178,9 @@ func (s *Store) CheckIndex(ctx context.Context, progress func(done, total uint64
 		defer end(&err)
 		st, err := readState(conn)
 		if err != nil {
+			return err
+		}
+		if err := ix.checkState(ctx, st); err != nil {
 			return err
 		}
 		sum := newSums(st.size)
@@ -191,6 +206,22 @@ func (s *Store) CheckIndex(ctx context.Context, progress func(done, total uint64
 		}
 		return d.checkBlocks(conn, st)
 	})
+}
+
+// checkState compares the index's watermark with the log.
+func (ix *index) checkState(ctx context.Context, st indexState) error {
+	tree, err := ix.store.Tree(ctx)
+	if err != nil {
+		return err
+	}
+	if st.size > tree.Size {
+		return badIndex(tree.Size, fmt.Sprintf("is said to hold %d entries, the log has %d", st.size, tree.Size))
+	}
+	ok, err := ix.belongs(ctx, st)
+	if err == nil && !ok {
+		err = badIndex(max(st.size, 1)-1, "does not end at the entry that it says")
+	}
+	return err
 }
 
 // derive adds the facts that the entries below size must have.
@@ -293,9 +324,6 @@ func (ix *index) locate(ctx context.Context, conn *sqlite.Conn, from, size uint6
 	if err != nil {
 		return err
 	}
-	bad := func(index uint64, what string) error {
-		return &attestlog.CorruptError{Index: index, Where: "search index", Err: errors.New(what + "; `attestlog reindex` builds it again")}
-	}
 	d := newDeriver(ix)
 	err = ix.store.Scan(ctx, 0, to, func(r *attestlog.Record) error {
 		if r.Index < from {
@@ -312,17 +340,17 @@ func (ix *index) locate(ctx context.Context, conn *sqlite.Conn, from, size uint6
 			return err
 		}
 		if missing {
-			return bad(r.Index, "lacks a term or time of the entry")
+			return badIndex(r.Index, "lacks a term or time of the entry")
 		}
 		for f := range stored {
 			if f.index == r.Index {
-				return bad(r.Index, "has a term or time that the entry does not have")
+				return badIndex(r.Index, "has a term or time that the entry does not have")
 			}
 		}
 		return nil
 	})
 	if err == nil {
-		err = bad(min(stray, size), "has terms or times of no entry")
+		err = badIndex(min(stray, size), "has terms or times of no entry")
 	}
 	return err
 }
@@ -330,7 +358,7 @@ func (ix *index) locate(ctx context.Context, conn *sqlite.Conn, from, size uint6
 // checkBlocks compares the blocks, and the latest time, with what derive saw.
 func (d *deriver) checkBlocks(conn *sqlite.Conn, st indexState) error {
 	bad := func(n int64, what string) error {
-		return &attestlog.CorruptError{Index: uint64(max(n, 0)) * blockSize, Where: "search index", Err: fmt.Errorf("block %d %s; `attestlog reindex` builds it again", n, what)}
+		return badIndex(uint64(max(n, 0))*blockSize, fmt.Sprintf("block %d %s", n, what))
 	}
 	stmt, err := conn.Prepare("SELECT n, lo, hi, high, spine FROM blocks ORDER BY n")
 	if err != nil {

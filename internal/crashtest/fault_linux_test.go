@@ -2,9 +2,13 @@ package crashtest
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
+
+	"github.com/attestlog/attestlog"
 )
 
 // calls are the system calls by which the append path changes files. Not every
@@ -26,8 +30,8 @@ type fault struct {
 	name   string
 	file   string // suffix; "/" is the folder
 	inject string
-	// held has another process keep the log open and die with the fault: the
-	// write-ahead log then outlives the program as it is.
+	// held has a reader keep the log open: the write-ahead log then has its
+	// header, and outlives the program as it is.
 	held bool
 
 	// What is to be expected of an append of some batches: receipts given, the
@@ -60,15 +64,15 @@ var faults = map[string][]fault{
 
 		// The log itself lacks nothing: the write-ahead log stays, and the search
 		// index is a copy.
-		{"database write", "", "pwrite64:error=EIO", false, every, whatever, every},
-		{"database write, disk full", "", "pwrite64:error=ENOSPC", false, every, whatever, every},
+		{"database write", "", "pwrite64:error=EIO", false, every, 0, every},
+		{"database write, disk full", "", "pwrite64:error=ENOSPC", false, every, 0, every},
 		{"database write, killed", "", "pwrite64:signal=SIGKILL", false, every, killed, every},
-		{"database sync", "", "fsync:error=EIO", false, every, whatever, every},
-		{"index log write", ".index-wal", "pwrite64:error=EIO", false, every, whatever, every},
-		{"index log write, disk full", ".index-wal", "pwrite64:error=ENOSPC", false, every, whatever, every},
+		{"database sync", "", "fsync:error=EIO", false, every, 0, every},
+		{"index log write", ".index-wal", "pwrite64:error=EIO", false, every, 0, every},
+		{"index log write, disk full", ".index-wal", "pwrite64:error=ENOSPC", false, every, 0, every},
 		{"index log write, killed", ".index-wal", "pwrite64:signal=SIGKILL", false, whatever, killed, whatever},
-		{"index write", ".index", "pwrite64:error=EIO", false, every, whatever, every},
-		{"index sync", ".index", "fsync:error=EIO", false, every, whatever, every},
+		{"index write", ".index", "pwrite64:error=EIO", false, every, 0, every},
+		{"index sync", ".index", "fsync:error=EIO", false, every, 0, every},
 	},
 	"failed but persisted": {
 		{"log sync", "-wal", "fsync:error=EIO", true, 0, 2, batch},
@@ -96,16 +100,19 @@ func TestFaults(t *testing.T) {
 
 func (f *fault) check(t *testing.T, log *ledger) {
 	events := newEvents(10, "fault").events(every)
-	var holder *writer
+	var reader *attestlog.Log
 	if f.held {
-		holder = startAppend(t, log.path)
-		e := newEvents(11, "holder").event()
+		reader = openReading(t, log.path)
+		e := newEvents(11, "held").event()
+		r := runLog(t, log.path, e.line+"\n", "append")
 		log.events = append(log.events, e)
-		log.acked = append(log.acked, holder.append(t, e))
+		log.acked = append(log.acked, parseReceipts(t, r.stdout)...)
 	}
-	tr := traceAppend(t, log.path, events, batch, f.inject+":when=1+", f.file)
+	tr := traceAppend(t, log.path, events, f.inject+":when=1+", f.file)
 	if f.held {
-		holder.kill(t)
+		if err := reader.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if !tr.injected() {
 		t.Fatalf("the fault did not happen: %v\n%s", tr, tr.log)
@@ -140,26 +147,29 @@ func TestFaultAtEveryCall(t *testing.T) {
 	events := newEvents(12, "sweep").events(every)
 	for name, start := range starts {
 		t.Run(name, func(t *testing.T) {
-			plain := traceAppend(t, start(t).path, events, batch, "", traced...)
+			plain := traceAppend(t, start(t).path, events, "", logFiles...)
 			if plain.code != 0 || len(plain.receipts) != every {
 				t.Fatalf("append without a fault: %v", plain)
 			}
-			happened := 0
+			var happened atomic.Int64
+			t.Cleanup(func() { // once the parallel tests have ended
+				t.Logf("%d faults happened", happened.Load())
+				if happened.Load() < 30 {
+					t.Error("too few faults happened: the test does not test what it should")
+				}
+			})
 			for call, n := range plain.counts() {
 				for _, nth := range selection(n, soak) {
 					for _, effect := range []string{"error=EIO", "error=ENOSPC", "signal=SIGKILL"} {
 						inject := fmt.Sprintf("%s:%s:when=%d", call, effect, nth)
 						t.Run(inject, func(t *testing.T) {
+							t.Parallel()
 							if faultAt(t, start(t), events, inject) {
-								happened++
+								happened.Add(1)
 							}
 						})
 					}
 				}
-			}
-			t.Logf("%d faults happened", happened)
-			if happened < 30 {
-				t.Errorf("only %d faults happened: the test does not test what it should", happened)
 			}
 		})
 	}
@@ -167,7 +177,7 @@ func TestFaultAtEveryCall(t *testing.T) {
 
 // selection returns some of the numbers from 1 to n, or all.
 func selection(n int, all bool) []int {
-	const most = 6
+	const most = 4
 	var out []int
 	for i := range n {
 		if all || n <= most || i*(most-1)/(n-1) != (i-1)*(most-1)/(n-1) || i == 0 {
@@ -179,7 +189,7 @@ func selection(n int, all bool) []int {
 
 func faultAt(t *testing.T, log *ledger, events []event, inject string) bool {
 	isNew := len(log.events) == 0
-	tr := traceAppend(t, log.path, events, batch, inject, traced...)
+	tr := traceAppend(t, log.path, events, inject, logFiles...)
 	if tr.code == 0 && len(tr.receipts) != len(events) {
 		t.Errorf("append gave %d receipts for %d events and no error: %v", len(tr.receipts), len(events), tr)
 	}
@@ -198,4 +208,63 @@ func faultAt(t *testing.T, log *ledger, events []event, inject string) bool {
 		t.Logf("append with the fault: %v\n%s", tr.result, clip(tr.log))
 	}
 	return tr.injected()
+}
+
+// TestProcessOutlivesFaults lets the first calls of each thread fail in a
+// process that has a follower and lives on: what it recorded is stored, and
+// what it appended is stored when it asks again.
+func TestProcessOutlivesFaults(t *testing.T) {
+	requireStrace(t)
+	for _, f := range []struct{ file, inject string }{
+		{"-wal", "pwrite64:error=EIO"},
+		{"-wal", "pwrite64:error=ENOSPC"},
+		{"-wal", "fsync:error=EIO"},
+		{".checkpoint.new", "?open,openat:error=EIO"},
+		{".checkpoint.new", "write:error=ENOSPC"},
+		{".checkpoint.new", "fsync:error=EIO"},
+		{".index-wal", "pwrite64:error=EIO"},
+		{"-00000000000000000000.jsonl", "?open,openat:error=EIO"},
+		{"-00000000000000000000.jsonl", "write:error=ENOSPC"},
+		{"-00000000000000000000.jsonl", "fsync:error=EIO"},
+		{".jsonl.position.new", "?rename,renameat:error=EIO"},
+	} {
+		t.Run(f.file+" "+f.inject, func(t *testing.T) {
+			log := &ledger{path: filepath.Join(t.TempDir(), "a.db")}
+			log.events = seedLog(t, log.path, before)
+			log.acked = entries(t, log.path)
+			events := newEvents(13, "outlive").events(30)
+			tr := traced(t, log.path, lines(events), f.inject+":when=1..2", []string{f.file}, os.Args[0])
+			// An error at the end is told: the checkpoint is signed by the next.
+			if tr.code == killed || len(tr.receipts) != 20 || !tr.injected() {
+				t.Errorf("a process with faults: %v, %d receipts, want 20\n%s", tr.result, len(tr.receipts), clip(tr.log))
+			}
+			log.acked = append(log.acked, tr.receipts...)
+			if n := stored(t, log.path, events); n != len(events) {
+				t.Errorf("the log holds %d of %d events", n, len(events))
+			}
+			log.events = append(log.events, events...)
+			log.recover(t, len(events))
+			verifyFollowed(t, log.path, len(log.events))
+		})
+	}
+}
+
+// TestKilledBetweenItsKeys kills the program that makes a new log at each of
+// the files that make one. Whoever comes next makes the log, or finds it.
+func TestKilledBetweenItsKeys(t *testing.T) {
+	requireStrace(t)
+	events := newEvents(14, "keys").events(every)
+	for _, file := range []string{".pub.new", ".key.new", ".checkpoint.new"} {
+		for _, call := range []string{"openat", "write", "fsync", "?rename,renameat"} {
+			t.Run(file+" "+call, func(t *testing.T) {
+				log := &ledger{path: filepath.Join(t.TempDir(), "a.db"), events: events}
+				tr := traceAppend(t, log.path, events, call+":signal=SIGKILL:when=1+", file)
+				if tr.code != killed {
+					t.Fatalf("the program was not killed: %v\n%s", tr, tr.log)
+				}
+				log.acked = tr.receipts
+				log.recover(t, len(events))
+			})
+		}
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"testing"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -42,7 +43,8 @@ func openFollowed(ctx context.Context, path string) (*attestlog.Log, error) {
 }
 
 // follow appends the events that in has and prints receipts, like the program
-// does. Every third event is recorded instead, and has no receipt.
+// does. Every third event is recorded instead, and has no receipt. While the
+// store fails, it asks again.
 func follow(path string, in io.Reader, out io.Writer) (err error) {
 	ctx := context.Background()
 	log, err := openFollowed(ctx, path)
@@ -64,6 +66,9 @@ func follow(path string, in io.Reader, out io.Writer) (err error) {
 			continue
 		}
 		receipts, err := log.Append(ctx, e)
+		for deadline := time.Now().Add(patience); errors.Is(err, attestlog.ErrUnavailable) && time.Now().Before(deadline); {
+			receipts, err = log.Append(ctx, e)
+		}
 		if err != nil {
 			return err
 		}

@@ -2,9 +2,9 @@ package crashtest
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -129,20 +129,26 @@ func runLog(t *testing.T, path, stdin string, args ...string) result {
 
 func run(t *testing.T, stdin, name string, args ...string) result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, name, args...)
+	var stdout bytes.Buffer
+	r := wait(t, exec.Command(name, args...), strings.NewReader(stdin), &stdout)
+	r.stdout = stdout.String()
+	return r
+}
+
+// wait runs cmd to its end.
+func wait(t *testing.T, cmd *exec.Cmd, stdin io.Reader, stdout io.Writer) result {
+	t.Helper()
+	var stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, &stderr
 	ownGroup(cmd)
-	cmd.WaitDelay = 5 * time.Second
-	var stdout, stderr bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
-	err := cmd.Run()
-	r := result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
-	if ctx.Err() != nil {
-		t.Fatalf("%v has not ended after %v: %v", cmd, patience, r)
-	}
-	if err != nil && cmd.ProcessState == nil {
+	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
+	}
+	hung := time.AfterFunc(patience, func() { endGroup(cmd) })
+	cmd.Wait() // the exit code tells
+	r := result{code: cmd.ProcessState.ExitCode(), stderr: stderr.String()}
+	if !hung.Stop() {
+		t.Fatalf("%v has not ended after %v: %v", cmd, patience, r)
 	}
 	if strings.Contains(r.stderr, "panic: ") {
 		t.Errorf("%v panicked: %v", cmd, r)

@@ -11,8 +11,9 @@ import (
 	"testing"
 )
 
-// A log's files, as suffixes of the database's path. The folder is "/".
-var traced = []string{
+// logFiles are a log's files, as suffixes of the database's path. The folder
+// is "/".
+var logFiles = []string{
 	"", "-wal", "-shm", ".index", ".index-wal", ".index-shm", ".lock",
 	".key", ".key.new", ".pub", ".pub.new", ".checkpoint", ".checkpoint.new", ".receipts", "/",
 }
@@ -31,18 +32,25 @@ type trace struct {
 	log      string // strace's
 }
 
-// traceAppend appends events in transactions of batch each, on the files that
-// suffixes name under strace with an injection, which may be empty. Receipts
-// go to a file, so that writing them can fail too.
-//
-// strace counts the calls of each thread by itself, so which call is the N-th
-// may vary from run to run; from the first on (when=1+) it does not.
-func traceAppend(t *testing.T, path string, events []event, batch int, inject string, suffixes ...string) trace {
+// traceAppend appends events in transactions of batch each, see traced.
+func traceAppend(t *testing.T, path string, events []event, inject string, suffixes ...string) trace {
 	t.Helper()
-	input, log, receipts := path+".events", path+".strace", path+".receipts"
+	input := path + ".events"
 	if err := os.WriteFile(input, []byte(lines(events)), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return traced(t, path, "", inject, suffixes, program, "--log", "sqlite:"+path, "append", "--batch", fmt.Sprint(batch), input)
+}
+
+// traced runs a writer under strace with an injection, which may be empty, in
+// system calls on the log's files that suffixes name. Receipts go to a file,
+// so that writing them can fail too.
+//
+// strace counts the calls of each thread by itself, so which call is the N-th
+// may vary from run to run; from the first on (when=1+) it does not.
+func traced(t *testing.T, path, stdin, inject string, suffixes []string, command ...string) trace {
+	t.Helper()
+	log := path + ".strace"
 	args := []string{"-f", "-y", "-qq", "-o", log, "-e", "signal=none", "-e", "trace=" + strings.Join(calls, ",")}
 	for _, suffix := range suffixes {
 		file := path + suffix
@@ -54,14 +62,17 @@ func traceAppend(t *testing.T, path string, events []event, batch int, inject st
 	if inject != "" {
 		args = append(args, "-e", "inject="+inject)
 	}
-	// The shell opens the receipts; strace sees them by their descriptor.
-	args = append(args, "sh", "-c", `exec "$@" >"$0"`, receipts,
-		program, "--log", "sqlite:"+path, "append", "--batch", fmt.Sprint(batch), input)
-	os.Remove(receipts) // of the run before
-	r := run(t, "", "strace", args...)
-	out, err := os.ReadFile(receipts)
+	receipts, err := os.Create(path + ".receipts")
 	if err != nil {
-		t.Fatalf("%v, strace: %v", err, r)
+		t.Fatal(err)
+	}
+	defer receipts.Close()
+	cmd := exec.Command("strace", append(args, command...)...)
+	cmd.Env = append(os.Environ(), followEnv+"="+path)
+	r := wait(t, cmd, strings.NewReader(stdin), receipts)
+	out, err := os.ReadFile(receipts.Name())
+	if err != nil {
+		t.Fatal(err)
 	}
 	text, err := os.ReadFile(log)
 	if err != nil {

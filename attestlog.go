@@ -41,6 +41,9 @@ type Config struct {
 	// Signer signs checkpoints. Defaults to the key kept with the store,
 	// which is created with a new log.
 	Signer note.Signer
+	// Verifiers are the public keys of earlier Signers, whose checkpoints the
+	// log may still be kept with. Defaults to those kept with the store.
+	Verifiers []note.Verifier
 	// Sealed lists RFC 6901 pointers of the fields whose values are kept
 	// outside the leaves, so that they can be erased. "/original" is always
 	// among them. Nil means DefaultSealed; an empty list seals nothing else.
@@ -104,6 +107,7 @@ type Log struct {
 	pub   publisher
 	tails []*runner
 
+	known    atomic.Pointer[Tree] // the last tree that this process wrote or checked
 	counters counters
 	failedMu sync.Mutex
 	failed   []error // of records, since the last Flush

@@ -198,6 +198,9 @@ func (l *Log) sign(ctx context.Context, keep bool) error {
 	}
 	newest, _ := p.current()
 	if tree.Size > newest.Size {
+		if err := l.checkTree(ctx, tree, newest); err != nil {
+			return fmt.Errorf("nothing was signed: %w", err)
+		}
 		c, err := l.keepCheckpoint(ctx, tree)
 		if err != nil {
 			return err
@@ -216,6 +219,37 @@ func (l *Log) sign(ctx context.Context, keep bool) error {
 		p.stored, p.last = now, newest.Size
 	}
 	return nil
+}
+
+// checkTree checks a tree before it is signed, unless this process wrote it: it
+// must follow from the entries since the newest checkpoint, and contain that.
+func (l *Log) checkTree(ctx context.Context, tree Tree, newest Checkpoint) error {
+	if known := l.known.Load(); known != nil && known.Size == tree.Size && known.Root == tree.Root {
+		return nil
+	}
+	if newest.Note != nil {
+		if err := l.onHistory(ctx, tree, newest); err != nil {
+			return err
+		}
+	}
+	if _, err := loadEdge(tree, storeSource(ctx, l.store)); err != nil {
+		return err
+	}
+	return l.checkTail(ctx, tree, newest.Size)
+}
+
+// signedByUs reports whether one of the log's keys signed a note.
+func (l *Log) signedByUs(c Checkpoint) bool {
+	keys := l.cfg.Verifiers
+	if kept, err := homeKeys(l.store.Home()); err == nil {
+		keys = append(kept, keys...)
+	}
+	if _, err := VerifyCheckpoint(c.Note, keys...); err == nil {
+		return true
+	}
+	// Ed25519 is deterministic: what our signer signed, it signs the same again.
+	again, err := note.Sign(&note.Note{Text: checkpointText(c.Origin, c.Size, c.Root)}, l.pub.signer)
+	return err == nil && string(again) == string(c.Note)
 }
 
 func (l *Log) storeCheckpoint(ctx context.Context, c Checkpoint) error {
@@ -244,7 +278,7 @@ func (l *Log) keepCheckpoint(ctx context.Context, tree Tree) (Checkpoint, error)
 			if err := l.onHistory(ctx, tree, kept); err != nil {
 				return nil, err
 			}
-			if kept.Size == tree.Size {
+			if kept.Size == tree.Size && l.signedByUs(kept) {
 				out = kept
 				return nil, nil
 			}

@@ -17,7 +17,8 @@ import (
 const RestoreAction = ReservedPrefix + "restore"
 
 // KeyAction is the action of the entry that announces a new signing key. Its
-// attributes "old" and "new" are verifier keys.
+// attributes "old" and "new" are verifier keys, "note" is the announcement that
+// the old one signed.
 const KeyAction = ReservedPrefix + "key"
 
 // open decides whether the log may be written: the kept checkpoint is read
@@ -59,6 +60,10 @@ func (l *Log) open(ctx context.Context) error {
 	}
 	if tree.Size > 0 && kept == nil && !l.cfg.AcceptRestore {
 		l.refuse("its kept checkpoint is missing; put the file back, or accept the database as it is with `attestlog restore --accept`")
+		return nil
+	}
+	if kept != nil && !l.signedByUs(was) && !l.cfg.AcceptRestore {
+		l.refuse("its kept checkpoint is not signed by a key of the log; put the genuine file back, or accept the database as it is with `attestlog restore --accept`")
 		return nil
 	}
 	if why := l.disagreement(ctx, tree, was); why != nil {
@@ -187,6 +192,7 @@ func (l *Log) disagreement(ctx context.Context, tree Tree, kept Checkpoint) erro
 		return err
 	}
 	l.edge = e
+	l.known.Store(&tree)
 	return nil
 }
 
@@ -280,7 +286,14 @@ func (l *Log) RotateKey(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := l.system(ctx, Event{Action: KeyAction, Attributes: map[string]any{"old": old, "new": verifier}}); err != nil {
+	l.pub.mu.Lock()
+	announcement, err := note.Sign(&note.Note{Text: keyText(verifier)}, l.pub.signer)
+	l.pub.mu.Unlock()
+	if err != nil {
+		return "", err
+	}
+	event := Event{Action: KeyAction, Attributes: map[string]any{"old": old, "new": verifier, "note": string(announcement)}}
+	if _, err := l.system(ctx, event); err != nil {
 		return "", err
 	}
 	if err := l.sign(ctx, true); err != nil {
@@ -294,6 +307,9 @@ func (l *Log) RotateKey(ctx context.Context) (string, error) {
 	l.pub.signer = s
 	return verifier, nil
 }
+
+// keyText is what the old key signs to announce a new one.
+func keyText(verifier string) string { return "attestlog/v1/key\n" + verifier + "\n" }
 
 // VerifierKey returns the newest public key that home keeps.
 func VerifierKey(home Home) (string, error) {

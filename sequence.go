@@ -116,6 +116,9 @@ func (l *Log) commit(batch []job) ([]job, error) {
 		l.counters.appended.Add(uint64(len(done.batch.Records)))
 		l.counters.duplicates.Add(uint64(done.duplicates))
 		l.counters.size.Store(done.batch.Tree.Size)
+		if len(done.batch.Records) > 0 {
+			l.known.Store(&done.batch.Tree)
+		}
 		for i := range batch {
 			if c := batch[i].call; c != nil {
 				close(c.done)

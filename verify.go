@@ -73,10 +73,13 @@ func (l *Log) Verify(ctx context.Context, opts VerifyOptions) (Report, error) {
 		Tile:        func(level int, n uint64) ([]byte, error) { return l.store.Tile(ctx, level, n) },
 		Checkpoints: func(fn func([]byte) error) error { return l.storedCheckpoints(ctx, tree.Size, kept, fn) },
 	}
-	if err := v.run(ctx, src); err != nil {
+	keys := v.sumKeys(ctx, l.store, tree.Size)
+	err = v.run(ctx, src)
+	stored := <-keys
+	if err != nil {
 		return v.report, err
 	}
-	if err := v.compareKeys(ctx, l.store); err != nil {
+	if err := v.compareKeys(ctx, l.store, stored); err != nil {
 		return v.report, err
 	}
 	if err := l.store.CheckRows(ctx); err != nil {

@@ -58,8 +58,9 @@ type verifier struct {
 }
 
 type keyEntry struct {
-	index    uint64
-	old, new string
+	index uint64
+	key   string // of the new verifier
+	note  string // that announces it
 }
 
 func newVerifier(opts VerifyOptions, origin string) *verifier {
@@ -309,9 +310,9 @@ func compareTile(t Tile, src VerifySource) error {
 func (v *verifier) special(index uint64, e *Event) {
 	switch e.Action {
 	case KeyAction:
-		was, _ := e.Attributes["old"].(string)
-		is, _ := e.Attributes["new"].(string)
-		v.newKeys = append(v.newKeys, keyEntry{index, was, is})
+		key, _ := e.Attributes["new"].(string)
+		signed, _ := e.Attributes["note"].(string)
+		v.newKeys = append(v.newKeys, keyEntry{index, key, signed})
 	case EraseAction:
 		v.erased(e)
 	}

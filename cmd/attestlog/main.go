@@ -176,8 +176,8 @@ func isShortFlag(arg string) bool {
 }
 
 func commandOf(args []string) string {
-	for _, arg := range args {
-		if !strings.HasPrefix(arg, "-") {
+	for i, arg := range args {
+		if !strings.HasPrefix(arg, "-") && (i == 0 || args[i-1] != "--log") {
 			return arg + " "
 		}
 	}

@@ -42,7 +42,8 @@ func TestManyProcessesCreateOneLog(t *testing.T) {
 		for k := range 4 {
 			wg.Go(func() {
 				e := newEvents(uint64(k), fmt.Sprint("creator-", k)).event()
-				if r := runLog(t, path, e.line+"\n", "append"); r.code != 0 || len(parseReceipts(t, r.stdout)) != 1 {
+				r := runLog(t, path, e.line+"\n", "append")
+				if r.code != 0 || len(parseReceipts(t, r.stdout)) != 1 || r.stderr != "" {
 					t.Errorf("log %d, process %d: %v", i, k, r)
 				}
 			})

@@ -1,7 +1,6 @@
 package crashtest
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -32,7 +31,7 @@ type trace struct {
 	log      string // strace's
 }
 
-// traceAppend appends events in transactions of batch each, see traced.
+// traceAppend appends events in transactions of batch each; see traced.
 func traceAppend(t *testing.T, path string, events []event, inject string, suffixes ...string) trace {
 	t.Helper()
 	input := path + ".events"
@@ -99,8 +98,7 @@ func (tr *trace) counts() map[string]int {
 	return most
 }
 
-// copyLog copies the log's files, but for those of a traced run, to a new
-// folder.
+// copyLog copies the log's files to a new folder.
 func copyLog(t *testing.T, path string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -126,18 +124,4 @@ func stored(t *testing.T, path string, events []event) int {
 		}
 	}
 	return n
-}
-
-// isEmpty reports whether there is no log at path, or one that nothing was
-// ever written to.
-func isEmpty(path string) bool {
-	head := make([]byte, 1)
-	f, err := os.Open(path)
-	if err != nil {
-		return true
-	}
-	defer f.Close()
-	n, _ := f.Read(head)
-	wal, err := os.ReadFile(path + "-wal")
-	return n == 0 && (err != nil || len(bytes.TrimLeft(wal, "\x00")) == 0)
 }

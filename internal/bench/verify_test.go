@@ -1,0 +1,37 @@
+package bench
+
+import (
+	"context"
+	"testing"
+
+	"github.com/attestlog/attestlog"
+)
+
+// BenchmarkVerify verifies a log of 200,000 entries; one operation is one
+// entry.
+func BenchmarkVerify(b *testing.B) {
+	const n = 200_000
+	r := &bench{ctx: context.Background(), opts: Options{Writers: 2, Batch: 5000}, dir: b.TempDir()}
+	l, _, err := r.log("verify.db")
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := r.fill(l, n, false); err != nil {
+		b.Fatal(err)
+	}
+	if _, err := l.Publish(r.ctx); err != nil {
+		b.Fatal(err)
+	}
+	b.ResetTimer()
+	before := cpu()
+	for done := 0; done < b.N; done += n {
+		if _, err := l.Verify(r.ctx, attestlog.VerifyOptions{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64((cpu()-before).Nanoseconds())/float64(b.N), "cpu-ns/op")
+	b.StopTimer()
+	if err := l.Close(r.ctx); err != nil {
+		b.Fatal(err)
+	}
+}

@@ -566,8 +566,11 @@ class Key:
         need(parts[1] == self.id.hex(), "the key's hash is wrong")
 
 
-class Checkpoint:
+class Note:
+    """A signed note: a text and signatures."""
+
     def __init__(self, note):
+        need(isinstance(note, str), "a note is a string")
         need(not re.search(r"[\x00-\x09\x0b-\x1f]", note), "control character in a note")
         body, found, lines = note.rpartition("\n\n")
         need(found and lines.endswith("\n"), "not a signed note")
@@ -578,11 +581,6 @@ class Checkpoint:
             data = unb64(m[2])
             need(len(data) > 4, "signature too short")
             self.signatures.append((m[1], data[:4], data[4:]))
-        fields = body.split("\n")
-        need(len(fields) == 3 and fields[0], "a checkpoint's text is three lines")
-        self.origin = fields[0]
-        need(re.fullmatch("0|[1-9][0-9]{0,18}", fields[1]), "size is not a decimal")
-        self.size, self.root = int(fields[1]), unb64(fields[2], 32)
 
     def signed_by(self, key):
         """A signature of this key exists and holds. A false one is an error."""
@@ -590,7 +588,20 @@ class Checkpoint:
         for s in mine:
             need(len(s) == 64 and ed25519_verify(key.public, self.text.encode(), s),
                  "false signature")
-        return bool(mine) and self.origin == key.name
+        return bool(mine)
+
+
+class Checkpoint(Note):
+    def __init__(self, note):
+        super().__init__(note)
+        fields = self.text[:-1].split("\n")
+        need(len(fields) == 3 and fields[0], "a checkpoint's text is three lines")
+        self.origin = fields[0]
+        need(re.fullmatch("0|[1-9][0-9]{0,18}", fields[1]), "size is not a decimal")
+        self.size, self.root = int(fields[1]), unb64(fields[2], 32)
+
+    def signed_by(self, key):
+        return super().signed_by(key) and self.origin == key.name
 
 
 # --- A log in lines (§6, §7) ------------------------------------------------------
@@ -644,7 +655,9 @@ def verify_log(path, key):
             (present if pointer in value.get("disclosures", {}) else missing).add((size, pointer))
         a = leaf.get("attributes", {})
         if leaf["action"] == "attestlog.key":
-            rotations.append((size, Key(a["old"]), Key(a["new"])))
+            old, new, note = Key(a["old"]), Key(a["new"]), Note(a.get("note"))
+            if note.text == "attestlog/v1/key\n%s\n" % new.text and note.signed_by(old):
+                rotations.append((size, old, new))
         elif leaf["action"] == "attestlog.erase":
             erased.update((int(e["index"]), p) for e in a["erased"] for p in e["pointers"]
                           if e["index"] < size)

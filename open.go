@@ -34,6 +34,15 @@ func (l *Log) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if kept == nil && tree.Size > 0 {
+		// Another process may have begun the log between the two reads.
+		if kept, keptErr = home.Checkpoint(); keptErr != nil && !errors.Is(keptErr, ErrNotFound) {
+			return keptErr
+		}
+		if tree, err = l.store.Tree(ctx); err != nil {
+			return err
+		}
+	}
 	l.counters.size.Store(tree.Size)
 	var was Checkpoint
 	if kept != nil {
@@ -87,6 +96,12 @@ func (l *Log) refuse(why string) {
 
 // identify finds the log's origin and signer, or makes them for a new log.
 func (l *Log) identify(home Home, tree Tree, noCheckpoint bool) error {
+	l.pub.signer = l.cfg.Signer
+	if l.pub.signer == nil {
+		if err := l.loadSigner(home, tree.Size == 0 && noCheckpoint); err != nil {
+			return err
+		}
+	}
 	verifiers, err := home.VerifierKeys()
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
@@ -99,12 +114,6 @@ func (l *Log) identify(home Home, tree Tree, noCheckpoint bool) error {
 		l.origin = v.Name()
 	} else if l.pub.newest.Origin != "" {
 		l.origin = l.pub.newest.Origin
-	}
-	l.pub.signer = l.cfg.Signer
-	if l.pub.signer == nil {
-		if err := l.loadSigner(home, tree.Size == 0 && noCheckpoint && len(verifiers) == 0); err != nil {
-			return err
-		}
 	}
 	if s := l.pub.signer; s != nil {
 		if l.origin == "" {

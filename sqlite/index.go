@@ -62,7 +62,7 @@ func openIndex(ctx context.Context, s *Store) (*index, error) {
 	}
 	fills := !s.cfg.ReadOnly && !s.cfg.NoIndex
 	if fills {
-		if err := ix.openWriter(ctx); err != nil {
+		if err := s.home.Locked(func() error { return ix.openWriter(ctx) }); err != nil {
 			return nil, fmt.Errorf("search index: %w", err)
 		}
 	}

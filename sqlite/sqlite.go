@@ -117,7 +117,12 @@ func open(ctx context.Context, path string, cfg Config) (_ *Store, err error) {
 		}
 	}()
 	if !cfg.ReadOnly {
-		if s.writer, err = openWriter(ctx, path); err != nil {
+		// Under the lock, nobody meets a schema that is being made.
+		err := s.home.Locked(func() (err error) {
+			s.writer, err = openWriter(ctx, path)
+			return err
+		})
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -223,18 +228,19 @@ func migrate(conn *sqlite.Conn, id int64, name string) (err error) {
 
 // checkHeader reports whether the database is empty, or why it cannot be used.
 func checkHeader(conn *sqlite.Conn, id int64) (empty bool, err error) {
-	var got, version, objects int64
-	for sql, to := range map[string]*int64{
-		"PRAGMA application_id": &got, "PRAGMA user_version": &version,
-		"SELECT count(*) FROM sqlite_schema": &objects,
-	} {
-		err := sqlitex.ExecuteTransient(conn, sql, &sqlitex.ExecOptions{ResultFunc: func(stmt *sqlite.Stmt) error {
-			*to = stmt.ColumnInt64(0)
-			return nil
-		}})
-		if err != nil {
-			return false, err
-		}
+	end := sqlitex.Save(conn) // one snapshot for all three
+	defer end(&err)
+	objects, err := integer(conn, "SELECT count(*) FROM sqlite_schema")
+	if err != nil {
+		return false, err
+	}
+	got, err := integer(conn, "PRAGMA application_id")
+	if err != nil {
+		return false, err
+	}
+	version, err := integer(conn, "PRAGMA user_version")
+	if err != nil {
+		return false, err
 	}
 	switch {
 	case got == 0 && version == 0 && objects == 0:

@@ -59,7 +59,7 @@ func (f Files) read(suffix string) ([]byte, error) {
 
 // ReplaceCheckpoint calls update with the kept checkpoint under the lock.
 func (f Files) ReplaceCheckpoint(update func(old []byte) ([]byte, error)) error {
-	return f.locked(func() error {
+	return f.Locked(func() error {
 		old, err := f.Checkpoint()
 		if err != nil && !errors.Is(err, attestlog.ErrNotFound) {
 			return err
@@ -72,13 +72,12 @@ func (f Files) ReplaceCheckpoint(update func(old []byte) ([]byte, error)) error 
 	})
 }
 
-// CreateKeys keeps a new log's keys. It fails if there are any.
+// CreateKeys keeps a new log's keys. It fails if there is a signing key; a
+// verifier key without one is what a crash in CreateKeys left.
 func (f Files) CreateKeys(signer, verifier string) error {
-	return f.locked(func() error {
-		for _, suffix := range []string{".key", ".pub"} {
-			if _, err := os.Lstat(f.base + suffix); err == nil {
-				return fmt.Errorf("%s%s: %w", f.base, suffix, fs.ErrExist)
-			}
+	return f.Locked(func() error {
+		if _, err := os.Lstat(f.base + ".key"); err == nil {
+			return fmt.Errorf("%s.key: %w", f.base, fs.ErrExist)
 		}
 		if err := replace(f.base+".pub", []byte(verifier+"\n"), 0o644); err != nil {
 			return err
@@ -89,7 +88,7 @@ func (f Files) CreateKeys(signer, verifier string) error {
 
 // RotateKey replaces the signing key and adds a verifier key.
 func (f Files) RotateKey(signer, verifier string) error {
-	return f.locked(func() error {
+	return f.Locked(func() error {
 		old, err := f.VerifierKeys()
 		if err != nil {
 			return err
@@ -116,7 +115,8 @@ func (f Files) CopyPublic(base string, verifiers []string, note []byte) error {
 	return replace(base+".checkpoint", note, 0o644)
 }
 
-func (f Files) locked(fn func() error) error {
+// Locked runs fn while no other process replaces a file or runs one of its own.
+func (f Files) Locked(fn func() error) error {
 	lock, err := os.OpenFile(f.base+".lock", os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err

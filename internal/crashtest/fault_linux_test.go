@@ -52,9 +52,9 @@ var faults = map[string][]fault{
 		{"shared memory", "-shm", "ftruncate:error=ENOSPC", false, 0, 2, 0},
 		{"signing key open", ".key", "?open,openat:error=EIO", false, 0, 2, 0},
 		{"kept checkpoint open", ".checkpoint", "?open,openat:error=EIO", false, 0, 2, 0},
+		{"lock open", ".lock", "openat:error=EIO", false, 0, 2, 0},
 
 		// The entries are there and acknowledged; what failed is said at the end.
-		{"checkpoint lock", ".lock", "openat:error=EIO", false, every, 2, every},
 		{"checkpoint create", ".checkpoint.new", "openat:error=ENOSPC", false, every, 2, every},
 		{"checkpoint write", ".checkpoint.new", "write:error=ENOSPC", false, every, 2, every},
 		{"checkpoint sync", ".checkpoint.new", "fsync:error=EIO", false, every, 2, every},

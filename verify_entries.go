@@ -148,7 +148,7 @@ func (v *verifier) run(ctx context.Context, src VerifySource) error {
 
 // check does what needs no order for the entries in [from, to).
 func (v *verifier) check(ctx context.Context, src VerifySource, from, to uint64) *checked {
-	c := &checked{from: from, hashes: make([]Hash, 0, to-from), missing: map[uint64][]string{}}
+	c := &checked{from: from, hashes: make([]Hash, 0, to-from)}
 	var facts leafFacts
 	next := from
 	err := src.Scan(ctx, from, to, func(r *Record) error {
@@ -182,6 +182,9 @@ func (v *verifier) checkEntry(c *checked, r *Record, f *leafFacts) error {
 		return &CorruptError{r.Index, "disclosures", err}
 	}
 	if missing != nil {
+		if c.missing == nil {
+			c.missing = map[uint64][]string{}
+		}
 		c.missing[r.Index] = missing
 	}
 	if v.opts.Index {

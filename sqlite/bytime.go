@@ -187,9 +187,16 @@ func (q *search) termsByTime(ctx context.Context, m *merger) error {
 func (q *search) places(ctx context.Context, ids []uint64) ([]at, error) {
 	places := make([]at, 0, len(ids))
 	err := q.s.read(ctx, func(conn *sqlite.Conn) error {
+		stmt, err := conn.Prepare("SELECT leaf FROM entries WHERE idx = ?")
+		if err != nil {
+			return err
+		}
+		var leaf []byte
 		for _, id := range ids {
-			_, err := scanChunk(conn, id, id+1, func(r *attestlog.Record) error {
-				if t, ok := attestlog.LeafTime(r.Leaf); ok && q.wants(at{t, id}) {
+			stmt.BindInt64(1, int64(id))
+			err := rows(stmt, func() error {
+				leaf = readInto(stmt, 0, leaf)
+				if t, ok := attestlog.LeafTime(leaf); ok && q.wants(at{t, id}) {
 					places = append(places, at{t, id})
 				}
 				return nil

@@ -22,7 +22,7 @@ const (
 
 	indexLag   = 20_000                 // entries that an append lets wait
 	indexBatch = 20_000                 // entries in one transaction
-	indexPause = 20 * time.Millisecond  // between two small transactions
+	indexPause = 50 * time.Millisecond  // between two small transactions
 	indexPoll  = 200 * time.Millisecond // for what other processes wrote
 	indexRetry = time.Second
 )
@@ -149,7 +149,7 @@ func setUpIndex(conn *sqlite.Conn) error {
 	if err := migrate(conn, indexID, "index"); err != nil {
 		return err
 	}
-	return pragmas(conn, "PRAGMA synchronous = NORMAL", "PRAGMA wal_autocheckpoint = 1000", "PRAGMA cache_size = -32768")
+	return pragmas(conn, "PRAGMA synchronous = NORMAL", "PRAGMA wal_autocheckpoint = 1000", "PRAGMA cache_size = -16384")
 }
 
 // claim empties an index that belongs to another log, to other terms, or to a
@@ -212,7 +212,7 @@ func (ix *index) belongs(ctx context.Context, st indexState) (bool, error) {
 // clear empties the index, within a transaction.
 func (ix *index) clear() error {
 	script := "INSERT INTO terms (terms) VALUES ('delete-all'); DELETE FROM late; DELETE FROM blocks; DELETE FROM state;" +
-		"INSERT INTO terms (terms, rank) VALUES ('hashsize', 16777216); INSERT INTO terms (terms, rank) VALUES ('automerge', 32); INSERT INTO terms (terms, rank) VALUES ('crisismerge', 64); INSERT INTO terms (terms, rank) VALUES ('pgsz', 8000);"
+		"INSERT INTO terms (terms, rank) VALUES ('hashsize', 16777216); INSERT INTO terms (terms, rank) VALUES ('automerge', 16); INSERT INTO terms (terms, rank) VALUES ('crisismerge', 32); INSERT INTO terms (terms, rank) VALUES ('pgsz', 8000);"
 	if err := sqlitex.ExecuteScript(ix.conn, script, nil); err != nil {
 		return err
 	}

@@ -76,13 +76,13 @@ func (t *termWalker) leaf() {
 		case "reason":
 			t.text("reason")
 		case "actor":
-			t.members((*termWalker).actor)
+			t.members('a')
 		case "source":
-			t.members((*termWalker).source)
+			t.members('s')
 		case "request":
-			t.members((*termWalker).request)
+			t.members('r')
 		case "trace":
-			t.members((*termWalker).trace)
+			t.members('t')
 		case "targets":
 			t.enter('[')
 			for first := true; t.item(first); first = false {
@@ -127,10 +127,21 @@ func (t *termWalker) name(field, prefixField string) {
 	}
 }
 
-func (t *termWalker) members(member func(*termWalker, []byte)) {
+// members reads the members of an actor, source, request or trace. It takes a
+// letter rather than a method, whose value would move t to the heap.
+func (t *termWalker) members(object byte) {
 	t.enter('{')
 	for k, first := t.key(true), false; k != nil; k = t.key(first) {
-		member(t, k)
+		switch object {
+		case 'a':
+			t.actor(k)
+		case 's':
+			t.source(k)
+		case 'r':
+			t.request(k)
+		case 't':
+			t.trace(k)
+		}
 	}
 }
 

@@ -60,3 +60,23 @@ func BenchmarkFacts(b *testing.B) {
 		f.key()
 	}
 }
+
+func BenchmarkEncodeSealed(b *testing.B) {
+	set, err := newSealSet(DefaultSealed)
+	if err != nil {
+		b.Fatal(err)
+	}
+	enc := newEncoder(set)
+	sealed := benchEvent
+	sealed.Actor.Name = "Benchmark User"
+	sealed.Source = Source{IP: "10.1.2.3", UserAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"}
+	now := time.Now()
+	buf := make([]byte, 0, 1024)
+	b.ReportAllocs()
+	for b.Loop() {
+		e := sealed
+		if buf, _, err = enc.encode(buf[:0], &e, now); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

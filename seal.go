@@ -162,66 +162,62 @@ func (s *sealSet) any(e *Event) bool {
 // seal returns the seals of e's fields, in the order that a leaf lists them,
 // and their disclosures.
 func (s *sealSet) seal(e *Event, random *entropy) ([]Seal, []Disclosure, error) {
-	seals := make([]Seal, 0, 4)
-	disclosures := make([]Disclosure, 0, 4)
-	values := make([]byte, 0, 256+len(e.Original))
-	add := func(pointer string, write func([]byte) ([]byte, error)) error {
-		at := len(values)
-		var err error
-		if values, err = write(values); err != nil {
-			return err
-		}
-		d := Disclosure{Pointer: pointer, Value: values[at:len(values):len(values)]}
-		random.Read(d.Salt[:])
-		disclosures = append(disclosures, d)
-		seals = append(seals, Seal{pointer, d.Digest()})
-		return nil
-	}
-	text := func(pointer, value string) error {
-		return add(pointer, func(dst []byte) ([]byte, error) {
-			dst, ok := appendString(dst, value)
-			if !ok {
-				return dst, &FieldError{Field: strings.ReplaceAll(pointer[1:], "/", "."), Rule: "not valid UTF-8"}
-			}
-			return dst, nil
-		})
+	out := sealer{
+		random: random, values: make([]byte, 0, 256+len(e.Original)),
+		seals: make([]Seal, 0, 4), disclosures: make([]Disclosure, 0, 4),
 	}
 	for i := range sealable {
 		f := &sealable[i]
 		value := ""
-		if f.field == sealOriginal {
-			if len(e.Original) == 0 {
-				continue
-			}
+		switch {
+		case f.field == sealOriginal && len(e.Original) > 0:
 			value = originalText(e.Original)
-		} else if s.has(f.field) {
+		case f.field != sealOriginal && s.has(f.field):
 			value = *f.of(e)
 		}
-		if value == "" {
-			continue
-		}
-		if err := text(f.pointer, value); err != nil {
-			return nil, nil, err
+		if value != "" {
+			out.text(f.pointer, value)
 		}
 	}
 	if len(s.attributes) == 0 {
-		return seals, disclosures, nil
+		return out.seals, out.disclosures, out.err
 	}
 	for name := range s.attributes {
-		v, ok := e.Attributes[name]
-		if !ok {
-			continue
-		}
-		err := add(attributePointer(name), func(dst []byte) ([]byte, error) {
-			return appendValue(dst, v, "attributes."+name, attributesDepth+1)
-		})
-		if err != nil {
-			return nil, nil, err
+		if v, ok := e.Attributes[name]; ok && out.err == nil {
+			at := len(out.values)
+			out.values, out.err = appendValue(out.values, v, "attributes."+name, attributesDepth+1)
+			out.add(attributePointer(name), at)
 		}
 	}
-	slices.SortFunc(seals, func(a, b Seal) int { return compareUTF16(a.Pointer, b.Pointer) })
-	slices.SortFunc(disclosures, func(a, b Disclosure) int { return compareUTF16(a.Pointer, b.Pointer) })
-	return seals, disclosures, nil
+	slices.SortFunc(out.seals, func(a, b Seal) int { return compareUTF16(a.Pointer, b.Pointer) })
+	slices.SortFunc(out.disclosures, func(a, b Disclosure) int { return compareUTF16(a.Pointer, b.Pointer) })
+	return out.seals, out.disclosures, out.err
+}
+
+// A sealer collects seals; the first error sticks.
+type sealer struct {
+	random      *entropy
+	values      []byte // of all disclosures
+	seals       []Seal
+	disclosures []Disclosure
+	err         error
+}
+
+func (s *sealer) text(pointer, value string) {
+	at := len(s.values)
+	var ok bool
+	if s.values, ok = appendString(s.values, value); !ok && s.err == nil {
+		s.err = &FieldError{Field: strings.ReplaceAll(pointer[1:], "/", "."), Rule: "not valid UTF-8"}
+	}
+	s.add(pointer, at)
+}
+
+// add seals the value that was appended from at on.
+func (s *sealer) add(pointer string, at int) {
+	d := Disclosure{Pointer: pointer, Value: s.values[at:len(s.values):len(s.values)]}
+	s.random.Read(d.Salt[:])
+	s.disclosures = append(s.disclosures, d)
+	s.seals = append(s.seals, Seal{pointer, d.Digest()})
 }
 
 // disclose puts a disclosed value in its place. It fails when the place is

@@ -82,6 +82,7 @@ const (
 	keepInterval   = time.Minute
 	publishIdle    = 50 * time.Millisecond
 	publishBusy    = time.Second
+	lastGrace      = 2 * time.Second
 	retryFirst     = 20 * time.Millisecond
 	retryLongest   = 5 * time.Second
 	scanChunk      = 1_000

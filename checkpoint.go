@@ -158,7 +158,11 @@ func (l *Log) Publish(ctx context.Context) (Checkpoint, error) {
 
 // publishLast signs what is left when the log closes, and stores it.
 func (l *Log) publishLast(ctx context.Context) error {
-	if err := l.sign(context.WithoutCancel(ctx), true); err != nil {
+	// After its deadline Close still signs, but waits for nobody.
+	signing, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(l.stop, func() { time.AfterFunc(lastGrace, cancel) })()
+	if err := l.sign(signing, true); err != nil {
 		return fmt.Errorf("last checkpoint: %w", err)
 	}
 	return nil
@@ -229,7 +233,8 @@ func (l *Log) sign(ctx context.Context, keep bool) error {
 // checkTree checks a tree before it is signed, unless this process wrote it: it
 // must follow from the entries since the newest checkpoint, and contain that.
 func (l *Log) checkTree(ctx context.Context, tree Tree, newest Checkpoint) error {
-	if known := l.known.Load(); known != nil && known.Size == tree.Size && known.Root == tree.Root {
+	known := l.known.Load()
+	if known != nil && known.Size == tree.Size && known.Root == tree.Root && newest.Size <= known.Size {
 		return nil
 	}
 	if newest.Note != nil {
@@ -277,6 +282,9 @@ func (l *Log) keepCheckpoint(ctx context.Context, tree Tree) (Checkpoint, error)
 			}
 			if kept.Size > tree.Size {
 				if tree, err = l.store.Tree(ctx); err != nil {
+					return nil, err
+				}
+				if err := l.checkTree(ctx, tree, kept); err != nil {
 					return nil, err
 				}
 			}

@@ -137,9 +137,11 @@ func (p *InclusionProof) UnmarshalText(text []byte) error {
 // CheckProof checks a proof offline: that one of keys signed the checkpoint,
 // and that the leaf is where the proof says. It returns the leaf.
 func CheckProof(p InclusionProof, keys ...note.Verifier) (Leaf, error) {
-	if _, err := VerifyCheckpoint(p.Checkpoint.Note, keys...); err != nil {
+	signed, err := VerifyCheckpoint(p.Checkpoint.Note, keys...)
+	if err != nil {
 		return Leaf{}, err
 	}
+	p.Checkpoint = signed // whatever else the proof says of it
 	if len(p.Leaf) == 0 {
 		return Leaf{}, errors.New("proof: carries no leaf")
 	}

@@ -85,14 +85,15 @@ func (l *Log) releaseJobs(jobs []job) {
 	l.queue.release(events, bytes)
 }
 
-// A conflictError names the job whose id is taken, so that the rest of the
-// batch can go on without it.
+// A conflictError names the jobs whose ids are taken, so that the rest of the
+// batch can go on without them.
 type conflictError struct {
-	job int
-	err error
+	jobs map[int]error
 }
 
-func (e *conflictError) Error() string { return e.err.Error() }
+func (e *conflictError) Error() string {
+	return fmt.Sprintf("%d calls with ids that are taken", len(e.jobs))
+}
 
 // commit stores batch in one transaction and answers its callers. When the
 // store fails, calls get the error and the recorded events are returned for
@@ -104,9 +105,7 @@ func (l *Log) commit(batch []job) ([]job, error) {
 		var conflict *conflictError
 		if errors.As(err, &conflict) {
 			l.edge = nil
-			l.fail(&batch[conflict.job], conflict.err)
-			l.releaseJobs(batch[conflict.job : conflict.job+1])
-			batch = append(batch[:conflict.job], batch[conflict.job+1:]...)
+			batch = l.without(batch, conflict.jobs)
 			continue
 		}
 		if err != nil {
@@ -128,6 +127,22 @@ func (l *Log) commit(batch []job) ([]job, error) {
 		l.committed.fire()
 		return batch[:0], nil
 	}
+}
+
+// without fails the jobs of a batch that conflict, and returns the others.
+func (l *Log) without(batch []job, conflicts map[int]error) []job {
+	kept := batch[:0]
+	for i := range batch {
+		err, conflicts := conflicts[i]
+		if !conflicts {
+			kept = append(kept, batch[i])
+			continue
+		}
+		l.fail(&batch[i], err)
+		l.queue.release(batch[i].events(), batch[i].bytes())
+	}
+	clear(batch[len(kept):])
+	return kept
 }
 
 // write runs one transaction, unless batch has only flushes.
@@ -238,10 +253,8 @@ func (l *Log) sequenceBatch(tx Tx, s *sequenced) error {
 			*r = Receipt{index, d.id(), h, logged}
 		}
 	}
-	for _, dup := range dups {
-		if err := s.duplicate(tx, tree.Size, dup); err != nil {
-			return err
-		}
+	if err := s.answerDuplicates(tx, tree.Size, dups); err != nil {
+		return err
 	}
 	if len(s.batch.Records) == 0 {
 		s.batch.Tree = tree
@@ -260,8 +273,26 @@ func (l *Log) catchUp(tree Tree, tx Tx) error {
 		}
 		return &CorruptError{tree.Size, "tree", errors.New("the stored root is not the one that this process wrote")}
 	}
+	if known := l.known.Load(); known != nil {
+		if err := extends(tree, *known, txSource(tx)); err != nil {
+			return err
+		}
+	}
 	e, err := loadEdge(tree, txSource(tx))
 	l.edge = e
+	return err
+}
+
+// extends checks that a tree holds what this process knows to be in the log:
+// a database that was put back while it was open is not written.
+func extends(tree, known Tree, src tileSource) error {
+	if tree.Size < known.Size {
+		return &CorruptError{tree.Size, "tree", fmt.Errorf("has %d entries, this process wrote %d", tree.Size, known.Size)}
+	}
+	root, err := rootAt(tree, known.Size, src)
+	if err == nil && root != known.Root {
+		err = &CorruptError{known.Size, "tree", errors.New("is not on the history that this process wrote")}
+	}
 	return err
 }
 
@@ -287,9 +318,39 @@ func (l *Log) now(last time.Time) time.Time {
 	return logged
 }
 
+// answerDuplicates answers the drafts whose keys are taken. Conflicts with what
+// is stored are reported all at once; one with an earlier draft only when
+// there is no other, because that draft may itself be given up.
+func (s *sequenced) answerDuplicates(tx Tx, size uint64, dups []Duplicate) error {
+	stored, within := map[int]error{}, map[int]error{}
+	for _, dup := range dups {
+		same, err := s.duplicate(tx, size, dup)
+		if err != nil {
+			return err
+		}
+		if same {
+			continue
+		}
+		job := s.owner[dup.Position]
+		err = fmt.Errorf("id %s is entry %d: %w", s.drafts[dup.Position].id(), dup.Index, ErrConflict)
+		if dup.Index < size {
+			stored[job] = err
+		} else if len(within) == 0 {
+			within[job] = err
+		}
+	}
+	switch {
+	case len(stored) > 0:
+		return &conflictError{stored}
+	case len(within) > 0:
+		return &conflictError{within}
+	}
+	return nil
+}
+
 // duplicate answers a draft whose key is taken with the receipt of the entry
-// that has it, or with ErrConflict.
-func (s *sequenced) duplicate(tx Tx, size uint64, dup Duplicate) error {
+// that has it, and reports whether that has the same content.
+func (s *sequenced) duplicate(tx Tx, size uint64, dup Duplicate) (bool, error) {
 	d := s.drafts[dup.Position]
 	var stored Record
 	if dup.Index >= size {
@@ -297,25 +358,25 @@ func (s *sequenced) duplicate(tx Tx, size uint64, dup Duplicate) error {
 	} else {
 		var err error
 		if stored, err = tx.Record(dup.Index); err != nil {
-			return err
+			return false, err
 		}
 	}
 	leaf, err := decodeLeaf(stored.Leaf)
 	if err != nil {
-		return &CorruptError{dup.Index, "leaf", err}
+		return false, &CorruptError{dup.Index, "leaf", err}
 	}
 	same, err := d.sameContent(&leaf, stored.Disclosures)
 	if err != nil {
-		return &CorruptError{dup.Index, "disclosures", err}
+		return false, &CorruptError{dup.Index, "disclosures", err}
 	}
 	if !same {
-		return &conflictError{s.owner[dup.Position], fmt.Errorf("id %s is entry %d: %w", d.id(), dup.Index, ErrConflict)}
+		return false, nil
 	}
 	s.duplicates++
 	if r := s.receipts[dup.Position]; r != nil {
 		*r = Receipt{dup.Index, leaf.Event.ID, LeafHash(stored.Leaf), leaf.LoggedTime}
 	}
-	return nil
+	return true, nil
 }
 
 // sameContent compares the event as it was submitted with a stored entry:

@@ -1,6 +1,7 @@
 package attestlog
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -325,7 +326,11 @@ func (t *termWalker) disclosed(d *Disclosure) error {
 	case "/reason":
 		t.text("reason")
 	default:
-		object, name, _ := strings.Cut(d.Pointer[1:], "/")
+		path, ok := strings.CutPrefix(d.Pointer, "/")
+		if !ok {
+			return errors.New("its pointer is none")
+		}
+		object, name, _ := strings.Cut(path, "/")
 		switch object {
 		case "actor":
 			t.actor([]byte(name))

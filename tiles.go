@@ -13,8 +13,11 @@ func (l *Log) HashTile(ctx context.Context, level int, n uint64, width int) ([]b
 	if err != nil {
 		return nil, err
 	}
+	if level < 0 {
+		return nil, fmt.Errorf("tile %d/%d: %w", level, n, ErrNotFound)
+	}
 	have := tree.Size >> (tileHeight * level)
-	if width < 1 || width > TileWidth || n<<tileHeight+uint64(width) > have {
+	if n > have || width < 1 || width > TileWidth || n<<tileHeight+uint64(width) > have {
 		return nil, fmt.Errorf("tile %d/%d of width %d: %w", level, n, width, ErrNotFound)
 	}
 	hashes, err := storeSource(ctx, l.store).partial(level, n, width, (n+1)<<tileHeight <= have)
@@ -27,6 +30,9 @@ func (l *Log) HashTile(ctx context.Context, level int, n uint64, width int) ([]b
 // EntryBundle returns width leaves from index n*256 on, each behind its length
 // as 16 big-endian bits (c2sp.org/tlog-tiles). It never holds disclosures.
 func (l *Log) EntryBundle(ctx context.Context, n uint64, width int) ([]byte, error) {
+	if n > maxIndex>>tileHeight || width < 1 || width > TileWidth {
+		return nil, fmt.Errorf("entry bundle %d of width %d: %w", n, width, ErrNotFound)
+	}
 	var out []byte
 	got := 0
 	from := n << tileHeight
@@ -36,7 +42,7 @@ func (l *Log) EntryBundle(ctx context.Context, n uint64, width int) ([]byte, err
 		out = append(out, r.Leaf...)
 		return nil
 	})
-	if err == nil && (got != width || width < 1 || width > TileWidth) {
+	if err == nil && got != width {
 		err = fmt.Errorf("entry bundle %d of width %d: %w", n, width, ErrNotFound)
 	}
 	return out, err

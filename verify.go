@@ -58,6 +58,10 @@ func (l *Log) Verify(ctx context.Context, opts VerifyOptions) (Report, error) {
 			return Report{}, err
 		}
 	}
+	last := uint64(0) // the largest stored checkpoint, read before the tree
+	if err := l.store.Checkpoints(ctx, func(at uint64, _ []byte) error { last = at; return nil }); err != nil {
+		return Report{}, err
+	}
 	tree, err := l.store.Tree(ctx)
 	if err != nil {
 		return Report{}, err
@@ -71,7 +75,7 @@ func (l *Log) Verify(ctx context.Context, opts VerifyOptions) (Report, error) {
 			return l.store.Scan(ctx, from, to, fn)
 		},
 		Tile:        func(level int, n uint64) ([]byte, error) { return l.store.Tile(ctx, level, n) },
-		Checkpoints: func(fn func([]byte) error) error { return l.storedCheckpoints(ctx, tree.Size, kept, fn) },
+		Checkpoints: func(fn func([]byte) error) error { return l.storedCheckpoints(ctx, last, kept, fn) },
 	}
 	keys := v.sumKeys(ctx, l.store, tree.Size)
 	err = v.run(ctx, src)
@@ -93,21 +97,18 @@ func (l *Log) Verify(ctx context.Context, opts VerifyOptions) (Report, error) {
 	if err := v.conclude(); err != nil {
 		return v.report, err
 	}
-	if kept == nil && tree.Size > 0 && opts.Checkpoint == nil {
+	if kept == nil && opts.Checkpoint == nil {
 		return v.report, fmt.Errorf("%w: the entries agree with one another, but the newest checkpoint, kept outside the database, is missing: whether the log goes on is unknown", ErrCannotVerify)
 	}
 	return v.report, nil
 }
 
-// storedCheckpoints calls fn with the store's notes and the kept one, but for
-// those over entries that arrived after size was read.
-func (l *Log) storedCheckpoints(ctx context.Context, size uint64, kept []byte, fn func([]byte) error) error {
-	now, err := l.store.Tree(ctx)
-	if err != nil {
-		return err
-	}
-	err = l.store.Checkpoints(ctx, func(at uint64, signed []byte) error {
-		if at > size && at <= now.Size {
+// storedCheckpoints calls fn with the store's notes, but for those over more
+// than last entries, which were stored since verification began, and with the
+// kept one.
+func (l *Log) storedCheckpoints(ctx context.Context, last uint64, kept []byte, fn func([]byte) error) error {
+	err := l.store.Checkpoints(ctx, func(at uint64, signed []byte) error {
+		if at > last {
 			return nil
 		}
 		if c, err := ParseCheckpoint(signed); err != nil || c.Size != at {

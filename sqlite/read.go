@@ -19,13 +19,16 @@ var errDone = errors.New("done")
 
 // rows steps through a statement's rows and resets it.
 func rows(stmt *sqlite.Stmt, row func() error) error {
+	defer stmt.Reset() // repeats the error of Step; also when row panics
 	for {
 		more, err := stmt.Step()
-		if err == nil && more {
-			err = row()
+		if err != nil {
+			return &storeError{err}
 		}
-		if err != nil || !more {
-			stmt.Reset() // repeats the error of Step
+		if !more {
+			return nil
+		}
+		if err := row(); err != nil {
 			return err
 		}
 	}

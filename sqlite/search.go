@@ -91,13 +91,41 @@ func (q *search) ascending(ctx context.Context) error {
 		if q.match != "" {
 			err = q.walkTerms(ctx, part.from, part.to, true)
 		} else {
-			err = q.s.Scan(ctx, part.from, part.to, q.emit)
+			err = q.scanUp(ctx, part.from, part.to)
 		}
 		if err != nil {
 			return q.done(err)
 		}
 	}
-	return q.done(q.s.Scan(ctx, max(q.lo, q.mark), q.hi, q.emit))
+	return q.done(q.scanUp(ctx, max(q.lo, q.mark), q.hi))
+}
+
+// scanUp emits the entries in [lo, hi), oldest first. The caller's function runs
+// while no connection is held, because it may read the log itself, or be slow.
+func (q *search) scanUp(ctx context.Context, lo, hi uint64) error {
+	for step := uint64(firstIDs); lo < hi; step = min(2*step, chunk) {
+		to := min(hi, lo+step)
+		records, err := q.records(ctx, lo, to)
+		if err != nil {
+			return err
+		}
+		for i := range records {
+			if err := q.emit(&records[i]); err != nil {
+				return err
+			}
+		}
+		lo = to
+	}
+	return nil
+}
+
+func (q *search) records(ctx context.Context, lo, hi uint64) ([]attestlog.Record, error) {
+	records := make([]attestlog.Record, 0, hi-lo)
+	err := q.s.Scan(ctx, lo, hi, func(r *attestlog.Record) error {
+		records = append(records, cloneRecord(r))
+		return nil
+	})
+	return records, err
 }
 
 func (q *search) descending(ctx context.Context) error {
@@ -151,11 +179,7 @@ func (q *search) part(ctx context.Context, p stretch) error {
 func (q *search) scanDown(ctx context.Context, lo, hi uint64) error {
 	for step := uint64(firstIDs); lo < hi; step = min(2*step, chunk) {
 		from := max(lo, hi-min(hi, step))
-		records := make([]attestlog.Record, 0, hi-from)
-		err := q.s.Scan(ctx, from, hi, func(r *attestlog.Record) error {
-			records = append(records, cloneRecord(r))
-			return nil
-		})
+		records, err := q.records(ctx, from, hi)
 		if err != nil {
 			return err
 		}

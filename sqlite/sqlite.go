@@ -314,8 +314,10 @@ func (s *Store) read(ctx context.Context, fn func(*sqlite.Conn) error) error {
 func (s *Store) with(ctx context.Context, pool *sqlitex.Pool, fn func(*sqlite.Conn) error) error {
 	conn, err := pool.Take(ctx)
 	if err == nil {
-		err = fn(conn)
-		pool.Put(conn)
+		err = func() error {
+			defer pool.Put(conn)
+			return fn(conn)
+		}()
 	}
 	switch {
 	case err == nil:

@@ -26,22 +26,13 @@ const KeyAction = ReservedPrefix + "key"
 func (l *Log) open(ctx context.Context) error {
 	l.pub.ended = make(chan struct{})
 	home := l.store.Home()
-	kept, keptErr := home.Checkpoint()
-	if keptErr != nil && !errors.Is(keptErr, ErrNotFound) {
-		return keptErr
+	kept, tree, err := l.readBoth(ctx, home)
+	if err == nil && kept == nil && tree.Size > 0 {
+		// Another process may have begun the log between the two reads.
+		kept, tree, err = l.readBoth(ctx, home)
 	}
-	tree, err := l.store.Tree(ctx)
 	if err != nil {
 		return err
-	}
-	if kept == nil && tree.Size > 0 {
-		// Another process may have begun the log between the two reads.
-		if kept, keptErr = home.Checkpoint(); keptErr != nil && !errors.Is(keptErr, ErrNotFound) {
-			return keptErr
-		}
-		if tree, err = l.store.Tree(ctx); err != nil {
-			return err
-		}
 	}
 	l.counters.size.Store(tree.Size)
 	var was Checkpoint
@@ -86,6 +77,16 @@ func (l *Log) open(ctx context.Context) error {
 		return l.acceptRestore(ctx, tree, was)
 	}
 	return nil
+}
+
+// readBoth reads the kept checkpoint, nil if there is none, and then the tree.
+func (l *Log) readBoth(ctx context.Context, home Home) ([]byte, Tree, error) {
+	kept, err := home.Checkpoint()
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, Tree{}, err
+	}
+	tree, err := l.store.Tree(ctx)
+	return kept, tree, err
 }
 
 func (l *Log) refuse(why string) {

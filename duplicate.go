@@ -1,0 +1,114 @@
+package attestlog
+
+import (
+	"fmt"
+)
+
+// answerDuplicates answers the drafts whose keys are taken. Conflicts with what
+// is stored are reported all at once; one with an earlier draft only when
+// there is no other, because that draft may itself be given up.
+func (s *sequenced) answerDuplicates(tx Tx, size uint64, dups []Duplicate) error {
+	stored, within := map[int]error{}, map[int]error{}
+	for _, dup := range dups {
+		same, err := s.duplicate(tx, size, dup)
+		if err != nil {
+			return err
+		}
+		if same {
+			continue
+		}
+		job := s.owner[dup.Position]
+		err = fmt.Errorf("id %s is entry %d: %w", s.drafts[dup.Position].id(), dup.Index, ErrConflict)
+		if dup.Index < size {
+			stored[job] = err
+		} else if len(within) == 0 {
+			within[job] = err
+		}
+	}
+	switch {
+	case len(stored) > 0:
+		return &conflictError{stored}
+	case len(within) > 0:
+		return &conflictError{within}
+	}
+	return nil
+}
+
+// duplicate answers a draft whose key is taken with the receipt of the entry
+// that has it, and reports whether that has the same content.
+func (s *sequenced) duplicate(tx Tx, size uint64, dup Duplicate) (bool, error) {
+	d := s.drafts[dup.Position]
+	var stored Record
+	if dup.Index >= size {
+		stored = s.batch.Records[dup.Index-size]
+	} else {
+		var err error
+		if stored, err = tx.Record(dup.Index); err != nil {
+			return false, err
+		}
+	}
+	leaf, err := decodeLeaf(stored.Leaf)
+	if err != nil {
+		return false, &CorruptError{dup.Index, "leaf", err}
+	}
+	same, err := d.sameContent(&leaf, stored.Disclosures)
+	if err != nil {
+		return false, &CorruptError{dup.Index, "disclosures", err}
+	}
+	if !same {
+		return false, nil
+	}
+	s.duplicates++
+	if r := s.receipts[dup.Position]; r != nil {
+		*r = Receipt{dup.Index, leaf.Event.ID, LeafHash(stored.Leaf), leaf.LoggedTime}
+	}
+	return true, nil
+}
+
+// sameContent compares the event as it was submitted with a stored entry:
+// without the logged time, without the time unless the submitted event gave
+// one, and with erased fields equal to anything.
+func (d *draft) sameContent(stored *Leaf, disclosures []Disclosure) (bool, error) {
+	was, erased, err := stored.sealedEvent(disclosures)
+	if err != nil {
+		return false, err
+	}
+	appendTime(d.leaf()[:d.loggedAt], stored.LoggedTime, 6) // in the place kept for it
+	leaf, err := decodeLeaf(d.leaf())
+	if err != nil {
+		return false, err
+	}
+	is, _, err := leaf.sealedEvent(d.disclosures)
+	if err != nil {
+		return false, err
+	}
+	if d.implicitTime {
+		is.Time = was.Time
+	}
+	for _, pointer := range erased {
+		blank(&is, pointer)
+		blank(&was, pointer)
+	}
+	a, err := is.MarshalJSON()
+	if err != nil {
+		return false, err
+	}
+	b, err := was.MarshalJSON()
+	return string(a) == string(b), err
+}
+
+func blank(e *Event, pointer string) {
+	if name, ok := attributeName(pointer); ok {
+		delete(e.Attributes, name)
+		return
+	}
+	if pointer == "/original" {
+		e.Original = nil
+		return
+	}
+	for i := range sealable {
+		if sealable[i].pointer == pointer {
+			*sealable[i].of(e) = ""
+		}
+	}
+}

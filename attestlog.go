@@ -24,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,23 +73,22 @@ type Config struct {
 }
 
 const (
-	maxCall        = 10_000
-	defaultQueue   = 20_000
-	defaultBytes   = 64 << 20
-	batchEvents    = 5_000
-	batchBytes     = 8 << 20
-	clockJump      = 5 * time.Second
-	followerPoll   = 100 * time.Millisecond
-	keepInterval   = time.Minute
-	publishIdle    = 50 * time.Millisecond
-	publishBusy    = time.Second
-	lastGrace      = 2 * time.Second
-	retryFirst     = 20 * time.Millisecond
-	retryLongest   = 5 * time.Second
-	scanChunk      = 1_000
-	defaultPage    = 50
-	maxPage        = 10_000
-	reservedPrefix = ReservedPrefix
+	maxCall      = 10_000
+	defaultQueue = 20_000
+	defaultBytes = 64 << 20
+	batchEvents  = 5_000
+	batchBytes   = 8 << 20
+	clockJump    = 5 * time.Second
+	followerPoll = 100 * time.Millisecond
+	keepInterval = time.Minute
+	publishIdle  = 50 * time.Millisecond
+	publishBusy  = time.Second
+	lastGrace    = 2 * time.Second
+	retryFirst   = 20 * time.Millisecond
+	retryLongest = 5 * time.Second
+	scanChunk    = 1_000
+	defaultPage  = 50
+	maxPage      = 10_000
 )
 
 // A Log is an open log. Its methods are safe for concurrent use.
@@ -214,8 +214,8 @@ func (l *Log) Append(ctx context.Context, events ...Event) ([]Receipt, error) {
 
 // refuseReserved keeps callers from writing what only the log may say.
 func refuseReserved(e *Event) error {
-	if len(e.Action) >= len(reservedPrefix) && e.Action[:len(reservedPrefix)] == reservedPrefix {
-		return &FieldError{Field: "action", Rule: `"` + reservedPrefix + `" starts the log's own actions`}
+	if strings.HasPrefix(e.Action, ReservedPrefix) {
+		return &FieldError{Field: "action", Rule: `"` + ReservedPrefix + `" starts the log's own actions`}
 	}
 	return nil
 }

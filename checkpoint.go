@@ -168,8 +168,8 @@ func (l *Log) publishLast(ctx context.Context) error {
 	return nil
 }
 
-// Checkpoint returns the newest signed checkpoint, or ErrNotFound while there
-// is none.
+// Checkpoint returns the newest signed checkpoint; a new log's is over no
+// entries. It is ErrNotFound where the checkpoint was removed or never made.
 func (l *Log) Checkpoint(ctx context.Context) (Checkpoint, error) {
 	signed, err := l.store.Home().Checkpoint()
 	if errors.Is(err, ErrNotFound) {

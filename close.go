@@ -34,9 +34,7 @@ func (l *Log) end(ctx context.Context) error {
 		l.committed.fire()
 	}
 	l.pub.finish()
-	waited := make(chan struct{})
-	go func() { l.wg.Wait(); close(waited) }()
-	<-waited
+	l.wg.Wait()
 	l.giveUp()
 	for _, f := range l.cfg.Followers {
 		if err := f.Close(); err != nil {

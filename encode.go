@@ -28,7 +28,6 @@ type draft struct {
 	node         []byte // 0x00 ‖ leaf, which is what is hashed
 	end          int    // of the leaf, in the buffer that it was appended to
 	loggedAt     int    // offset of the logged time in the leaf
-	time         int64  // nanoseconds since 1970
 	key          Key
 	given        string // the caller's id, or ""
 	implicitTime bool   // the log chose the time
@@ -109,7 +108,6 @@ func (enc *encoder) encode(dst []byte, e *Event, now time.Time) ([]byte, draft, 
 	if d.implicitTime {
 		e.Time = now
 	}
-	d.time = e.Time.UnixNano()
 	start := len(dst)
 	w := leafWriter{buf: dst, seals: &enc.seals, id: id}
 	if enc.seals.any(e) {

@@ -28,8 +28,9 @@ func (e *QueryError) Error() string {
 // Terms are joined by AND unless OR stands between them; a minus or NOT negates
 // the next term; parentheses group. The first colon splits a field from its
 // value, the first slash a target's type from its id. Quotes take any value
-// literally, or the name of a field before its colon ("\"" and "\\" inside). A star at the end of an unquoted value, or
-// behind a quoted one, makes it a prefix. after: includes its instant, before:
+// literally, or the name of a field before its colon ("\"" and "\\" inside). A
+// star at the end of an unquoted value, or behind a quoted one, makes it a
+// prefix. after: includes its instant, before:
 // does not; both mean the event's time, in UTC unless an offset is given.
 //
 // The empty text selects everything. Errors are of type *QueryError.

@@ -182,7 +182,6 @@ func (l *Log) hold(batch []job, err error) []job {
 
 // sequenced is a batch being given its place.
 type sequenced struct {
-	jobs       []job
 	drafts     []*draft
 	owner      []int      // of each draft: its job
 	receipts   []*Receipt // of each draft: where its receipt goes, or nil
@@ -191,7 +190,7 @@ type sequenced struct {
 }
 
 func newSequenced(jobs []job) *sequenced {
-	s := &sequenced{jobs: jobs}
+	s := &sequenced{}
 	for i := range jobs {
 		j := &jobs[i]
 		if j.call == nil {
@@ -213,7 +212,7 @@ func (s *sequenced) add(d *draft, job int, r *Receipt) {
 }
 
 func (s *sequenced) reset() {
-	s.batch = Batch{Records: make([]Record, 0, len(s.drafts)), Times: make([]int64, 0, len(s.drafts))}
+	s.batch = Batch{Records: make([]Record, 0, len(s.drafts))}
 	s.duplicates = 0
 }
 
@@ -248,7 +247,6 @@ func (l *Log) sequenceBatch(tx Tx, s *sequenced) error {
 		index := l.edge.size
 		l.edge.push(h, func(t Tile) { s.batch.Tiles = append(s.batch.Tiles, t) })
 		s.batch.Records = append(s.batch.Records, Record{index, d.leaf(), d.disclosures})
-		s.batch.Times = append(s.batch.Times, d.time)
 		if r := s.receipts[i]; r != nil {
 			*r = Receipt{index, d.id(), h, logged}
 		}

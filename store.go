@@ -36,7 +36,6 @@ type Tile struct {
 // A Batch is what one transaction adds to a log.
 type Batch struct {
 	Records []Record // contiguous, the first at the stored tree's size
-	Times   []int64  // each record's time, nanoseconds since 1970
 	Tiles   []Tile   // those that became full
 	Tree    Tree     // the tree afterwards
 }

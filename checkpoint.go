@@ -111,7 +111,7 @@ func (l *Log) publish() {
 			}
 		}
 		l.settle()
-		if err := l.sign(l.stop, false); err != nil {
+		if err := l.sign(l.stop, signBehind); err != nil {
 			l.cfg.Logger.Error("attestlog: a checkpoint could not be published", "err", err)
 			select {
 			case <-time.After(publishBusy):
@@ -150,7 +150,7 @@ func (l *Log) Publish(ctx context.Context) (Checkpoint, error) {
 	if l.readOnly != nil {
 		return Checkpoint{}, l.readOnly
 	}
-	if err := l.sign(ctx, false); err != nil {
+	if err := l.sign(ctx, signAll); err != nil {
 		return Checkpoint{}, err
 	}
 	return l.Checkpoint(ctx)
@@ -159,10 +159,10 @@ func (l *Log) Publish(ctx context.Context) (Checkpoint, error) {
 // publishLast signs what is left when the log closes, and stores it.
 func (l *Log) publishLast(ctx context.Context) error {
 	// After its deadline Close still signs, but waits for nobody.
-	signing, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	grace, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(l.stop, func() { time.AfterFunc(lastGrace, cancel) })()
-	if err := l.sign(signing, true); err != nil {
+	if err := l.sign(grace, signLast); err != nil {
 		return fmt.Errorf("last checkpoint: %w", err)
 	}
 	return nil
@@ -190,25 +190,31 @@ func (l *Log) Checkpoint(ctx context.Context) (Checkpoint, error) {
 	return ParseCheckpoint(signed)
 }
 
+// signing says what sign is called for.
+type signing int
+
+const (
+	signBehind signing = iota // the commits: what this process wrote will do
+	signAll                   // that is stored
+	signLast                  // all, and put the checkpoint into the store
+)
+
 // sign publishes the stored tree, and puts the checkpoint into the store too
-// once a minute or if keep is set.
-func (l *Log) sign(ctx context.Context, keep bool) error {
+// once a minute.
+func (l *Log) sign(ctx context.Context, why signing) error {
 	p := &l.pub
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	tree, err := l.store.Tree(ctx)
+	newest, _ := p.current()
+	tree, ours, err := l.treeToSign(ctx, newest, why)
 	if err != nil {
 		return err
 	}
-	// What this process wrote needs no check, and is as durable as what is
-	// stored; if it is not what is stored, the next batch finds out.
-	if known := l.known.Load(); known != nil && known.Size >= tree.Size {
-		tree = *known
-	}
-	newest, _ := p.current()
 	if tree.Size > newest.Size {
-		if err := l.checkTree(ctx, tree, newest); err != nil {
-			return fmt.Errorf("nothing was signed: %w", err)
+		if !ours {
+			if err := l.checkTree(ctx, tree, newest); err != nil {
+				return fmt.Errorf("nothing was signed: %w", err)
+			}
 		}
 		c, err := l.keepCheckpoint(ctx, tree)
 		if err != nil {
@@ -221,13 +227,29 @@ func (l *Log) sign(ctx context.Context, keep bool) error {
 		l.committed.fire()
 	}
 	now := time.Now()
-	if newest.Size > p.last && (keep || now.Sub(p.stored) >= keepInterval) {
+	if newest.Size > p.last && (why == signLast || now.Sub(p.stored) >= keepInterval) {
 		if err := l.storeCheckpoint(ctx, newest); err != nil {
 			return err
 		}
 		p.stored, p.last = now, newest.Size
 	}
 	return nil
+}
+
+// treeToSign returns the tree to sign, and whether this process wrote or checked
+// it. Such a tree needs no check: it is as durable as what is stored, and if it
+// is not what is stored, the next batch finds out.
+func (l *Log) treeToSign(ctx context.Context, newest Checkpoint, why signing) (tree Tree, ours bool, err error) {
+	if known := l.known.Load(); why == signBehind && known != nil && known.Size > newest.Size {
+		return *known, true, nil
+	}
+	if tree, err = l.store.Tree(ctx); err != nil {
+		return tree, false, err
+	}
+	if known := l.known.Load(); known != nil && known.Size >= tree.Size {
+		return *known, true, nil
+	}
+	return tree, false, nil
 }
 
 // checkTree checks a tree before it is signed, unless this process wrote it: it

@@ -108,7 +108,7 @@ func blank(e *Event, pointer string) {
 	}
 	for i := range sealable {
 		if sealable[i].pointer == pointer {
-			*sealable[i].of(e) = ""
+			*sealable[i].field.of(e) = ""
 		}
 	}
 }

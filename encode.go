@@ -49,14 +49,14 @@ func (d *draft) size() int {
 type encoder struct {
 	seals   sealSet
 	maxLeaf int
-	entropy sync.Pool // of *entropy
+	rooms   sync.Pool // of *room
 }
 
 func newEncoder(seals sealSet) *encoder {
 	return &encoder{
 		seals:   seals,
 		maxLeaf: MaxLeaf,
-		entropy: sync.Pool{New: func() any { return new(entropy) }},
+		rooms:   sync.Pool{New: func() any { return new(room) }},
 	}
 }
 
@@ -65,6 +65,13 @@ func newEncoder(seals sealSet) *encoder {
 type entropy struct {
 	buf  [512]byte
 	left int
+}
+
+// A room is what one event is encoded in.
+type room struct {
+	random entropy
+	id     [36]byte
+	seals  []Seal
 }
 
 func (r *entropy) Read(p []byte) (int, error) {
@@ -83,21 +90,20 @@ func (enc *encoder) encode(dst []byte, e *Event, now time.Time) ([]byte, draft, 
 	if err := e.check(); err != nil {
 		return dst, draft{}, err
 	}
-	random := enc.entropy.Get().(*entropy)
-	defer enc.entropy.Put(random)
+	r := enc.rooms.Get().(*room)
+	defer enc.rooms.Put(r)
 
 	var d draft
 	d.given = e.ID
 	d.implicitTime = e.Time.IsZero()
-	var idRoom [36]byte
 	var id []byte
 	if e.ID == "" {
-		u, err := uuid.NewV7FromReader(random)
+		u, err := uuid.NewV7FromReader(&r.random)
 		if err != nil {
 			return dst, draft{}, err
 		}
 		d.key = Key(u)
-		id = appendUUID(idRoom[:0], u)
+		id = appendUUID(r.id[:0], u)
 	} else if key, ok := uuidV7(e.ID); ok {
 		d.key = key
 	} else if d.implicitTime {
@@ -111,8 +117,8 @@ func (enc *encoder) encode(dst []byte, e *Event, now time.Time) ([]byte, draft, 
 	start := len(dst)
 	w := leafWriter{buf: dst, seals: &enc.seals, id: id}
 	if enc.seals.any(e) {
-		moved := *e // to the heap, which other events are spared
-		w.sealed, d.disclosures, w.err = enc.seals.seal(&moved, random)
+		w.sealed, d.disclosures, w.err = enc.seals.seal(r.seals[:0], e, &r.random)
+		r.seals = w.sealed
 	}
 	w.leaf(e, loggedTimeZero)
 	if w.err != nil {

@@ -133,7 +133,7 @@ func (r *runner) step(ctx context.Context) (bool, error) {
 	end := min(tree.Size, position+scanChunk)
 	records := make([]Record, 0, end-position)
 	err = r.log.store.Scan(ctx, position, end, func(rec *Record) error {
-		records = append(records, rec.clone())
+		records = append(records, rec.Clone())
 		return nil
 	})
 	if err != nil {
@@ -144,14 +144,4 @@ func (r *runner) step(ctx context.Context) (bool, error) {
 	}
 	r.position.Store(end)
 	return true, nil
-}
-
-// clone copies a record whose bytes are about to be reused.
-func (r *Record) clone() Record {
-	out := Record{Index: r.Index, Leaf: append([]byte(nil), r.Leaf...)}
-	for _, d := range r.Disclosures {
-		d.Value = append([]byte(nil), d.Value...)
-		out.Disclosures = append(out.Disclosures, d)
-	}
-	return out
 }

@@ -306,7 +306,7 @@ func (l *Log) RotateKey(ctx context.Context) (string, error) {
 	if _, err := l.system(ctx, event); err != nil {
 		return "", err
 	}
-	if err := l.sign(ctx, true); err != nil {
+	if err := l.sign(ctx, signLast); err != nil {
 		return "", err
 	}
 	l.pub.mu.Lock()

@@ -45,7 +45,8 @@ func (d *draft) id() string {
 	if d.given != "" {
 		return d.given
 	}
-	return string(appendUUID(nil, uuid.UUID(d.key)))
+	var room [36]byte
+	return string(appendUUID(room[:0], uuid.UUID(d.key)))
 }
 
 // A job is a call, or where that is nil one recorded event.

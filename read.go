@@ -29,7 +29,7 @@ type Entry struct {
 
 // entry decodes a record. The entry owns its bytes.
 func entry(r *Record) (Entry, error) {
-	own := r.clone()
+	own := r.Clone()
 	leaf, err := decodeLeaf(own.Leaf)
 	if err != nil {
 		return Entry{}, &CorruptError{r.Index, "leaf", err}

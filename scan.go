@@ -379,6 +379,8 @@ func (s *scanner) value() any {
 func (s *scanner) skip() {
 	switch c := s.peek(); {
 	case s.err != nil:
+	case s.trusted && (c == '{' || c == '['):
+		s.skipContainer()
 	case c == '{':
 		s.enter('{')
 		for first := true; s.key(first) != nil; first = false {
@@ -398,4 +400,28 @@ func (s *scanner) skip() {
 	default:
 		s.value()
 	}
+}
+
+// skipContainer passes over an object or array by its brackets alone.
+func (s *scanner) skipContainer() {
+	depth := 0
+	for i := s.pos; i < len(s.data); i++ {
+		switch s.data[i] {
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth == 0 {
+				s.pos = i + 1
+				return
+			}
+		case '"':
+			for i++; i < len(s.data) && s.data[i] != '"'; i++ {
+				if s.data[i] == '\\' {
+					i++
+				}
+			}
+		}
+	}
+	s.pos = len(s.data)
+	s.syntax()
 }

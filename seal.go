@@ -66,19 +66,47 @@ const (
 var sealable = []struct {
 	pointer string
 	field   sealField
-	of      func(*Event) *string
 }{
-	{"/actor/id", sealActorID, func(e *Event) *string { return &e.Actor.ID }},
-	{"/actor/name", sealActorName, func(e *Event) *string { return &e.Actor.Name }},
-	{"/actor/on_behalf_of", sealActorOnBehalfOf, func(e *Event) *string { return &e.Actor.OnBehalfOf }},
-	{"/actor/session", sealActorSession, func(e *Event) *string { return &e.Actor.Session }},
-	{"/message", sealMessage, func(e *Event) *string { return &e.Message }},
-	{"/original", sealOriginal, nil},
-	{"/reason", sealReason, func(e *Event) *string { return &e.Reason }},
-	{"/request/path", sealRequestPath, func(e *Event) *string { return &e.Request.Path }},
-	{"/source/host", sealSourceHost, func(e *Event) *string { return &e.Source.Host }},
-	{"/source/ip", sealSourceIP, func(e *Event) *string { return &e.Source.IP }},
-	{"/source/user_agent", sealSourceUserAgent, func(e *Event) *string { return &e.Source.UserAgent }},
+	{"/actor/id", sealActorID},
+	{"/actor/name", sealActorName},
+	{"/actor/on_behalf_of", sealActorOnBehalfOf},
+	{"/actor/session", sealActorSession},
+	{"/message", sealMessage},
+	{"/original", sealOriginal},
+	{"/reason", sealReason},
+	{"/request/path", sealRequestPath},
+	{"/source/host", sealSourceHost},
+	{"/source/ip", sealSourceIP},
+	{"/source/user_agent", sealSourceUserAgent},
+}
+
+// of returns where e has the field; the original is no string and has nil. A
+// switch, because a call of what stands in a table would move every event to
+// the heap.
+func (f sealField) of(e *Event) *string {
+	switch f {
+	case sealActorID:
+		return &e.Actor.ID
+	case sealActorName:
+		return &e.Actor.Name
+	case sealActorOnBehalfOf:
+		return &e.Actor.OnBehalfOf
+	case sealActorSession:
+		return &e.Actor.Session
+	case sealMessage:
+		return &e.Message
+	case sealReason:
+		return &e.Reason
+	case sealRequestPath:
+		return &e.Request.Path
+	case sealSourceHost:
+		return &e.Source.Host
+	case sealSourceIP:
+		return &e.Source.IP
+	case sealSourceUserAgent:
+		return &e.Source.UserAgent
+	}
+	return nil
 }
 
 const attributesPointer = "/attributes/"
@@ -135,21 +163,15 @@ func attributePointer(name string) string {
 	return attributesPointer + strings.ReplaceAll(strings.ReplaceAll(name, "~", "~0"), "/", "~1")
 }
 
-// any reports whether e has a field that s seals. It names the fields one by
-// one because a call through sealable would move every event to the heap.
+// any reports whether e has a field that s seals.
 func (s *sealSet) any(e *Event) bool {
-	if len(e.Original) > 0 ||
-		s.has(sealActorID) && e.Actor.ID != "" ||
-		s.has(sealActorName) && e.Actor.Name != "" ||
-		s.has(sealActorOnBehalfOf) && e.Actor.OnBehalfOf != "" ||
-		s.has(sealActorSession) && e.Actor.Session != "" ||
-		s.has(sealMessage) && e.Message != "" ||
-		s.has(sealReason) && e.Reason != "" ||
-		s.has(sealRequestPath) && e.Request.Path != "" ||
-		s.has(sealSourceHost) && e.Source.Host != "" ||
-		s.has(sealSourceIP) && e.Source.IP != "" ||
-		s.has(sealSourceUserAgent) && e.Source.UserAgent != "" {
+	if len(e.Original) > 0 {
 		return true
+	}
+	for i := range sealable {
+		if f := sealable[i].field; s.has(f) && f != sealOriginal && *f.of(e) != "" {
+			return true
+		}
 	}
 	for name := range s.attributes {
 		if _, ok := e.Attributes[name]; ok {
@@ -159,12 +181,12 @@ func (s *sealSet) any(e *Event) bool {
 	return false
 }
 
-// seal returns the seals of e's fields, in the order that a leaf lists them,
-// and their disclosures.
-func (s *sealSet) seal(e *Event, random *entropy) ([]Seal, []Disclosure, error) {
+// seal appends the seals of e's fields to dst, in the order that a leaf lists
+// them, and returns them with their disclosures.
+func (s *sealSet) seal(dst []Seal, e *Event, random *entropy) ([]Seal, []Disclosure, error) {
 	out := sealer{
 		random: random, values: make([]byte, 0, 256+len(e.Original)),
-		seals: make([]Seal, 0, 4), disclosures: make([]Disclosure, 0, 4),
+		seals: dst, disclosures: make([]Disclosure, 0, 4),
 	}
 	for i := range sealable {
 		f := &sealable[i]
@@ -173,7 +195,7 @@ func (s *sealSet) seal(e *Event, random *entropy) ([]Seal, []Disclosure, error) 
 		case f.field == sealOriginal && len(e.Original) > 0:
 			value = originalText(e.Original)
 		case f.field != sealOriginal && s.has(f.field):
-			value = *f.of(e)
+			value = *f.field.of(e)
 		}
 		if value != "" {
 			out.text(f.pointer, value)
@@ -252,11 +274,11 @@ func disclose(e *Event, pointer string, value []byte) error {
 		return nil
 	}
 	for i := range sealable {
-		if f := &sealable[i]; f.pointer == pointer && f.of != nil {
-			if *f.of(e) != "" {
+		if f := &sealable[i]; f.pointer == pointer {
+			if *f.field.of(e) != "" {
 				return fmt.Errorf("%s is both clear and sealed", pointer)
 			}
-			*f.of(e) = text
+			*f.field.of(e) = text
 			return nil
 		}
 	}

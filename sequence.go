@@ -185,6 +185,7 @@ type sequenced struct {
 	drafts     []*draft
 	owner      []int      // of each draft: its job
 	receipts   []*Receipt // of each draft: where its receipt goes, or nil
+	hashes     []Hash     // of each draft: its leaf's
 	batch      Batch
 	duplicates int
 }
@@ -216,6 +217,27 @@ func (s *sequenced) reset() {
 	s.duplicates = 0
 }
 
+// stamp writes the logged time into the leaves and hashes them, in a goroutine
+// of its own if they are many. The channel is closed when it is done.
+func (s *sequenced) stamp(logged time.Time) <-chan struct{} {
+	done := make(chan struct{})
+	text := appendTime(nil, logged, 6)
+	s.hashes = make([]Hash, len(s.drafts))
+	work := func() {
+		defer close(done)
+		for i, d := range s.drafts {
+			copy(d.leaf()[d.loggedAt:], text)
+			s.hashes[i] = sha256.Sum256(d.node)
+		}
+	}
+	if len(s.drafts) < TileWidth {
+		work()
+	} else {
+		go work()
+	}
+	return done
+}
+
 // sequenceBatch gives the new drafts their indexes and time, adds them to the
 // tree, and puts the result into tx.
 func (l *Log) sequenceBatch(tx Tx, s *sequenced) error {
@@ -230,20 +252,20 @@ func (l *Log) sequenceBatch(tx Tx, s *sequenced) error {
 	for i, d := range s.drafts {
 		keys[i] = d.key
 	}
+	logged := l.now(tree.LoggedTime)
+	hashed := s.stamp(logged)
 	dups, err := tx.PutKeys(keys)
+	<-hashed
 	if err != nil {
 		return err
 	}
-	logged := l.now(tree.LoggedTime)
-	text := appendTime(nil, logged, 6)
 	next := 0
 	for i, d := range s.drafts {
 		if next < len(dups) && dups[next].Position == i {
 			next++
 			continue
 		}
-		copy(d.leaf()[d.loggedAt:], text)
-		h := Hash(sha256.Sum256(d.node))
+		h := s.hashes[i]
 		index := l.edge.size
 		l.edge.push(h, func(t Tile) { s.batch.Tiles = append(s.batch.Tiles, t) })
 		s.batch.Records = append(s.batch.Records, Record{index, d.leaf(), d.disclosures})

@@ -1,6 +1,7 @@
 package attestlog
 
 import (
+	"bytes"
 	"context"
 	"time"
 )
@@ -24,6 +25,16 @@ type Record struct {
 	Index       uint64
 	Leaf        []byte
 	Disclosures []Disclosure
+}
+
+// Clone copies a record whose bytes are about to be reused.
+func (r *Record) Clone() Record {
+	out := Record{Index: r.Index, Leaf: bytes.Clone(r.Leaf)}
+	for _, d := range r.Disclosures {
+		d.Value = bytes.Clone(d.Value)
+		out.Disclosures = append(out.Disclosures, d)
+	}
+	return out
 }
 
 // A Tile is a full tile of 256 hashes, 8,192 bytes (c2sp.org/tlog-tiles).
@@ -123,6 +134,9 @@ type StoreStats struct {
 	Bytes      int64  // on disk, with its index
 	IndexLag   uint64 // entries that the search index has yet to take
 	IndexBytes int64  // on disk, of Bytes
+	// IndexMerging is set while the index has segments to merge, which a store
+	// may leave until nothing is appended. Searching is quicker afterwards.
+	IndexMerging bool
 }
 
 // A Home keeps what belongs to a log but must not lie in its database. Its

@@ -32,7 +32,10 @@ var (
 // disclosures; a term may come more than once. value is valid only during the
 // call. Stores index what Terms emits, and nothing else.
 func Terms(leaf []byte, disclosures []Disclosure, emit func(field string, value []byte)) error {
-	t := termWalker{scanner: scanner{data: leaf, trusted: true}, emit: emit}
+	scratch := scratchPool.Get().(*[]byte)
+	defer scratchPool.Put(scratch)
+	t := termWalker{scanner: scanner{data: leaf, trusted: true}, emit: emit, scratch: *scratch}
+	defer func() { *scratch = t.scratch }()
 	t.leaf()
 	if t.err != nil {
 		return t.err

@@ -165,8 +165,9 @@ func (v *verifier) compareTree(tree Tree) error {
 
 // keySum is the sum over the keys that a store has.
 type keySum struct {
-	sum uint64
-	err error
+	sum  uint64 // of those that belong to the entries verified
+	last uint64 // the greatest index that any points at
+	err  error
 }
 
 // sumKeys adds up the stored keys of the first size entries, beside the rest
@@ -176,6 +177,7 @@ func (v *verifier) sumKeys(ctx context.Context, s Store, size uint64) <-chan key
 	go func() {
 		var k keySum
 		k.err = s.Keys(ctx, func(key Key, index uint64) error {
+			k.last = max(k.last, index)
 			if index < size {
 				k.sum += v.keyHash(key, index)
 			}
@@ -188,10 +190,18 @@ func (v *verifier) sumKeys(ctx context.Context, s Store, size uint64) <-chan key
 
 // compareKeys compares the keys that the store has with the entries' own.
 func (v *verifier) compareKeys(ctx context.Context, s Store, stored keySum) error {
-	if stored.err != nil || stored.sum == v.keySum {
+	if stored.err != nil {
 		return stored.err
 	}
-	return v.locateKey(ctx, s)
+	if stored.sum != v.keySum {
+		return v.locateKey(ctx, s)
+	}
+	// The tree is read after the keys, and has every entry that they had.
+	tree, err := s.Tree(ctx)
+	if err == nil && stored.last >= max(tree.Size, 1) {
+		err = &CorruptError{tree.Size, "key", fmt.Errorf("one points at entry %d of %d", stored.last, tree.Size)}
+	}
+	return err
 }
 
 // locateKey finds the first entry whose key is not what its leaf says, or a

@@ -34,11 +34,11 @@ func TestTablesRefuseChanges(t *testing.T) {
 			"INSERT INTO keys SELECT key, 0 FROM keys WHERE idx = 5 ON CONFLICT DO UPDATE SET idx = 0",
 
 			"UPDATE disclosures SET value = x'00' WHERE idx = 5",
-			"UPDATE OR REPLACE disclosures SET idx = 6 WHERE idx = 5",
+			"UPDATE OR REPLACE disclosures SET id = 6*2048 WHERE idx = 5",
 			"DELETE FROM disclosures WHERE idx = 5",
 			"DELETE FROM disclosures",
-			"INSERT INTO disclosures VALUES (5, '/message', zeroblob(16), x'00')",
-			"INSERT OR REPLACE INTO disclosures VALUES (5, '/source/ip', zeroblob(16), x'00')",
+			"INSERT INTO disclosures VALUES (5*2048+9, '/message', zeroblob(16), x'00')",
+			"INSERT OR REPLACE INTO disclosures VALUES (5*2048, '/source/ip', zeroblob(16), x'00')",
 			"REPLACE INTO disclosures VALUES (599, '/source/ip', zeroblob(16), x'00')",
 			"INSERT OR REPLACE INTO disclosures VALUES (-1, '/source/ip', zeroblob(16), x'00')",
 

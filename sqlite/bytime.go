@@ -164,11 +164,19 @@ func (q *search) withTerms(ctx context.Context, places []at) ([]at, error) {
 // are looked up block by block, the newest blocks first.
 func (q *search) termsByTime(ctx context.Context, m *merger) error {
 	hi := min(q.hi, q.mark)
-	ids, err := q.termIDs(ctx, q.lo, hi, collectIDs+1, true)
+	spans, err := q.s.index.summary(ctx, q.mark)
 	if err != nil {
 		return err
 	}
-	if len(ids) <= collectIDs {
+	few := collectIDs
+	if nearlyOrdered(spans) {
+		few = collectFew
+	}
+	ids, err := q.termIDs(ctx, q.lo, hi, few+1, true)
+	if err != nil {
+		return err
+	}
+	if len(ids) <= few {
 		places, err := q.places(ctx, ids)
 		if err != nil {
 			return err
@@ -180,7 +188,19 @@ func (q *search) termsByTime(ctx context.Context, m *merger) error {
 	if err != nil || from.time == math.MinInt64 {
 		return err
 	}
-	return q.blocksByTime(ctx, from, hi, m)
+	return q.blocksByTime(ctx, spans, from, hi, m)
+}
+
+// nearlyOrdered reports whether blocks overlap in time with few others, so that
+// the newest matches are in the newest blocks.
+func nearlyOrdered(spans []block) bool {
+	const overlap = 8
+	lo, hi, sum := int64(math.MaxInt64), int64(math.MinInt64), 0.0
+	for i := range spans {
+		lo, hi = min(lo, spans[i].lo), max(hi, spans[i].hi)
+		sum += float64(spans[i].hi - spans[i].lo)
+	}
+	return sum <= overlap*(float64(hi)-float64(lo))
 }
 
 // places reads the times of entries, dropping those that are not wanted.
@@ -212,11 +232,7 @@ func (q *search) places(ctx context.Context, ids []uint64) ([]at, error) {
 
 // blocksByTime looks the terms up in blocks, those with the newest entries
 // first, and emits a match once no block that is left can hold a newer one.
-func (q *search) blocksByTime(ctx context.Context, from at, hi uint64, m *merger) error {
-	spans, err := q.s.index.summary(ctx, q.mark)
-	if err != nil {
-		return err
-	}
+func (q *search) blocksByTime(ctx context.Context, spans []block, from at, hi uint64, m *merger) error {
 	order := make([]int, 0, len(spans))
 	for n := range spans {
 		if uint64(n+1)*blockSize > q.lo && uint64(n)*blockSize < hi && spans[n].lo <= from.time && spans[n].hi >= q.plan.After && spans[n].lo < q.plan.Before {

@@ -17,13 +17,17 @@ func (ix *index) run() {
 	defer close(ix.ended)
 	poll := time.NewTicker(indexPoll)
 	defer poll.Stop()
-	for {
+	for quiet := 0; ; quiet++ {
 		select {
 		case <-ix.wake:
+			quiet = 0
 		case <-poll.C:
 		case <-ix.stop.Done():
 			ix.last(context.Background())
 			return
+		}
+		if quiet >= indexQuiet {
+			ix.tidy()
 		}
 		for more := true; more && ix.stop.Err() == nil; {
 			began := time.Now()
@@ -38,6 +42,35 @@ func (ix *index) run() {
 			}
 		}
 	}
+}
+
+// tidy merges the index's segments, of which every search has to look into each,
+// until there is nothing to merge or something to index.
+func (ix *index) tidy() {
+	for ix.untidy.Load() && len(ix.wake) == 0 && ix.stop.Err() == nil {
+		more, err := ix.merge()
+		if err != nil {
+			ix.store.cfg.Logger.Warn("attestlog: the search index could not be tidied and stays as it is", "file", ix.path, "err", err)
+		}
+		ix.untidy.Store(more && err == nil)
+	}
+}
+
+// merge does a few milliseconds' work, and reports whether there was any.
+func (ix *index) merge() (more bool, err error) {
+	before, err := integer(ix.conn, "SELECT total_changes()")
+	if err != nil {
+		return false, err
+	}
+	stmt, err := ix.conn.Prepare("INSERT INTO terms (terms, rank) VALUES ('merge', 256)")
+	if err != nil {
+		return false, err
+	}
+	if err := exec(stmt); err != nil {
+		return false, err
+	}
+	after, err := integer(ix.conn, "SELECT total_changes()")
+	return after-before >= 2, err // FTS5's own sign that it found something to merge
 }
 
 func (ix *index) backlog() int {
@@ -107,6 +140,9 @@ func (ix *index) fill(ctx context.Context, fromLog bool) (more bool, err error) 
 		return false, err
 	}
 	ix.settled(size, false)
+	if count > 0 {
+		ix.untidy.Store(true)
+	}
 	// Without progress, what comes next was written by another process, and is
 	// not for a caller who takes only what was offered.
 	return count > 0 && size < tree.Size, nil

@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"zombiezen.com/go/sqlite"
@@ -24,6 +25,7 @@ const (
 	indexBatch = 20_000                 // entries in one transaction
 	indexPause = 50 * time.Millisecond  // between two small transactions
 	indexPoll  = 200 * time.Millisecond // for what other processes wrote
+	indexQuiet = 5                      // polls without an append before the index is tidied
 	indexRetry = time.Second
 )
 
@@ -45,10 +47,11 @@ type index struct {
 	room    chan struct{}      // closed and renewed when waiting shrinks
 	blocks  blockCache
 
-	wake  chan struct{}
-	stop  context.Context
-	end   context.CancelFunc
-	ended chan struct{}
+	untidy atomic.Bool // segments were added since the last merge
+	wake   chan struct{}
+	stop   context.Context
+	end    context.CancelFunc
+	ended  chan struct{}
 }
 
 func openIndex(ctx context.Context, s *Store) (*index, error) {
@@ -272,17 +275,45 @@ func (ix *index) read(ctx context.Context, fn func(*sqlite.Conn) error) error {
 	return ix.store.with(ctx, ix.readers, fn)
 }
 
+// errRebuilt ends a query that began before the index was emptied.
+var errRebuilt = fmt.Errorf("%w: the search index is being built again; ask again", attestlog.ErrUnavailable)
+
+// readAt is read within one transaction, in which the index holds the first
+// mark entries for certain: another process may have emptied it.
+func (ix *index) readAt(ctx context.Context, mark uint64, fn func(*sqlite.Conn) error) error {
+	return ix.read(ctx, func(conn *sqlite.Conn) (err error) {
+		defer sqlitex.Transaction(conn)(&err)
+		size, err := indexed(conn)
+		if err != nil {
+			return err
+		}
+		if size < mark {
+			return errRebuilt
+		}
+		return fn(conn)
+	})
+}
+
+// indexed returns how many entries the index holds.
+func indexed(conn *sqlite.Conn) (size uint64, err error) {
+	stmt, err := conn.Prepare("SELECT size FROM state")
+	if err != nil {
+		return 0, err
+	}
+	return size, rows(stmt, func() error { size = uint64(stmt.ColumnInt64(0)); return nil })
+}
+
 // watermark returns how many entries are indexed.
 func (ix *index) watermark(ctx context.Context) (uint64, error) {
 	if ix.readers == nil {
 		return 0, nil
 	}
-	var st indexState
+	var size uint64
 	err := ix.read(ctx, func(conn *sqlite.Conn) (err error) {
-		st, err = readState(conn)
+		size, err = indexed(conn)
 		return err
 	})
-	return st.size, err
+	return size, err
 }
 
 // offer hands a committed batch over.

@@ -3,6 +3,7 @@ package sqlite_test
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -167,4 +168,66 @@ func TestManyConflictsAreRefusedTogether(t *testing.T) {
 	if err := l.Close(ctx); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A query that meets an index which another process has emptied says so: it
+// does not end as if there were no more entries.
+func TestQueryUnderAnEmptiedIndexDoesNotEndEarly(t *testing.T) {
+	ctx := t.Context()
+	path := filepath.Join(t.TempDir(), "log.db")
+	_, l, err := openQuiet(ctx, path, sqlite.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 2000
+	events := make([]attestlog.Event, n)
+	for i := range events {
+		events[i] = attestlog.Event{Action: "x", Actor: attestlog.Actor{ID: "y"}}
+	}
+	if _, err := l.Append(ctx, events...); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range []attestlog.Query{
+		attestlog.Field("actor", "y"),
+		attestlog.Field("actor", "y").OrderBy(attestlog.ByTime),
+	} {
+		emptied := filepath.Join(t.TempDir(), "log.db")
+		for _, suffix := range []string{"", ".index", ".pub", ".checkpoint"} {
+			copyFile(t, path+suffix, emptied+suffix)
+		}
+		_, l, err := openQuiet(ctx, emptied, sqlite.Config{ReadOnly: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := 0
+		var ended error
+		for _, err := range l.Entries(ctx, q) {
+			if ended = err; err != nil {
+				break
+			}
+			if seen++; seen == 1 {
+				if err := tamper(emptied+".index", "INSERT INTO terms (terms) VALUES ('delete-all'); DELETE FROM late; DELETE FROM blocks; UPDATE state SET size = 0"); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if seen < n && !errors.Is(ended, attestlog.ErrUnavailable) {
+			t.Errorf("%s: %d of %d entries, then %v; want all or ErrUnavailable", q, seen, n, ended)
+		}
+		if err := l.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	content, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, to, content)
 }

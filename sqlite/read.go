@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"zombiezen.com/go/sqlite"
@@ -160,18 +161,22 @@ func readInto(stmt *sqlite.Stmt, col int, buf []byte) []byte {
 // A disclosureReader walks the disclosures of a range in step with its
 // entries.
 type disclosureReader struct {
-	stmt *sqlite.Stmt
-	more bool
-	next uint64
+	stmt   *sqlite.Stmt
+	more   bool
+	next   uint64
+	values []byte   // of one entry
+	text   []byte   // of one pointer
+	known  []string // pointers that came before
 }
 
 func newDisclosureReader(conn *sqlite.Conn, from, to uint64) (*disclosureReader, error) {
-	stmt, err := conn.Prepare("SELECT idx, pointer, salt, value FROM disclosures WHERE idx >= ? AND idx < ? ORDER BY idx, pointer")
+	stmt, err := conn.Prepare("SELECT idx, pointer, salt, value FROM disclosures WHERE id >= ? AND id < ? ORDER BY id")
 	if err != nil {
 		return nil, &storeError{err}
 	}
-	bindRange(stmt, from, to)
-	d := &disclosureReader{stmt: stmt}
+	stmt.BindInt64(1, disclosureID(from))
+	stmt.BindInt64(2, disclosureID(to))
+	d := &disclosureReader{stmt: stmt, known: make([]string, 0, 8)}
 	if err := d.step(); err != nil {
 		d.close()
 		return nil, err
@@ -194,8 +199,12 @@ func (d *disclosureReader) of(index uint64, dst []attestlog.Disclosure) ([]attes
 	if d.more && d.next < index {
 		return dst, orphan(d.next)
 	}
+	d.values = d.values[:0]
 	for d.more && d.next == index {
-		out := attestlog.Disclosure{Pointer: d.stmt.ColumnText(1), Value: columnBytes(d.stmt, 3)}
+		at, size := len(d.values), d.stmt.ColumnLen(3)
+		d.values = slices.Grow(d.values, size)[:at+size]
+		d.stmt.ColumnBytes(3, d.values[at:])
+		out := attestlog.Disclosure{Pointer: d.pointer(), Value: d.values[at : at+size : at+size]}
 		if n := d.stmt.ColumnBytes(2, out.Salt[:]); n != len(out.Salt) || d.stmt.ColumnLen(2) != n {
 			return dst, &attestlog.CorruptError{Index: index, Where: "disclosure " + out.Pointer, Err: errors.New("salt is not 16 bytes")}
 		}
@@ -205,6 +214,21 @@ func (d *disclosureReader) of(index uint64, dst []attestlog.Disclosure) ([]attes
 		}
 	}
 	return dst, nil
+}
+
+// pointer returns the row's pointer. Most entries have the same few.
+func (d *disclosureReader) pointer() string {
+	d.text = readInto(d.stmt, 1, d.text)
+	for _, p := range d.known {
+		if string(d.text) == p {
+			return p
+		}
+	}
+	p := string(d.text)
+	if len(d.known) < cap(d.known) {
+		d.known = append(d.known, p)
+	}
+	return p
 }
 
 // rest fails when disclosures are left that belong to no entry.

@@ -14,7 +14,8 @@ const (
 	firstIDs      = 128    // row ids asked of the index at first …
 	mostIDs       = 4_096  // … and at most
 	maxExpression = 12     // FTS5's parser has a stack of fixed depth
-	collectIDs    = 3_000  // matches that are sorted by time one by one
+	collectIDs    = 3_000  // matches that are sorted by time one by one …
+	collectFew    = 100    // … where blocks of the index are nearly in order
 	timeIDs       = 20_000 // late entries of a time range that are looked at one by one
 )
 
@@ -122,7 +123,7 @@ func (q *search) scanUp(ctx context.Context, lo, hi uint64) error {
 func (q *search) records(ctx context.Context, lo, hi uint64) ([]attestlog.Record, error) {
 	records := make([]attestlog.Record, 0, hi-lo)
 	err := q.s.Scan(ctx, lo, hi, func(r *attestlog.Record) error {
-		records = append(records, cloneRecord(r))
+		records = append(records, r.Clone())
 		return nil
 	})
 	return records, err
@@ -222,7 +223,7 @@ func (q *search) termIDs(ctx context.Context, lo, hi uint64, limit int, ascendin
 		order = "ASC"
 	}
 	ids := make([]uint64, 0, min(limit, 256))
-	err := q.s.index.read(ctx, func(conn *sqlite.Conn) error {
+	err := q.s.index.readAt(ctx, q.mark, func(conn *sqlite.Conn) error {
 		stmt, err := conn.Prepare("SELECT rowid FROM terms WHERE terms MATCH ? AND rowid >= ? AND rowid < ? ORDER BY rowid " + order + " LIMIT ?")
 		if err != nil {
 			return err
@@ -249,7 +250,7 @@ func (q *search) emitIDs(ctx context.Context, ids []uint64) error {
 		err := q.s.read(ctx, func(conn *sqlite.Conn) error {
 			for _, id := range ids[:n] {
 				_, err := scanChunk(conn, id, id+1, func(r *attestlog.Record) error {
-					records = append(records, cloneRecord(r))
+					records = append(records, r.Clone())
 					return nil
 				})
 				if err != nil {
@@ -297,7 +298,7 @@ func (s *Store) Count(ctx context.Context, plan attestlog.Plan, limit uint64) (n
 	if !exact {
 		return 0, 0, nil
 	}
-	err = s.index.read(ctx, func(conn *sqlite.Conn) error {
+	err = s.index.readAt(ctx, mark, func(conn *sqlite.Conn) error {
 		stmt, err := conn.Prepare("SELECT count(*) FROM (SELECT 1 FROM terms WHERE terms MATCH ? AND rowid >= ? AND rowid < ? LIMIT ?)")
 		if err != nil {
 			return err

@@ -75,6 +75,7 @@ type Store struct {
 
 	writing chan struct{} // holds a token while a transaction may begin
 	writer  *sqlite.Conn  // owned by whoever holds the token; nil if read-only
+	wal     *checkpointer // nil if read-only
 
 	closing sync.Once
 	closed  atomic.Bool // Close has begun
@@ -136,7 +137,10 @@ func open(ctx context.Context, path string, cfg Config) (_ *Store, err error) {
 	if s.index, err = openIndex(ctx, s); err != nil {
 		return nil, err
 	}
-	return s, nil
+	if s.writer != nil {
+		s.wal, err = openCheckpointer(path, cfg.Logger)
+	}
+	return s, err
 }
 
 // prepareFile creates a missing database file, readable by its owner only.
@@ -180,7 +184,7 @@ func setUpWriter(conn *sqlite.Conn) error {
 		return err
 	}
 	return pragmas(conn, "PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL",
-		"PRAGMA wal_autocheckpoint = 2000", "PRAGMA cache_size = -16384", "PRAGMA trusted_schema = OFF")
+		"PRAGMA wal_autocheckpoint = 0", "PRAGMA cache_size = -16384", "PRAGMA trusted_schema = OFF")
 }
 
 func pragmas(conn *sqlite.Conn, all ...string) error {
@@ -348,6 +352,9 @@ func (s *Store) Close() error {
 		if s.readers != nil {
 			errs = append(errs, s.readers.Close())
 		}
+		if s.wal != nil {
+			errs = append(errs, s.wal.close())
+		}
 		if s.writer != nil {
 			errs = append(errs, s.writer.Close())
 		}
@@ -377,5 +384,6 @@ func (s *Store) Stats(ctx context.Context) (attestlog.StoreStats, error) {
 		return st, err
 	}
 	st.IndexLag = tree.Size - min(tree.Size, size)
+	st.IndexMerging = s.index.untidy.Load()
 	return st, nil
 }

@@ -170,10 +170,10 @@ var databaseTamperings = []tampering{
 	{"disclosed value spelled otherwise", `UPDATE disclosures SET value = CAST(' "192.0.2.7"' AS BLOB) WHERE idx = 300 AND pointer = '/source/ip'`, 300},
 	{"salt changed", "UPDATE disclosures SET salt = randomblob(16) WHERE idx = 599 AND pointer = '/actor/name'", 599},
 	{"pointer changed", "UPDATE disclosures SET pointer = '/source/host' WHERE idx = 300 AND pointer = '/source/ip'", 300},
-	{"disclosure inserted", "INSERT INTO disclosures VALUES (300, '/message', randomblob(16), CAST('\"x\"' AS BLOB))", 300},
-	{"disclosure inserted behind the last", "INSERT INTO disclosures VALUES (600, '/message', randomblob(16), CAST('\"x\"' AS BLOB))", anyIndex},
+	{"disclosure inserted", "INSERT INTO disclosures VALUES (300*2048 + 9, '/message', randomblob(16), CAST('\"x\"' AS BLOB))", 300},
+	{"disclosure inserted behind the last", "INSERT INTO disclosures VALUES (600*2048, '/message', randomblob(16), CAST('\"x\"' AS BLOB))", anyIndex},
 	{"disclosure inserted before the first", "INSERT INTO disclosures VALUES (-1, '/message', randomblob(16), CAST('\"x\"' AS BLOB))", anyIndex},
-	{"disclosures swapped", "UPDATE disclosures SET idx = 9999 WHERE idx = 10; UPDATE disclosures SET idx = 10 WHERE idx = 20; UPDATE disclosures SET idx = 20 WHERE idx = 9999", 10},
+	{"disclosures swapped", "UPDATE disclosures SET id = id + (9999-10)*2048 WHERE idx = 10; UPDATE disclosures SET id = id - 10*2048 WHERE idx = 20; UPDATE disclosures SET id = id - (9999-20)*2048 WHERE idx = 9999", 10},
 
 	{"hash of a tile flipped", "UPDATE tiles SET hashes = CAST(substr(hashes, 1, 7*32) || randomblob(32) || substr(hashes, 8*32+1) AS BLOB) WHERE id = 1", 263},
 	{"last byte of a tile flipped", "UPDATE tiles SET hashes = CAST(substr(hashes, 1, 8191) || CASE substr(hashes, 8192) WHEN x'00' THEN x'01' ELSE x'00' END AS BLOB) WHERE id = 0", 255},

@@ -71,7 +71,7 @@ func (ix *index) summary(ctx context.Context, mark uint64) ([]block, error) {
 	}
 	from := int(c.mark / blockSize) // a block that was not full has changed
 	fresh := slices.Clone(c.blocks[:from])
-	err := ix.read(ctx, func(conn *sqlite.Conn) error {
+	err := ix.readAt(ctx, mark, func(conn *sqlite.Conn) error {
 		stmt, err := conn.Prepare("SELECT n, lo, hi, high, spine FROM blocks WHERE n >= ? ORDER BY n")
 		if err != nil {
 			return err
@@ -188,7 +188,7 @@ func (q *search) spineOf(ctx context.Context, n uint64, b block, from at) ([]at,
 // lateBelow returns up to limit late places below one, newest first.
 func (q *search) lateBelow(ctx context.Context, from at, limit int) ([]at, error) {
 	places := make([]at, 0, min(limit, 256))
-	err := q.s.index.read(ctx, func(conn *sqlite.Conn) error {
+	err := q.s.index.readAt(ctx, q.mark, func(conn *sqlite.Conn) error {
 		stmt, err := conn.Prepare(`SELECT time, idx FROM late
 			WHERE (time, idx) < (?1, ?2) AND time >= ?3 AND time < ?4 AND idx >= ?5 AND idx < ?6
 			ORDER BY time DESC, idx DESC LIMIT ?7`)
@@ -217,7 +217,7 @@ func (q *search) lateInTime(ctx context.Context, hi uint64, limit int) (ids []ui
 		return nil, false, nil
 	}
 	scanned := 0
-	err = q.s.index.read(ctx, func(conn *sqlite.Conn) error {
+	err = q.s.index.readAt(ctx, q.mark, func(conn *sqlite.Conn) error {
 		stmt, err := conn.Prepare("SELECT idx FROM late WHERE time >= ? AND time < ? LIMIT ?")
 		if err != nil {
 			return err

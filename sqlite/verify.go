@@ -53,8 +53,7 @@ func (s *Store) CheckRows(ctx context.Context) error {
 		}{
 			{"SELECT coalesce(max(idx), -1) + 1 FROM entries", "entries", int64(tree.Size)},
 			{"SELECT coalesce(min(idx), 0) FROM entries", "entries", 0},
-			{"SELECT count(*) FROM disclosures WHERE idx < 0 OR idx >= (SELECT size FROM tree)", "disclosures", 0},
-			{"SELECT count(*) FROM keys WHERE idx < 0 OR idx >= (SELECT size FROM tree)", "keys", 0},
+			{"SELECT count(*) FROM disclosures WHERE id < 0 OR id >= (SELECT size << 11 FROM tree)", "disclosures", 0},
 			{"SELECT count(*) FROM tiles", "tiles", int64(tiles)},
 			{"SELECT count(*) FROM tree", "tree", 1},
 			{"SELECT count(*) FROM meta", "meta", 1},

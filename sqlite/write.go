@@ -16,6 +16,9 @@ import (
 // tileLevel is what a tile's id counts levels in.
 const tileLevel = 1 << 52
 
+// disclosureID is the id of an entry's first disclosure.
+func disclosureID(index uint64) int64 { return int64(index) << 11 }
+
 func tileID(level int, n uint64) int64 { return int64(level)*tileLevel + int64(n) }
 
 // Write runs fn in an immediate transaction. It waits while the search index
@@ -36,6 +39,7 @@ func (s *Store) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 	s.writer.SetInterrupt(ctx.Done())
 	defer s.writer.SetInterrupt(nil)
 
+	s.wal.before(s.writer)
 	t := &tx{conn: s.writer}
 	fnErr, err := t.run(fn)
 	if errors.Is(fnErr, errTaken) {
@@ -52,6 +56,7 @@ func (s *Store) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 		return unavailable(err)
 	}
 	if t.batch != nil {
+		s.wal.after(t.batch)
 		s.index.offer(t.batch)
 	}
 	return nil
@@ -87,8 +92,9 @@ type tx struct {
 	single bool             // put keys one by one: some are in the log already
 }
 
-// group is how many rows one statement inserts. It saves most of what a
-// statement costs beside its rows.
+// group is how many keys one statement inserts, which saves most of what a
+// statement costs beside its rows. Entries do not gain: for the sake of their
+// trigger SQLite puts the rows of one statement into a temporary table first.
 const group = 16
 
 var (
@@ -96,9 +102,8 @@ var (
 	// among keys that were inserted together. It is then run again.
 	errTaken = errors.New("a key is taken")
 
-	insertKeys    = "INSERT OR IGNORE INTO keys (key, idx) VALUES (?, ?)"
-	insertEntries = "INSERT OR ROLLBACK INTO entries (idx, leaf) VALUES (?, ?)"
-	moreRows      = strings.Repeat(", (?, ?)", group-1)
+	insertKeys = "INSERT OR IGNORE INTO keys (key, idx) VALUES (?, ?)"
+	moreRows   = strings.Repeat(", (?, ?)", group-1)
 )
 
 func (t *tx) Tree() (attestlog.Tree, error) { return readTree(t.conn) }
@@ -179,19 +184,13 @@ func (t *tx) Record(index uint64) (attestlog.Record, error) {
 	found := false
 	_, err := scanChunk(t.conn, index, index+1, func(r *attestlog.Record) error {
 		found = true
-		out = cloneRecord(r)
+		out = r.Clone()
 		return nil
 	})
 	if err == nil && !found {
 		err = fmt.Errorf("entry %d: %w", index, attestlog.ErrNotFound)
 	}
 	return out, err
-}
-
-func cloneRecord(r *attestlog.Record) attestlog.Record {
-	out := attestlog.Record{Index: r.Index, Leaf: append([]byte(nil), r.Leaf...)}
-	out.Disclosures = append(out.Disclosures, r.Disclosures...)
-	return out
 }
 
 func (t *tx) Tile(level int, n uint64) ([]byte, error) { return readTile(t.conn, level, n) }
@@ -235,42 +234,31 @@ func (t *tx) putRecords(records []attestlog.Record) error {
 			return err
 		}
 	}
-	for ; len(records) >= group; records = records[group:] {
-		if err := t.putEntries(insertEntries+moreRows, records[:group]); err != nil {
-			return err
-		}
+	insert, err := t.conn.Prepare("INSERT OR ROLLBACK INTO entries (idx, leaf) VALUES (?, ?)")
+	if err != nil {
+		return &storeError{err}
 	}
 	for i := range records {
-		if err := t.putEntries(insertEntries, records[i:i+1]); err != nil {
+		insert.BindInt64(1, int64(records[i].Index))
+		insert.BindBytes(2, records[i].Leaf)
+		if err := exec(insert); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (t *tx) putEntries(sql string, records []attestlog.Record) error {
-	stmt, err := t.conn.Prepare(sql)
-	if err != nil {
-		return &storeError{err}
-	}
-	for i := range records {
-		stmt.BindInt64(2*i+1, int64(records[i].Index))
-		stmt.BindBytes(2*i+2, records[i].Leaf)
-	}
-	return exec(stmt)
-}
-
 func (t *tx) putDisclosures(r *attestlog.Record) error {
 	if len(r.Disclosures) == 0 {
 		return nil
 	}
-	stmt, err := t.conn.Prepare("INSERT OR ROLLBACK INTO disclosures (idx, pointer, salt, value) VALUES (?, ?, ?, ?)")
+	stmt, err := t.conn.Prepare("INSERT OR ROLLBACK INTO disclosures (id, pointer, salt, value) VALUES (?, ?, ?, ?)")
 	if err != nil {
 		return &storeError{err}
 	}
 	for k := range r.Disclosures {
 		d := &r.Disclosures[k]
-		stmt.BindInt64(1, int64(r.Index))
+		stmt.BindInt64(1, disclosureID(r.Index)+int64(k))
 		stmt.BindText(2, d.Pointer)
 		stmt.BindBytes(3, d.Salt[:])
 		stmt.BindBytes(4, d.Value)

@@ -197,6 +197,18 @@ func (b *bench) settle(l *attestlog.Log) error {
 	}
 }
 
+// merged waits until the index has merged its segments, as it does while
+// nothing is appended.
+func (b *bench) merged(l *attestlog.Log) error {
+	for {
+		st, err := l.Stats(b.ctx)
+		if err != nil || !st.Store.IndexMerging {
+			return err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
 // plain measures bulk appends, disk use, verification and queries.
 func (b *bench) plain() error {
 	n := b.opts.Events
@@ -213,6 +225,9 @@ func (b *bench) plain() error {
 		return err
 	}
 	b.print(Figure{Name: "append_bulk", Value: float64(n) / seconds, Unit: "events/s", Floor: floor.rate, Events: n, Writers: b.opts.Writers, Batch: b.opts.Batch})
+	if err := b.merged(l); err != nil {
+		return err
+	}
 	if err := b.size(l, n, 0, floor.bytes); err != nil {
 		return err
 	}

@@ -15,7 +15,12 @@ func cpu() time.Duration {
 
 // BenchmarkBulk appends in bulk until all is durable and indexed; profile it
 // with -cpuprofile.
-func BenchmarkBulk(b *testing.B) {
+func BenchmarkBulk(b *testing.B) { bulk(b, false) }
+
+// BenchmarkBulkSealed is BenchmarkBulk with the three default seals.
+func BenchmarkBulkSealed(b *testing.B) { bulk(b, true) }
+
+func bulk(b *testing.B, sealed bool) {
 	r := &bench{ctx: context.Background(), opts: Options{Writers: 2, Batch: 5000}, dir: b.TempDir()}
 	l, _, err := r.log("bulk.db")
 	if err != nil {
@@ -23,7 +28,7 @@ func BenchmarkBulk(b *testing.B) {
 	}
 	b.ResetTimer()
 	before := cpu()
-	if _, err := r.fill(l, b.N, false); err != nil {
+	if _, err := r.fill(l, b.N, sealed); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportMetric(float64((cpu()-before).Nanoseconds())/float64(b.N), "cpu-ns/op")

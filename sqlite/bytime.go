@@ -127,7 +127,7 @@ func (q *search) walkTimes(ctx context.Context, from at, m *merger, sparing bool
 		if last {
 			return at{math.MinInt64, 0}, nil
 		}
-		if sparing && seen > 1000 && hits*100 < seen {
+		if sparing && seen > 1000 && hits*rarely < seen {
 			return from, nil
 		}
 	}
@@ -172,7 +172,7 @@ func (q *search) termsByTime(ctx context.Context, m *merger) error {
 	if nearlyOrdered(spans) {
 		few = collectFew
 	}
-	ids, err := q.termIDs(ctx, q.lo, hi, few+1, true)
+	ids, err := q.termIDs(ctx, q.lo, hi, few+1, false)
 	if err != nil {
 		return err
 	}
@@ -184,9 +184,11 @@ func (q *search) termsByTime(ctx context.Context, m *merger) error {
 		slices.SortFunc(places, newer)
 		return m.take(ctx, places)
 	}
-	from, err := q.walkTimes(ctx, q.top(), m, true)
-	if err != nil || from.time == math.MinInt64 {
-		return err
+	from := q.top()
+	if hi-ids[few] < rarely*uint64(len(ids)) {
+		if from, err = q.walkTimes(ctx, from, m, true); err != nil || from.time == math.MinInt64 {
+			return err
+		}
 	}
 	return q.blocksByTime(ctx, spans, from, hi, m)
 }

@@ -152,7 +152,7 @@ func setUpIndex(conn *sqlite.Conn) error {
 	if err := migrate(conn, indexID, "index"); err != nil {
 		return err
 	}
-	return pragmas(conn, "PRAGMA synchronous = NORMAL", "PRAGMA wal_autocheckpoint = 1000", "PRAGMA cache_size = -16384")
+	return pragmas(conn, "PRAGMA synchronous = NORMAL", "PRAGMA wal_autocheckpoint = 1000", "PRAGMA cache_size = -8192")
 }
 
 // claim empties an index that belongs to another log, to other terms, or to a

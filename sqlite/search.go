@@ -16,6 +16,7 @@ const (
 	maxExpression = 12     // FTS5's parser has a stack of fixed depth
 	collectIDs    = 3_000  // matches that are sorted by time one by one …
 	collectFew    = 100    // … where blocks of the index are nearly in order
+	rarely        = 100    // entries for each match from which on walking does not pay
 	timeIDs       = 20_000 // late entries of a time range that are looked at one by one
 )
 

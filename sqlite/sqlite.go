@@ -184,7 +184,7 @@ func setUpWriter(conn *sqlite.Conn) error {
 		return err
 	}
 	return pragmas(conn, "PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL",
-		"PRAGMA wal_autocheckpoint = 0", "PRAGMA cache_size = -16384", "PRAGMA trusted_schema = OFF")
+		"PRAGMA wal_autocheckpoint = 0", "PRAGMA cache_size = -8192", "PRAGMA trusted_schema = OFF")
 }
 
 func pragmas(conn *sqlite.Conn, all ...string) error {
@@ -261,7 +261,7 @@ func openReaders(path string, cfg Config) (*sqlitex.Pool, error) {
 	pool, err := sqlitex.NewPool(fileURI(path, mediaQuery(path, cfg)), sqlitex.PoolOptions{
 		Flags: sqlite.OpenReadOnly | sqlite.OpenURI, PoolSize: cfg.Readers,
 		PrepareConn: func(conn *sqlite.Conn) error {
-			return pragmas(conn, "PRAGMA cache_size = -4096", "PRAGMA trusted_schema = OFF")
+			return pragmas(conn, "PRAGMA cache_size = -2048", "PRAGMA trusted_schema = OFF")
 		},
 	})
 	if err != nil {

@@ -6,13 +6,14 @@ GO ?= go
 .PHONY: test race interop acceptance soak fuzz bench lint
 
 test:
-	./scripts/need.sh gcc=gcc gcc=libc6-dev strace=strace python3=python3
+	./scripts/need.sh gcc=gcc gcc=libc6-dev strace=strace python3=python3 '/usr/lib/postgresql/*/bin/initdb=postgresql'
 	$(GO) test -timeout 5m ./...
 	$(MAKE) --no-print-directory race
 
 # SQLite is slow under the race detector: these tests append few entries.
 race:
 	CGO_ENABLED=1 $(GO) test -race -timeout 5m . ./jsonl
+	CGO_ENABLED=1 $(GO) test -race -timeout 5m -run 'TestConformance/(Append|Record|Search)' ./postgres
 	CGO_ENABLED=1 $(GO) test -race -timeout 5m -run 'TestEverythingAtOnce|TestConformance/(Append|Record)' ./sqlite
 
 interop:

@@ -36,6 +36,13 @@ var arrows = []struct {
 		},
 	},
 	{
+		module + "/postgres", "who keeps the log in PostgreSQL must not compile SQLite, a web framework or metrics",
+		[]string{module, module + "/internal/keep"},
+		[]string{
+			"golang.org/x/mod/", "github.com/google/uuid", "github.com/dchest/siphash", "github.com/jackc/", "golang.org/x/text/", "golang.org/x/sync/",
+		},
+	},
+	{
 		module + "/jsonl", "a follower knows the log, not the stores",
 		[]string{module},
 		[]string{"golang.org/x/mod/", "golang.org/x/sys/", "github.com/google/uuid"},

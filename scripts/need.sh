@@ -5,7 +5,10 @@ set -eu
 missing=
 for pair in "$@"; do
 	command=${pair%%=*}
-	command -v "$command" >/dev/null 2>&1 || missing="$missing ${pair#*=}"
+	case $command in
+	*/*) ls $command >/dev/null 2>&1 ;; # a path, perhaps with wildcards
+	*) command -v "$command" >/dev/null 2>&1 ;;
+	esac || missing="$missing ${pair#*=}"
 done
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

@@ -1,0 +1,126 @@
+package postgres
+
+import (
+	"context"
+	"crypto/rand"
+	"embed"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// schemaVersion is the newest schema that this program knows. The file
+// schema/NNNN.sql brings a log from the version before to NNNN.
+const schemaVersion = 1
+
+//go:embed schema/*.sql
+var schemas embed.FS
+
+// ErrForeign is returned for a schema that holds something else than a log.
+var ErrForeign = errors.New("not an attestlog schema")
+
+// ErrNewer is returned for a log of a newer schema than this program knows.
+var ErrNewer = errors.New("log was written by a newer version")
+
+// ErrNoLog is returned by Open for a log that is not there, with MustExist.
+var ErrNoLog = errors.New("there is no such log")
+
+// Migrations returns the SQL that brings a log from a schema version, 0 for
+// none, to the newest, for those who run it themselves. log is the schema's
+// name.
+func Migrations(log string, from int) (string, error) {
+	if err := checkName(log); err != nil {
+		return "", err
+	}
+	var out strings.Builder
+	quoted := pgx.Identifier{log}.Sanitize()
+	for v := from + 1; v <= schemaVersion; v++ {
+		text, err := schemas.ReadFile(fmt.Sprintf("schema/%04d.sql", v))
+		if err != nil {
+			return "", err
+		}
+		if v == 1 {
+			fmt.Fprintf(&out, "CREATE SCHEMA %s;\n", quoted)
+		}
+		out.WriteString(strings.ReplaceAll(string(text), "@", quoted))
+		if v == 1 {
+			key := make([]byte, 16)
+			rand.Read(key) // never fails: crypto/rand
+			fmt.Fprintf(&out, "\n-- Keys the hashes that stand for terms in the search index.\nINSERT INTO %s.meta (name, value) VALUES ('index_key', '\\x%x');\n", quoted, key)
+			fmt.Fprintf(&out, "SELECT %s.make_partition(0);\n", quoted)
+		}
+		fmt.Fprintf(&out, "COMMENT ON TABLE %s.meta IS 'attestlog schema %d';\n", quoted, v)
+	}
+	return out.String(), nil
+}
+
+// Version returns the schema version of a log, 0 where there is none, and
+// ErrForeign where the schema holds something else.
+func (s *Store) version(ctx context.Context, db queryer) (int, error) {
+	var exists, empty bool
+	var comment *string
+	err := db.QueryRow(ctx, `SELECT n.oid IS NOT NULL,
+		NOT EXISTS (SELECT 1 FROM pg_class c WHERE c.relnamespace = n.oid),
+		obj_description(to_regclass($1 || '.meta'), 'pg_class')
+		FROM (SELECT 1) one LEFT JOIN pg_namespace n ON n.nspname = $2`, s.schema, s.cfg.Log).Scan(&exists, &empty, &comment)
+	if err != nil || !exists || empty {
+		return 0, err
+	}
+	var v int
+	if comment != nil {
+		if _, err := fmt.Sscanf(*comment, "attestlog schema %d", &v); err == nil && v > 0 {
+			return v, nil
+		}
+	}
+	return 0, fmt.Errorf("schema %s: %w", s.cfg.Log, ErrForeign)
+}
+
+// migrate brings the log to the newest schema, under an advisory lock.
+func (s *Store) migrate(ctx context.Context) error {
+	v, err := s.version(ctx, s.pool)
+	if err != nil {
+		return err
+	}
+	switch {
+	case v > schemaVersion:
+		return fmt.Errorf("%w: schema %d, this program knows %d; use a newer attestlog", ErrNewer, v, schemaVersion)
+	case v == schemaVersion:
+		return nil
+	case v == 0 && (s.cfg.MustExist || s.cfg.ReadOnly):
+		return fmt.Errorf("schema %s: %w", s.cfg.Log, ErrNoLog)
+	case s.cfg.ReadOnly:
+		return nil
+	}
+	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "attestlog "+s.cfg.Log); err != nil {
+			return err
+		}
+		v, err := s.version(ctx, tx)
+		if err != nil || v == schemaVersion {
+			return err
+		}
+		sql, err := Migrations(s.cfg.Log, v)
+		if err != nil {
+			return err
+		}
+		if v == 0 { // an empty schema that a DBA made is used as it is
+			var made bool
+			if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)", s.cfg.Log).Scan(&made); err != nil {
+				return err
+			}
+			if made {
+				sql = strings.TrimPrefix(sql, "CREATE SCHEMA "+s.schema+";\n")
+			}
+		}
+		_, err = tx.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol)
+		return err
+	})
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == "42501" {
+		err = fmt.Errorf("%w; let a role that may create schemas run `attestlog migrate`, or run its --dry-run output", err)
+	}
+	return err
+}

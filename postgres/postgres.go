@@ -1,0 +1,330 @@
+// Package postgres keeps a log in a schema of a PostgreSQL database (15 or
+// later). Several processes may append to one log at a time.
+//
+// The tables are described in schema/0001.sql. The log's keys and its newest
+// signed checkpoint must not lie in the database: they are files, see
+// Config.Home.
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/keep"
+)
+
+// DefaultLog is the schema of a log whose name is not given.
+const DefaultLog = "attestlog"
+
+// Config configures a Store. The zero Config is useful.
+type Config struct {
+	// Log is the log's name: the schema that it is kept in, of at most 48
+	// lower-case letters, digits and underscores. The parameter log of a DSN
+	// says the same. Defaults to "attestlog".
+	Log string
+	// Home is the path, without a suffix, of the files that hold the log's
+	// keys and its newest signed checkpoint: HOME.key, HOME.pub,
+	// HOME.checkpoint and HOME.lock. The parameter home of a DSN says the
+	// same. Defaults to attestlog/HOST-PORT-DATABASE-LOG in the user's state
+	// folder ($XDG_STATE_HOME, or ~/.local/state).
+	Home string
+	// MustExist makes a missing log an error. Defaults to creating it.
+	MustExist bool
+	// ReadOnly never writes to the database. Defaults to reading and writing.
+	ReadOnly bool
+	// NoIndex leaves the search index alone: what is appended is not indexed
+	// until another process does it, and every query reads the entries.
+	// Defaults to filling it.
+	NoIndex bool
+	// LockTimeout is how long a transaction waits for other processes to end
+	// theirs. Defaults to 10 s.
+	LockTimeout time.Duration
+	// Retry is how long a transaction is tried again after the connection was
+	// lost, the server was restarting, or it had to be rolled back. Defaults
+	// to 5 s; negative means not at all.
+	Retry time.Duration
+	// Logger receives warnings. Defaults to slog.Default().
+	Logger *slog.Logger
+}
+
+const (
+	defaultLockTimeout = 10 * time.Second
+	defaultRetry       = 5 * time.Second
+	minServer          = 150_000
+)
+
+// A Store is an attestlog.Store in a schema of a PostgreSQL database.
+type Store struct {
+	cfg    Config
+	pool   *pgxpool.Pool
+	owns   bool   // the pool is closed with the store
+	schema string // quoted
+	home   keep.Files
+	tokens tokens
+
+	sqlMu sync.RWMutex
+	sqls  map[string]string // with the schema's name, by the text without
+
+	parts  atomic.Uint64 // partitions that are known to be there: all below
+	blocks blockCache
+
+	stop   context.Context // ends when Close begins
+	end    context.CancelFunc
+	filled sync.WaitGroup
+}
+
+var _ attestlog.Store = (*Store)(nil)
+
+// Open connects to the database that dsn names, a URL or key=value pairs as
+// pgxpool.ParseConfig reads them, and opens or creates the log. Besides that
+// function's parameters a URL may have log and home, which set Config.Log and
+// Config.Home. Errors match ErrForeign, ErrNewer, ErrNoLog, or come from the
+// server.
+func Open(ctx context.Context, dsn string, cfg Config) (*Store, error) {
+	dsn, err := ownParameters(dsn, &cfg)
+	if err != nil {
+		return nil, fmt.Errorf("postgres: %w", err)
+	}
+	pc, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("postgres: %w", err)
+	}
+	if len(pc.ConnConfig.Fallbacks) > 0 && !cfg.ReadOnly && pc.ConnConfig.ValidateConnect == nil {
+		// Of several hosts, the one that takes writes.
+		pc.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, pc)
+	if err != nil {
+		return nil, fmt.Errorf("postgres: %w", err)
+	}
+	s, err := OpenPool(ctx, pool, cfg)
+	if err != nil {
+		pool.Close()
+		return nil, err
+	}
+	s.owns = true
+	return s, nil
+}
+
+// ownParameters takes log and home out of a URL.
+func ownParameters(dsn string, cfg *Config) (string, error) {
+	if !strings.HasPrefix(dsn, "postgres://") && !strings.HasPrefix(dsn, "postgresql://") {
+		return dsn, nil
+	}
+	u, err := url.Parse(dsn)
+	if err != nil {
+		var parse *url.Error
+		if errors.As(err, &parse) {
+			err = parse.Err // without the password that the URL may hold
+		}
+		return "", fmt.Errorf("the log's URL: %w", err)
+	}
+	q := u.Query()
+	for name, field := range map[string]*string{"log": &cfg.Log, "home": &cfg.Home} {
+		if q.Has(name) {
+			if given := q.Get(name); *field == "" || *field == given {
+				*field = given
+			} else {
+				return "", fmt.Errorf("%s is %q in the URL and %q in the configuration", name, given, *field)
+			}
+			q.Del(name)
+		}
+	}
+	u.RawQuery = q.Encode()
+	return u.String(), nil
+}
+
+// OpenPool opens or creates the log in a database that the caller is connected
+// to. The pool stays the caller's, who closes it after the store; an append
+// needs one of its connections, and a query up to two.
+func OpenPool(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Store, error) {
+	s, err := openPool(ctx, pool, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("postgres: open log %q: %w", s.cfg.Log, err)
+	}
+	return s, nil
+}
+
+func openPool(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Store, error) {
+	s := &Store{cfg: cfg, pool: pool, sqls: map[string]string{}}
+	s.stop, s.end = context.WithCancel(context.Background())
+	if err := s.configure(); err != nil {
+		return s, err
+	}
+	if err := s.checkServer(ctx); err != nil {
+		return s, err
+	}
+	if err := s.migrate(ctx); err != nil {
+		return s, err
+	}
+	if v, err := s.version(ctx, pool); err != nil || v == 0 {
+		return s, errors.Join(err, ErrNoLog)
+	}
+	if err := s.loadTokens(ctx); err != nil {
+		return s, err
+	}
+	if !cfg.ReadOnly && !cfg.NoIndex {
+		s.filled.Go(s.fill)
+	}
+	return s, nil
+}
+
+var validName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,47}$`)
+
+func checkName(log string) error {
+	if !validName.MatchString(log) || strings.HasPrefix(log, "pg_") {
+		return fmt.Errorf("log name %q: want a lower-case letter and then at most 47 lower-case letters, digits or underscores", log)
+	}
+	return nil
+}
+
+func (s *Store) configure() error {
+	c := &s.cfg
+	if c.Log == "" {
+		c.Log = DefaultLog
+	}
+	if err := checkName(c.Log); err != nil {
+		return err
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.LockTimeout <= 0 {
+		c.LockTimeout = defaultLockTimeout
+	}
+	if c.Retry == 0 {
+		c.Retry = defaultRetry
+	}
+	s.schema = pgx.Identifier{c.Log}.Sanitize()
+	if c.Home == "" {
+		home, err := defaultHome(s.pool.Config().ConnConfig, c.Log)
+		if err != nil {
+			return err
+		}
+		c.Home = home
+	}
+	if !c.ReadOnly {
+		if err := os.MkdirAll(filepath.Dir(c.Home), 0o700); err != nil {
+			return fmt.Errorf("the folder of the log's keys and kept checkpoint: %w", err)
+		}
+	}
+	s.home = keep.At(c.Home)
+	return nil
+}
+
+// defaultHome returns the base name of the log's files in the state folder.
+func defaultHome(cc *pgx.ConnConfig, log string) (string, error) {
+	state := os.Getenv("XDG_STATE_HOME")
+	if !filepath.IsAbs(state) { // the XDG base directory specification
+		user, err := os.UserHomeDir()
+		if err != nil {
+			return "", fmt.Errorf("%w: name the files of the log's keys and kept checkpoint (home=PATH)", err)
+		}
+		state = filepath.Join(user, ".local", "state")
+	}
+	name := strings.Join([]string{cc.Host, strconv.Itoa(int(cc.Port)), cc.Database, log}, "-")
+	return filepath.Join(state, "attestlog", url.PathEscape(strings.TrimLeft(name, "/"))), nil
+}
+
+func (s *Store) checkServer(ctx context.Context) error {
+	var version int
+	var fsync string
+	err := s.pool.QueryRow(ctx, "SELECT current_setting('server_version_num')::int, current_setting('fsync')").Scan(&version, &fsync)
+	if err != nil {
+		return err
+	}
+	if version < minServer {
+		return fmt.Errorf("the server is version %d, want 15 or later", version/10_000)
+	}
+	if fsync != "on" {
+		s.cfg.Logger.Warn("attestlog: the server runs with fsync off: receipts do not survive its crash")
+	}
+	return nil
+}
+
+// queryer is what a pool, a connection and a transaction share.
+type queryer interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// sql writes the schema's name for the @ of each "@.".
+func (s *Store) sql(text string) string {
+	s.sqlMu.RLock()
+	out, ok := s.sqls[text]
+	s.sqlMu.RUnlock()
+	if !ok {
+		out = strings.ReplaceAll(text, "@.", s.schema+".")
+		s.sqlMu.Lock()
+		s.sqls[text] = out
+		s.sqlMu.Unlock()
+	}
+	return out
+}
+
+// unavailable marks an error as one of the store's own.
+func unavailable(err error) error {
+	return fmt.Errorf("postgres: %w: %w", attestlog.ErrUnavailable, err)
+}
+
+// clarify gives reading errors the meanings that attestlog.Store promises.
+func (s *Store) clarify(ctx context.Context, err error) error {
+	var corrupt *attestlog.CorruptError
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case s.stop.Err() != nil:
+		return attestlog.ErrClosed
+	case errors.As(err, &corrupt), errors.Is(err, attestlog.ErrNotFound):
+		return err
+	}
+	return fmt.Errorf("postgres: %w", err)
+}
+
+// Log returns the name of the log's schema.
+func (s *Store) Log() string { return s.cfg.Log }
+
+// Home returns the files with the log's keys and kept checkpoint.
+func (s *Store) Home() attestlog.Home { return s.home }
+
+// Close ends the store, and closes the pool unless it is the caller's.
+func (s *Store) Close() error {
+	s.end()
+	s.filled.Wait()
+	if s.owns {
+		s.pool.Close()
+	}
+	return nil
+}
+
+// Stats returns the tables' sizes and how far the search index is behind.
+func (s *Store) Stats(ctx context.Context) (attestlog.StoreStats, error) {
+	var st attestlog.StoreStats
+	var lag int64
+	err := s.pool.QueryRow(ctx, s.sql(`SELECT
+		coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint,
+		coalesce(sum(pg_total_relation_size(c.oid)) FILTER (WHERE c.relname ~ '^(search_[0-9]+|blocks)$'), 0)::bigint,
+		(SELECT size - indexed FROM @.tree)
+		FROM pg_class c WHERE c.relnamespace = $1::regnamespace AND c.relkind = 'r'`), s.schema).Scan(&st.Bytes, &st.IndexBytes, &lag)
+	st.IndexLag = uint64(lag)
+	return st, s.clarify(ctx, err)
+}

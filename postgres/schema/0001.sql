@@ -1,0 +1,171 @@
+-- A log: a schema of its own. @ stands for the schema's quoted name.
+
+CREATE TABLE @.meta (
+  name  text PRIMARY KEY,
+  value bytea NOT NULL
+);
+COMMENT ON SCHEMA @ IS 'attestlog: an append-only log';
+
+-- The leaves, as their exact bytes. Partitions of 2^19 entries are named
+-- entries_0, entries_1, … and each is guarded by triggers of its own, because
+-- those of the parent do not see what is done to a partition directly.
+CREATE TABLE @.entries (
+  idx  bigint NOT NULL,
+  leaf bytea NOT NULL,
+  PRIMARY KEY (idx)
+) PARTITION BY RANGE (idx);
+
+-- What makes an id unique. A key cannot span partitions, so it has a table.
+CREATE TABLE @.keys (
+  key uuid PRIMARY KEY,
+  idx bigint NOT NULL
+);
+
+-- The values behind sealed fields. Erasing one deletes its row.
+CREATE TABLE @.disclosures (
+  idx     bigint NOT NULL,
+  place   smallint NOT NULL, -- of the seal in its leaf
+  pointer text NOT NULL,
+  salt    bytea NOT NULL CHECK (length(salt) = 16),
+  value   bytea NOT NULL,
+  PRIMARY KEY (idx, place)
+);
+
+-- Full tiles of 256 hashes.
+CREATE TABLE @.tiles (
+  level  smallint NOT NULL,
+  n      bigint NOT NULL,
+  hashes bytea NOT NULL CHECK (length(hashes) = 8192),
+  PRIMARY KEY (level, n)
+);
+ALTER TABLE @.tiles ALTER COLUMN hashes SET STORAGE EXTERNAL;
+
+-- The state of the tree: one row, which a writer locks for one batch. indexed
+-- is how many entries the table search has, under the given version of terms;
+-- emptied is how often it was emptied to be filled again.
+CREATE TABLE @.tree (
+  one         boolean PRIMARY KEY DEFAULT true CHECK (one),
+  size        bigint NOT NULL CHECK (size >= 0),
+  root        bytea NOT NULL CHECK (length(root) = 32),
+  peaks       bytea NOT NULL CHECK (length(peaks) % 32 = 0),
+  tail        bytea NOT NULL CHECK (length(tail) = 32 * (size % 256)),
+  logged_time bigint NOT NULL, -- microseconds since 1970
+  indexed     bigint NOT NULL CHECK (indexed BETWEEN 0 AND size),
+  terms       integer NOT NULL,
+  emptied     bigint NOT NULL
+) WITH (fillfactor = 10, toast.autovacuum_vacuum_scale_factor = 0, toast.autovacuum_vacuum_threshold = 20000);
+ALTER TABLE @.tree ALTER COLUMN tail SET STORAGE EXTERNAL;
+
+-- Signed checkpoints, about one a minute.
+CREATE TABLE @.checkpoints (
+  size bigint PRIMARY KEY,
+  time bigint NOT NULL, -- microseconds since 1970
+  note bytea NOT NULL
+);
+
+-- The search index: a projection of the entries that can be filled again. time
+-- is in nanoseconds since 1970, terms are keyed hashes, ascending. Partitions
+-- are those of entries.
+CREATE TABLE @.search (
+  idx   bigint NOT NULL,
+  time  bigint NOT NULL,
+  terms bigint[] NOT NULL,
+  PRIMARY KEY (idx)
+) PARTITION BY RANGE (idx);
+
+-- Full runs of 4,096 entries of search, and the times that they span.
+CREATE TABLE @.blocks (
+  n  bigint PRIMARY KEY,
+  lo bigint NOT NULL,
+  hi bigint NOT NULL
+);
+
+INSERT INTO @.tree (size, root, peaks, tail, logged_time, indexed, terms, emptied)
+VALUES (0, '\xe3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855', '', '', 0, 0, 0, 0);
+
+CREATE FUNCTION @.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION 'attestlog: % is append-only', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+END $$;
+
+CREATE FUNCTION @.tree_grows() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF NEW.size < OLD.size OR NEW.logged_time < OLD.logged_time
+    OR NEW.size = OLD.size AND (NEW.root, NEW.peaks, NEW.tail, NEW.logged_time) IS DISTINCT FROM (OLD.root, OLD.peaks, OLD.tail, OLD.logged_time)
+  THEN
+    RAISE EXCEPTION 'attestlog: the tree only grows' USING ERRCODE = 'insufficient_privilege';
+  END IF;
+  RETURN NEW;
+END $$;
+
+CREATE FUNCTION @.checkpoints_grow() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF EXISTS (SELECT 1 FROM @.checkpoints WHERE size >= NEW.size) THEN
+    RAISE EXCEPTION 'attestlog: checkpoints are append-only' USING ERRCODE = 'insufficient_privilege';
+  END IF;
+  RETURN NEW;
+END $$;
+
+CREATE TRIGGER refuse BEFORE UPDATE OR DELETE OR TRUNCATE ON @.meta FOR EACH STATEMENT EXECUTE FUNCTION @.refuse();
+CREATE TRIGGER refuse BEFORE UPDATE OR DELETE OR TRUNCATE ON @.entries FOR EACH STATEMENT EXECUTE FUNCTION @.refuse();
+CREATE TRIGGER refuse BEFORE UPDATE OR DELETE OR TRUNCATE ON @.keys FOR EACH STATEMENT EXECUTE FUNCTION @.refuse();
+CREATE TRIGGER refuse BEFORE UPDATE OR DELETE OR TRUNCATE ON @.disclosures FOR EACH STATEMENT EXECUTE FUNCTION @.refuse();
+CREATE TRIGGER refuse BEFORE UPDATE OR DELETE OR TRUNCATE ON @.tiles FOR EACH STATEMENT EXECUTE FUNCTION @.refuse();
+CREATE TRIGGER refuse BEFORE UPDATE OR DELETE OR TRUNCATE ON @.checkpoints FOR EACH STATEMENT EXECUTE FUNCTION @.refuse();
+CREATE TRIGGER grows BEFORE INSERT ON @.checkpoints FOR EACH ROW EXECUTE FUNCTION @.checkpoints_grow();
+CREATE TRIGGER refuse BEFORE INSERT OR DELETE OR TRUNCATE ON @.tree FOR EACH STATEMENT EXECUTE FUNCTION @.refuse();
+CREATE TRIGGER grows BEFORE UPDATE ON @.tree FOR EACH ROW EXECUTE FUNCTION @.tree_grows();
+
+-- ALWAYS: session_replication_role does not switch them off.
+ALTER TABLE @.meta ENABLE ALWAYS TRIGGER refuse;
+ALTER TABLE @.entries ENABLE ALWAYS TRIGGER refuse;
+ALTER TABLE @.keys ENABLE ALWAYS TRIGGER refuse;
+ALTER TABLE @.disclosures ENABLE ALWAYS TRIGGER refuse;
+ALTER TABLE @.tiles ENABLE ALWAYS TRIGGER refuse;
+ALTER TABLE @.checkpoints ENABLE ALWAYS TRIGGER refuse;
+ALTER TABLE @.checkpoints ENABLE ALWAYS TRIGGER grows;
+ALTER TABLE @.tree ENABLE ALWAYS TRIGGER refuse;
+ALTER TABLE @.tree ENABLE ALWAYS TRIGGER grows;
+
+-- Makes the partitions with a number, unless they are there. They are attached
+-- rather than created in place, which would wait for every reader and writer.
+-- Writers may call it, and nothing else of what the owner may do.
+CREATE FUNCTION @.make_partition(n bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  lo bigint := n << 19;
+  hi bigint := (n + 1) << 19;
+  name text;
+  role record;
+BEGIN
+  -- One at a time, and not far ahead of the log.
+  IF n < 0 OR n > ((SELECT size FROM @.tree) >> 19) + 2 THEN
+    RAISE EXCEPTION 'attestlog: partition % is too far ahead of the log', n;
+  END IF;
+  PERFORM pg_advisory_xact_lock(hashtextextended('@', 1));
+  IF to_regclass('@.entries_' || n) IS NULL THEN
+    EXECUTE format('CREATE TABLE @.entries_%s (LIKE @.entries INCLUDING ALL, CHECK (idx >= %s AND idx < %s))', n, lo, hi);
+    EXECUTE format('CREATE TRIGGER refuse BEFORE UPDATE OR DELETE OR TRUNCATE ON @.entries_%s FOR EACH STATEMENT EXECUTE FUNCTION @.refuse()', n);
+    EXECUTE format('ALTER TABLE @.entries_%s ENABLE ALWAYS TRIGGER refuse', n);
+    EXECUTE format('ALTER TABLE @.entries ATTACH PARTITION @.entries_%s FOR VALUES FROM (%s) TO (%s)', n, lo, hi);
+  END IF;
+  IF to_regclass('@.search_' || n) IS NULL THEN
+    EXECUTE format('CREATE TABLE @.search_%s (LIKE @.search INCLUDING ALL, CHECK (idx >= %s AND idx < %s))', n, lo, hi);
+    EXECUTE format('CREATE INDEX ON @.search_%s (time, idx)', n);
+    EXECUTE format('CREATE INDEX ON @.search_%s USING gin (terms)', n);
+    EXECUTE format('ALTER TABLE @.search ATTACH PARTITION @.search_%s FOR VALUES FROM (%s) TO (%s)', n, lo, hi);
+  END IF;
+  -- Partitions are read and written by name, so they carry their parent's
+  -- grants.
+  FOREACH name IN ARRAY ARRAY['entries', 'search'] LOOP
+    FOR role IN
+      SELECT pg_get_userbyid(a.grantee) AS grantee, a.privilege_type
+      FROM pg_class c, aclexplode(c.relacl) a
+      WHERE c.oid = ('@.' || name)::regclass AND a.grantee <> c.relowner AND a.grantee <> 0
+    LOOP
+      EXECUTE format('GRANT %s ON @.%s_%s TO %I', role.privilege_type, name, n, role.grantee);
+    END LOOP;
+  END LOOP;
+END $$;
+REVOKE ALL ON FUNCTION @.make_partition(bigint) FROM PUBLIC;
+REVOKE ALL ON SCHEMA @ FROM PUBLIC;

@@ -3,83 +3,11 @@ package postgres
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"math"
 	"slices"
-	"sync"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/attestlog/attestlog"
 )
-
-// A stretch is a range of entries, from ≤ index < to.
-type stretch struct{ from, to uint64 }
-
-// block is the time that a run of blockWidth entries spans.
-type block struct{ lo, hi int64 }
-
-// blockCache holds the blocks that were read before; they never change, other
-// than by being written again as they were.
-type blockCache struct {
-	mu     sync.Mutex
-	blocks []block
-}
-
-// blocksOf returns the blocks among the first mark entries.
-func (q *search) blocksOf(ctx context.Context) ([]block, error) {
-	c := &q.s.blocks
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	want := int(q.mark / blockWidth)
-	if len(c.blocks) >= want {
-		return c.blocks[:want], nil
-	}
-	fresh := slices.Clone(c.blocks)
-	sql := "SELECT n, lo, hi FROM @.blocks WHERE n >= $1 AND n < $2 ORDER BY n"
-	err := q.ask(ctx, "SELECT set_config('jit', 'off', true)", sql, []any{int64(len(fresh)), int64(want)}, func(rows pgx.Rows) error {
-		var n int64
-		var b block
-		_, err := pgx.ForEachRow(rows, []any{&n, &b.lo, &b.hi}, func() error {
-			if n != int64(len(fresh)) {
-				return &attestlog.CorruptError{Index: uint64(len(fresh)) * blockWidth, Where: "search index", Err: fmt.Errorf("block %d is missing", len(fresh))}
-			}
-			fresh = append(fresh, b)
-			return nil
-		})
-		return err
-	})
-	if err == nil && len(fresh) < want {
-		err = &attestlog.CorruptError{Index: uint64(len(fresh)) * blockWidth, Where: "search index", Err: fmt.Errorf("block %d is missing", len(fresh))}
-	}
-	if err != nil {
-		return nil, err
-	}
-	c.blocks = fresh
-	return fresh, nil
-}
-
-// stretches returns the parts of [lo, hi) whose blocks may hold an entry within
-// the time bounds, in order.
-func (q *search) stretches(ctx context.Context, lo, hi uint64) ([]stretch, error) {
-	blocks, err := q.blocksOf(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var out []stretch
-	for n := lo / blockWidth; n*blockWidth < hi; n++ {
-		if n < uint64(len(blocks)) && (blocks[n].hi < q.plan.After || blocks[n].lo >= q.plan.Before) {
-			continue
-		}
-		from, to := max(lo, n*blockWidth), min(hi, (n+1)*blockWidth)
-		if last := len(out) - 1; last >= 0 && out[last].to == from {
-			out[last].to = to
-		} else {
-			out = append(out, stretch{from, to})
-		}
-	}
-	return out, nil
-}
 
 // at is an entry's place in the order by time.
 type at struct {
@@ -95,28 +23,40 @@ func newer(a, b at) int {
 	return cmp.Compare(b.idx, a.idx)
 }
 
-// top is where the search begins: everything below it, by newer, is wanted.
-func (q *search) top() at {
-	if q.below != nil {
-		return at{q.below.Time, q.below.Index}
-	}
-	return at{math.MaxInt64, math.MaxInt64}
+// wants reports whether a place is within the bounds and still to come.
+func (q *search) wants(p at) bool {
+	return p.time >= q.plan.After && p.time < q.plan.Before && p.idx >= q.lo && p.idx < q.hi && newer(p, q.below) > 0
 }
 
-// byTime emits entries newest first by time: a merge of the partitions, each of
+// byTime emits entries newest first by time: a merge of the pieces, each of
 // which is opened once it may hold what comes next.
-func (q *search) byTime(ctx context.Context) error {
-	lanes, err := q.lanes(ctx)
-	if err != nil {
-		return err
+func (q *search) byTime(ctx context.Context, segs []segment) error {
+	var lanes []*lane
+	for _, p := range q.pieces(segs) {
+		l := &lane{q: q, p: p, latest: math.MaxInt64, from: q.below}
+		if p.seg != nil {
+			l.latest = p.seg.latest
+			if p.seg.latest < q.plan.After || p.seg.earliest >= q.plan.Before {
+				continue
+			}
+		}
+		lanes = append(lanes, l)
 	}
-	var ids []uint64
+	slices.SortStableFunc(lanes, func(a, b *lane) int { return cmp.Compare(b.latest, a.latest) })
+	var places []at
 	flush := func() error {
+		ids := make([]uint64, len(places))
+		for i, p := range places {
+			ids[i] = p.idx
+		}
 		err := q.emitIDs(ctx, ids)
-		ids = ids[:0]
+		if err == nil && len(places) > 0 {
+			q.below = places[len(places)-1]
+		}
+		places = places[:0]
 		return err
 	}
-	for group := 8; ; {
+	for {
 		best, err := newest(ctx, lanes)
 		if err != nil {
 			return err
@@ -124,13 +64,12 @@ func (q *search) byTime(ctx context.Context) error {
 		if best == nil {
 			return flush()
 		}
-		ids = append(ids, best.places[0].idx)
+		places = append(places, best.places[0])
 		best.places = best.places[1:]
-		if len(ids) == group {
+		if len(places) == q.group {
 			if err := flush(); err != nil {
 				return err
 			}
-			group = emitGroup
 		}
 	}
 }
@@ -140,7 +79,7 @@ func (q *search) byTime(ctx context.Context) error {
 func newest(ctx context.Context, lanes []*lane) (*lane, error) {
 	var best *lane
 	for _, l := range lanes {
-		if best != nil && !l.opened && best.places[0].time > l.hi {
+		if best != nil && !l.opened && best.places[0].time > l.latest {
 			return best, nil // nor can the lanes behind it
 		}
 		if err := l.load(ctx); err != nil {
@@ -153,115 +92,187 @@ func newest(ctx context.Context, lanes []*lane) (*lane, error) {
 	return best, nil
 }
 
-// A lane gives the places of one partition in order.
+// A lane gives the matches of one piece by time. It walks through the times and
+// asks which entries have the terms; where few have, it takes the matches, and
+// reads their times span by span, the latest spans first.
 type lane struct {
 	q      *search
-	r      stretch
-	hi     int64 // no time in it is later
-	from   at    // what is still to be asked for lies below
-	places []at
+	p      piece
+	latest int64 // no time in it is later
+	from   at    // what is still to be looked at lies below
+	places []at  // matches, newest first
 	opened bool
 	ended  bool
-	step   int
 
+	matches      set
+	times        *times
 	walked, hits int
+
+	spans []spanOf // that are still to be looked into, the latest first
+	found []at     // matches that may still come behind those of other spans
 }
 
-// lanes returns the partitions, and the entries behind the index.
-func (q *search) lanes(ctx context.Context) ([]*lane, error) {
-	tail := &lane{q: q, hi: math.MaxInt64, opened: true, ended: true}
-	err := q.s.Scan(ctx, max(q.lo, q.mark), q.hi, func(r *attestlog.Record) error {
-		t, ok := attestlog.LeafTime(r.Leaf)
-		if p := (at{t, r.Index}); ok && t >= q.plan.After && t < q.plan.Before && newer(p, q.top()) > 0 {
-			tail.places = append(tail.places, p)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	slices.SortFunc(tail.places, newer)
-	blocks, err := q.blocksOf(ctx)
-	if err != nil {
-		return nil, err
-	}
-	out := []*lane{tail}
-	for from, to := q.lo, min(q.hi, q.mark); from < to; {
-		end := min(to, (from/partWidth+1)*partWidth)
-		l := &lane{q: q, r: stretch{from, end}, from: q.top(), hi: math.MinInt64, step: walkFirst}
-		for n := from / blockWidth; n*blockWidth < end; n++ {
-			if n < uint64(len(blocks)) {
-				l.hi = max(l.hi, blocks[n].hi)
-			} else {
-				l.hi = math.MaxInt64 // a run that is not full yet
-			}
-		}
-		out = append(out, l)
-		from = end
-	}
-	slices.SortStableFunc(out, func(a, b *lane) int { return cmp.Compare(b.hi, a.hi) })
-	return out, nil
+type spanOf struct {
+	latest int64
+	ids    []uint64
 }
 
-// load sees to it that the lane knows its next place.
+// load sees to it that the lane knows its next match.
 func (l *lane) load(ctx context.Context) error {
-	l.opened = true
-	for len(l.places) == 0 && !l.ended {
-		if l.walked >= walkSparse && l.hits*walkDense < l.walked {
-			if err := l.gather(ctx); err != nil {
-				return err
-			}
-			continue
+	if !l.opened {
+		l.opened = true
+		if l.p.seg == nil {
+			return l.scan(ctx)
 		}
-		if err := l.walk(ctx); err != nil {
+		l.matches = l.q.s.setOf(*l.p.seg, l.q.plan.Terms)
+		top := l.from
+		if l.q.plan.Before <= top.time {
+			top = at{l.q.plan.Before, 0}
+		}
+		l.times = l.q.s.timesBelow(*l.p.seg, top)
+	}
+	for len(l.places) == 0 && !l.ended {
+		var err error
+		switch {
+		case l.spans != nil:
+			err = l.nextSpan(ctx)
+		case l.walked >= walkSparse && l.hits*walkDense < l.walked:
+			err = l.gather(ctx)
+		default:
+			err = l.walk(ctx)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-const (
-	walkTimes = `SELECT idx, time, (%s) FROM @.search_%d WHERE idx >= $1 AND idx < $2 AND time >= $3 AND time < $4
-		AND (time, idx) < ($6, $7) ORDER BY time DESC, idx DESC LIMIT $5`
-	gatherTimes = `SELECT idx, time, true FROM @.search_%[2]d WHERE idx >= $1 AND idx < $2 AND time >= $3 AND time < $4
-		AND (time, idx) < ($6, $7) AND (%[1]s) ORDER BY time DESC, idx DESC LIMIT $5`
-)
-
-// walk goes on through the partition's entries by time.
-func (l *lane) walk(ctx context.Context) error {
-	n, err := l.ask(ctx, walkSet, walkTimes, l.step)
-	l.walked += n
-	l.hits += len(l.places)
-	l.ended = n < l.step
-	l.step = min(2*l.step, walkMost)
-	return err
-}
-
-// gather looks the matches up.
-func (l *lane) gather(ctx context.Context) error {
-	const most = 512
-	n, err := l.ask(ctx, gatherSet, gatherTimes, most)
-	l.ended = n < most
-	return err
-}
-
-// ask adds the matches among the next rows to places. It returns how many rows
-// there were.
-func (l *lane) ask(ctx context.Context, set, sql string, limit int) (n int, err error) {
-	q := l.q
-	args := append([]any{int64(l.r.from), int64(l.r.to), q.plan.After, q.plan.Before, int64(limit), l.from.time, int64(min(l.from.idx, math.MaxInt64))}, q.cond.args...)
-	err = q.ask(ctx, set, fmt.Sprintf(sql, q.cond.sql(8), l.r.from/partWidth), args, func(rows pgx.Rows) error {
-		var idx, time int64
-		var match bool
-		_, err := pgx.ForEachRow(rows, []any{&idx, &time, &match}, func() error {
-			n++
-			l.from = at{time, uint64(idx)}
-			if match {
-				l.places = append(l.places, l.from)
-			}
-			return nil
-		})
-		return err
+// scan reads a piece that the index lacks.
+func (l *lane) scan(ctx context.Context) error {
+	l.ended = true
+	err := l.q.s.Scan(ctx, l.p.from, l.p.to, func(r *attestlog.Record) error {
+		t, ok := attestlog.LeafTime(r.Leaf)
+		if p := (at{t, r.Index}); ok && l.q.wants(p) {
+			l.places = append(l.places, p)
+		}
+		return nil
 	})
-	return n, err
+	slices.SortFunc(l.places, newer)
+	return err
+}
+
+// walk goes on by time until it meets a match, or has gone on for long.
+func (l *lane) walk(ctx context.Context) error {
+	for range walkSparse {
+		p, ok, err := l.times.take(ctx)
+		if err != nil {
+			return err
+		}
+		if !ok || p.time < l.q.plan.After {
+			l.ended = true
+			return nil
+		}
+		l.from = p
+		if p.idx < l.p.from || p.idx >= l.p.to {
+			continue
+		}
+		l.walked++
+		y, ok, err := l.matches.upTo(ctx, p.idx)
+		if err != nil {
+			return err
+		}
+		if ok && y == p.idx {
+			l.hits++
+			l.places = append(l.places, p)
+			return nil
+		}
+	}
+	return nil
+}
+
+// gather takes the matches in, unless they are many: then walking pays soon.
+func (l *lane) gather(ctx context.Context) error {
+	sp, err := l.q.s.spansOf(ctx, l.q.s.pool, l.p.seg.id)
+	if err != nil {
+		return err
+	}
+	l.spans = []spanOf{}
+	n := 0
+	for x := l.p.to; x > l.p.from; n++ {
+		y, ok, err := l.matches.upTo(ctx, x-1)
+		if err != nil {
+			return err
+		}
+		if !ok || y < l.p.from {
+			break
+		}
+		if n == fewMatches {
+			l.spans, l.walked = nil, math.MinInt32
+			return nil
+		}
+		x = y
+		v := sp[y/spanWidth-l.p.seg.lo/spanWidth]
+		if v.earliest > l.from.time || v.latest < l.q.plan.After || v.earliest >= l.q.plan.Before {
+			continue
+		}
+		if last := len(l.spans) - 1; last >= 0 && l.spans[last].ids[0]/spanWidth == y/spanWidth {
+			l.spans[last].ids = append(l.spans[last].ids, y)
+		} else {
+			l.spans = append(l.spans, spanOf{v.latest, []uint64{y}})
+		}
+	}
+	slices.SortStableFunc(l.spans, func(a, b spanOf) int { return cmp.Compare(b.latest, a.latest) })
+	return nil
+}
+
+// nextSpan reads the times of the matches in the next spans. A match comes once
+// no span that is left can hold a newer one.
+func (l *lane) nextSpan(ctx context.Context) error {
+	var ids []uint64
+	for len(l.spans) > 0 && len(ids) < spanMatches {
+		ids = append(ids, l.spans[0].ids...)
+		l.spans = l.spans[1:]
+	}
+	if len(ids) > 0 {
+		places, err := l.q.s.timesOf(ctx, ids)
+		if err != nil {
+			return err
+		}
+		for _, p := range places {
+			if l.q.wants(p) && newer(p, l.from) > 0 {
+				l.found = append(l.found, p)
+			}
+		}
+		slices.SortFunc(l.found, newer)
+	}
+	ready := len(l.found)
+	if len(l.spans) > 0 {
+		ready = 0
+		for ready < len(l.found) && l.found[ready].time > l.spans[0].latest {
+			ready++
+		}
+	}
+	l.places, l.found = l.found[:ready:ready], l.found[ready:]
+	l.ended = len(l.spans) == 0 && len(l.found) == 0
+	return nil
+}
+
+// timesOf returns the places of entries.
+func (s *Store) timesOf(ctx context.Context, ids []uint64) ([]at, error) {
+	var out []at
+	for len(ids) > 0 {
+		group := ids[:min(len(ids), spanMatches)]
+		ids = ids[len(group):]
+		records, err := s.recordsOf(ctx, group)
+		if err != nil {
+			return nil, err
+		}
+		for id, r := range records {
+			if t, ok := attestlog.LeafTime(r.Leaf); ok {
+				out = append(out, at{t, id})
+			}
+		}
+	}
+	return out, nil
 }

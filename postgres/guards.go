@@ -32,13 +32,13 @@ var guarded = []struct {
 		"refuse": "BEFORE INSERT OR DELETE OR TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION @.refuse()",
 		"grows":  "BEFORE UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION @.tree_grows()",
 	}, []string{"SELECT", "UPDATE"}},
-	{"search", nil, []string{"SELECT", "INSERT", "TRUNCATE"}},
-	{"blocks", nil, []string{"SELECT", "INSERT", "TRUNCATE"}},
+	{"segments", nil, []string{"SELECT", "INSERT", "DELETE"}},
+	{"runs", nil, []string{"SELECT", "INSERT", "DELETE"}},
 }
 
 const refuseChanges = "BEFORE DELETE OR UPDATE OR TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION @.refuse()"
 
-var partitionName = regexp.MustCompile(`^(entries|search)_[0-9]+$`)
+var partitionName = regexp.MustCompile(`^entries_[0-9]+$`)
 
 // checkGuards compares what guards the tables with what was installed.
 func (s *Store) checkGuards(ctx context.Context, tx pgx.Tx, size uint64) error {

@@ -1,9 +1,5 @@
 package postgres
 
-const (
-	// partWidth is how many entries a partition holds: see make_partition in
-	// schema/0001.sql.
-	partWidth = 1 << 19
-	// blockWidth is how many entries a row of the table blocks is about.
-	blockWidth = 4096
-)
+// partWidth is how many entries a partition holds: see make_partition in
+// schema/0001.sql.
+const partWidth = 1 << 19

@@ -76,17 +76,15 @@ type Store struct {
 	owns   bool   // the pool is closed with the store
 	schema string // quoted
 	home   keep.Files
-	tokens tokens
 
 	sqlMu sync.RWMutex
 	sqls  map[string]string // with the schema's name, by the text without
 
-	parts  atomic.Uint64 // partitions that are known to be there: all below
-	blocks blockCache
+	parts atomic.Uint64 // partitions that are known to be there: all below
+	index index
 
-	stop   context.Context // ends when Close begins
-	end    context.CancelFunc
-	filled sync.WaitGroup
+	stop context.Context // ends when Close begins
+	end  context.CancelFunc
 }
 
 var _ attestlog.Store = (*Store)(nil)
@@ -121,6 +119,10 @@ func Open(ctx context.Context, dsn string, cfg Config) (*Store, error) {
 	s.owns = true
 	return s, nil
 }
+
+// ServerDSN returns a DSN without the parameters log and home, which a server
+// does not know.
+func ServerDSN(dsn string) (string, error) { return ownParameters(dsn, &Config{}) }
 
 // ownParameters takes log and home out of a URL.
 func ownParameters(dsn string, cfg *Config) (string, error) {
@@ -176,13 +178,7 @@ func openPool(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Store, erro
 	if v, err := s.version(ctx, pool); err != nil || v == 0 {
 		return s, errors.Join(err, ErrNoLog)
 	}
-	if err := s.loadTokens(ctx); err != nil {
-		return s, err
-	}
-	if !cfg.ReadOnly && !cfg.NoIndex {
-		s.filled.Go(s.fill)
-	}
-	return s, nil
+	return s, s.openIndex(ctx)
 }
 
 var validName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,47}$`)
@@ -308,8 +304,8 @@ func (s *Store) Home() attestlog.Home { return s.home }
 
 // Close ends the store, and closes the pool unless it is the caller's.
 func (s *Store) Close() error {
+	s.index.close()
 	s.end()
-	s.filled.Wait()
 	if s.owns {
 		s.pool.Close()
 	}
@@ -322,9 +318,10 @@ func (s *Store) Stats(ctx context.Context) (attestlog.StoreStats, error) {
 	var lag int64
 	err := s.pool.QueryRow(ctx, s.sql(`SELECT
 		coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint,
-		coalesce(sum(pg_total_relation_size(c.oid)) FILTER (WHERE c.relname ~ '^(search_[0-9]+|blocks)$'), 0)::bigint,
-		(SELECT size - indexed FROM @.tree)
-		FROM pg_class c WHERE c.relnamespace = $1::regnamespace AND c.relkind = 'r'`), s.schema).Scan(&st.Bytes, &st.IndexBytes, &lag)
-	st.IndexLag = uint64(lag)
+		coalesce(sum(pg_total_relation_size(c.oid)) FILTER (WHERE c.relname IN ('segments', 'runs')), 0)::bigint,
+		(SELECT size FROM @.tree) - (SELECT coalesce(max(hi), 0) FROM @.segments WHERE terms = $2)
+		FROM pg_class c WHERE c.relnamespace = $1::regnamespace AND c.relkind = 'r'`), s.schema, attestlog.TermsVersion).Scan(&st.Bytes, &st.IndexBytes, &lag)
+	st.IndexLag = uint64(max(lag, 0))
+	st.IndexMerging = s.index.merging.Load()
 	return st, s.clarify(ctx, err)
 }

@@ -1,8 +1,8 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/factsum"
 )
 
 // CheckRows looks for rows beyond the tree, and for triggers, functions and
@@ -49,109 +50,161 @@ func (s *Store) CheckRows(ctx context.Context) error {
 	return s.clarify(ctx, err)
 }
 
-// CheckIndex derives the row of every indexed entry again and compares it with
-// the search index.
+// CheckIndex derives the pairs of every indexed entry again and compares them
+// with the search index.
 func (s *Store) CheckIndex(ctx context.Context, progress func(done, total uint64)) error {
 	if s.cfg.NoIndex {
 		return fmt.Errorf("postgres: %w: the log was opened without its search index", attestlog.ErrCannotVerify)
 	}
-	var size, indexed, beyond int64
-	err := s.pool.QueryRow(ctx, s.sql("SELECT size, indexed, coalesce((SELECT max(idx) FROM @.search), -1) FROM @.tree")).Scan(&size, &indexed, &beyond)
-	if err != nil {
-		return s.clarify(ctx, err)
-	}
-	if beyond >= indexed {
-		return badIndex(uint64(indexed), fmt.Sprintf("has a row for entry %d, and should end before %d", beyond, indexed))
-	}
-	d := s.tokens.deriver()
-	span := block{math.MaxInt64, math.MinInt64}
-	for from := uint64(0); from < uint64(indexed); {
-		to := min(uint64(indexed), from+chunk)
-		stored, err := s.searchRows(ctx, from, to)
-		if err != nil {
-			return s.clarify(ctx, err)
-		}
-		err = s.Scan(ctx, from, to, func(r *attestlog.Record) error {
-			want, err := d.row(r)
-			if err != nil {
-				return err
-			}
-			got, ok := stored[r.Index]
-			switch {
-			case !ok:
-				return badIndex(r.Index, "lacks the entry")
-			case got.time != want.time || !slices.Equal(got.terms, want.terms):
-				return badIndex(r.Index, "has other terms, or another time, than the entry")
-			}
-			span = block{min(span.lo, want.time), max(span.hi, want.time)}
-			return nil
-		})
+	// One snapshot of the index, whose segments may be merged meanwhile.
+	err := pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		segs, size, err := s.checkSegments(ctx, tx)
 		if err != nil {
 			return err
 		}
-		if from = to; from%blockWidth == 0 {
-			if err := s.checkBlock(ctx, from/blockWidth-1, span); err != nil {
+		sum := factsum.New(size)
+		for _, seg := range segs {
+			if err := s.eachStored(ctx, tx, seg, sum.Remove); err != nil {
 				return err
 			}
-			span = block{math.MaxInt64, math.MinInt64}
 		}
-		if progress != nil {
-			progress(from, uint64(indexed))
+		for _, seg := range segs {
+			if err := s.derive(ctx, tx, seg, sum, size, progress); err != nil {
+				return err
+			}
 		}
-	}
-	return nil
+		if from, found := sum.Difference(); found {
+			return s.locate(ctx, tx, segs, from, min(from+factsum.Width, size))
+		}
+		return nil
+	})
+	return s.clarify(ctx, err)
 }
 
 func badIndex(index uint64, what string) error {
 	return &attestlog.CorruptError{Index: index, Where: "search index", Err: errors.New(what + "; `attestlog reindex` builds it again")}
 }
 
-func (s *Store) checkBlock(ctx context.Context, n uint64, want block) error {
-	var got block
-	err := s.pool.QueryRow(ctx, s.sql("SELECT lo, hi FROM @.blocks WHERE n = $1"), int64(n)).Scan(&got.lo, &got.hi)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return badIndex(n*blockWidth, fmt.Sprintf("lacks block %d", n))
-	}
-	if err == nil && got != want {
-		return badIndex(n*blockWidth, fmt.Sprintf("has other times for block %d", n))
-	}
-	return s.clarify(ctx, err)
-}
-
-// searchRows reads the index's rows of a range of entries.
-func (s *Store) searchRows(ctx context.Context, from, to uint64) (map[uint64]searchRow, error) {
-	result, err := s.pool.Query(ctx, s.sql("SELECT idx, time, terms FROM @.search WHERE idx >= $1 AND idx < $2"), pgx.QueryResultFormats{pgx.BinaryFormatCode}, int64(from), int64(to))
+// checkSegments returns the segments, and how many entries they are about,
+// after checking that they adjoin and that no other rows are there.
+func (s *Store) checkSegments(ctx context.Context, tx pgx.Tx) ([]segment, uint64, error) {
+	segs, err := s.segments(ctx, tx)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	defer result.Close()
-	out := make(map[uint64]searchRow, to-from)
-	for result.Next() {
-		v := result.RawValues()
-		row := searchRow{idx: binary.BigEndian.Uint64(v[0]), time: int64(binary.BigEndian.Uint64(v[1]))}
-		terms, err := readInt8s(v[2])
-		if err != nil {
-			return nil, badIndex(row.idx, err.Error())
+	size := uint64(0)
+	for _, seg := range segs {
+		if seg.lo != size {
+			return nil, 0, badIndex(min(size, seg.lo), fmt.Sprintf("has a segment from entry %d on behind one that ends at %d", seg.lo, size))
 		}
-		row.terms = terms
-		out[row.idx] = row
+		size = seg.hi
 	}
-	return out, result.Err()
+	tree, err := s.Tree(ctx)
+	if err == nil && size > tree.Size {
+		return nil, 0, badIndex(tree.Size, fmt.Sprintf("is said to hold %d entries, the log has %d", size, tree.Size))
+	}
+	var stray int64
+	if err == nil {
+		err = tx.QueryRow(ctx, s.sql(`SELECT (SELECT count(*) FROM @.segments WHERE terms <> $1)
+			+ (SELECT count(*) FROM @.runs WHERE segment NOT IN (SELECT id FROM @.segments) OR kind NOT IN (0, 1))`), attestlog.TermsVersion).Scan(&stray)
+	}
+	if err == nil && stray > 0 {
+		err = badIndex(0, fmt.Sprintf("has %d rows of no segment", stray))
+	}
+	return segs, size, err
 }
 
-// readInt8s reads an array of one dimension without nulls, as copier.int8s
-// writes it.
-func readInt8s(v []byte) ([]int64, error) {
-	const header, element = 20, 12
-	if len(v) == 12 && binary.BigEndian.Uint32(v) == 0 {
-		return nil, nil
+// eachStored calls fn with every fact that a segment holds.
+func (s *Store) eachStored(ctx context.Context, tx pgx.Tx, seg segment, fn func(factsum.Fact)) error {
+	for kind := range int16(2) {
+		r := runReader{s: s, db: tx, seg: seg, kind: kind}
+		for {
+			err := r.load(ctx)
+			if errors.Is(err, errRow) {
+				return badIndex(seg.lo, err.Error())
+			}
+			if err != nil {
+				return err
+			}
+			if len(r.pairs) == 0 {
+				break
+			}
+			for _, p := range r.pairs {
+				fn(factsum.Fact{Kind: byte(kind), Value: uint64(p.a), Index: p.b})
+			}
+			r.pairs = r.pairs[:0]
+		}
 	}
-	if len(v) < header || binary.BigEndian.Uint32(v) != 1 || binary.BigEndian.Uint32(v[4:]) != 0 || (len(v)-header)%element != 0 {
-		return nil, errors.New("has terms that are no plain array")
+	return nil
+}
+
+// derive adds the facts that a segment must have, and checks its spans.
+func (s *Store) derive(ctx context.Context, tx pgx.Tx, seg segment, sum *factsum.Sums, size uint64, progress func(done, total uint64)) error {
+	var sp spans
+	for from := seg.lo; from < seg.hi; {
+		to := min(seg.hi, from+chunk)
+		b := newBuilder(&s.index, seg.lo)
+		b.spans = sp
+		if err := s.Scan(ctx, from, to, b.add); err != nil {
+			return err
+		}
+		sp = b.spans
+		b.facts(sum.Add)
+		if from = to; progress != nil {
+			progress(from, size)
+		}
 	}
-	out := make([]int64, 0, (len(v)-header)/element)
-	for v = v[header:]; len(v) > 0; v = v[element:] {
-		out = append(out, int64(binary.BigEndian.Uint64(v[4:])))
+	var stored []byte
+	if err := tx.QueryRow(ctx, s.sql("SELECT spans FROM @.segments WHERE id = $1"), seg.id).Scan(&stored); err != nil {
+		return err
 	}
-	return out, nil
+	if !bytes.Equal(stored, sp.encode()) || seg.span != sp.all() {
+		return badIndex(seg.lo, "has other times for its entries")
+	}
+	return nil
+}
+
+// facts calls fn with the facts of the entries that were added.
+func (b *builder) facts(fn func(factsum.Fact)) {
+	for kind, pairs := range b.pairs {
+		slices.SortFunc(pairs, comparePairs)
+		for _, p := range slices.Compact(pairs) {
+			fn(factsum.Fact{Kind: byte(kind), Value: uint64(p.a), Index: p.b})
+		}
+	}
+}
+
+// locate finds the first entry of a range whose facts differ.
+func (s *Store) locate(ctx context.Context, tx pgx.Tx, segs []segment, from, to uint64) error {
+	differ := map[factsum.Fact]int{}
+	first, stray := uint64(math.MaxUint64), false
+	for _, seg := range segs {
+		err := s.eachStored(ctx, tx, seg, func(f factsum.Fact) {
+			if f.Index >= from && f.Index < to {
+				differ[f]--
+			} else if f.Index < seg.lo || f.Index >= seg.hi {
+				stray = true
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	b := newBuilder(&s.index, from)
+	if err := s.Scan(ctx, from, to, b.add); err != nil {
+		return err
+	}
+	b.facts(func(f factsum.Fact) { differ[f]++ })
+	for f, n := range differ {
+		if n != 0 {
+			first = min(first, f.Index)
+		}
+	}
+	switch {
+	case first != math.MaxUint64:
+		return badIndex(first, "has other terms, or another time, than the entry")
+	case stray:
+		return badIndex(to, "has terms or times of no entry")
+	}
+	return badIndex(from, "changed while it was verified")
 }

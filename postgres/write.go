@@ -31,6 +31,9 @@ func (s *Store) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 	if s.cfg.ReadOnly {
 		return fmt.Errorf("postgres: %w: it was opened for reading", attestlog.ErrReadOnly)
 	}
+	if err := s.index.waitForRoom(ctx); err != nil {
+		return unavailable(err)
+	}
 	began := time.Now()
 	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
 		fnErr, err := s.write(ctx, fn)
@@ -96,6 +99,7 @@ func (s *Store) write(ctx context.Context, fn func(attestlog.Tx) error) (fnErr, 
 		return fnErr, nil
 	}
 	if t.committed {
+		s.index.offer(t.batch)
 		return nil, nil
 	}
 	_, err = conn.Exec(ctx, "COMMIT")
@@ -114,11 +118,10 @@ type tx struct {
 	ctx       context.Context
 	conn      *pgxpool.Conn
 	tree      attestlog.Tree
-	indexed   uint64
-	terms     int
 	maxKey    *attestlog.Key // the greatest stored
 	keys      []keyRow       // that PutKeys found to be new
 	committed bool
+	batch     *attestlog.Batch // what was committed
 }
 
 type keyRow struct {
@@ -135,7 +138,7 @@ func (t *tx) begin() error {
 	b.Queue(`SELECT set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', '30s', true),
 		CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') THEN set_config('synchronous_commit', 'on', true) END`,
 		fmt.Sprintf("%dms", t.s.cfg.LockTimeout.Milliseconds()))
-	b.Queue(t.s.sql("SELECT size, root, peaks, tail, logged_time, indexed, terms, (SELECT key FROM @.keys ORDER BY key DESC LIMIT 1) FROM @.tree FOR UPDATE OF tree"))
+	b.Queue(t.s.sql("SELECT size, root, peaks, tail, logged_time, (SELECT key FROM @.keys ORDER BY key DESC LIMIT 1) FROM @.tree FOR UPDATE OF tree"))
 	results := t.conn.SendBatch(t.ctx, &b)
 	defer results.Close()
 	for range 2 {
@@ -143,11 +146,9 @@ func (t *tx) begin() error {
 			return err
 		}
 	}
-	var indexed int64
 	var key *[16]byte
 	var err error
-	t.tree, err = scanTree(results.QueryRow(), &indexed, &t.terms, &key)
-	t.indexed = uint64(indexed)
+	t.tree, err = scanTree(results.QueryRow(), &key)
 	t.maxKey = (*attestlog.Key)(key)
 	if err == nil {
 		err = results.Close()
@@ -259,7 +260,7 @@ func (t *tx) Put(b *attestlog.Batch) error {
 	if err := t.put(b); err != nil {
 		return &storeError{err}
 	}
-	t.committed = true
+	t.committed, t.batch = true, b
 	return nil
 }
 
@@ -268,34 +269,23 @@ func (t *tx) put(b *attestlog.Batch) error {
 		return fmt.Errorf("%d records for %d new keys", len(b.Records), len(t.keys))
 	}
 	r := rowsOf(t.s, b.Records, t.keys)
-	index := !t.s.cfg.NoIndex && t.indexed == t.tree.Size && (t.tree.Size == 0 || t.terms == attestlog.TermsVersion)
-	if index {
-		if err := r.derive(); err != nil {
-			return err
-		}
-	}
 	parts, err := t.makePartitions(b.Tree.Size)
 	if err != nil {
 		return err
 	}
 	var out pgx.Batch
 	if len(b.Records) < copyRows {
-		r.insert(&out, index)
-	} else if err := r.copy(t.ctx, t.conn.Conn().PgConn(), index); err != nil {
+		r.insert(&out)
+	} else if err := r.copy(t.ctx, t.conn.Conn().PgConn()); err != nil {
 		return err
 	}
 	for i := range b.Tiles {
 		tile := &b.Tiles[i]
 		out.Queue(t.s.sql("INSERT INTO @.tiles (level, n, hashes) VALUES ($1, $2, $3)"), tile.Level, int64(tile.N), tile.Hashes)
 	}
-	indexed, terms := t.indexed, t.terms
-	if index {
-		t.s.queueBlocks(&out, t.tree.Size, b.Tree.Size)
-		indexed, terms = b.Tree.Size, attestlog.TermsVersion
-	}
-	out.Queue(t.s.sql("UPDATE @.tree SET size = $1, root = $2, peaks = $3, tail = $4, logged_time = $5, indexed = $6, terms = $7 WHERE size = $8"),
+	out.Queue(t.s.sql("UPDATE @.tree SET size = $1, root = $2, peaks = $3, tail = $4, logged_time = $5 WHERE size = $6"),
 		int64(b.Tree.Size), b.Tree.Root[:], joinHashes(b.Tree.Peaks), joinHashes(b.Tree.Tail), b.Tree.LoggedTime.UnixMicro(),
-		int64(indexed), terms, int64(t.tree.Size)).Exec(func(tag pgconn.CommandTag) error {
+		int64(t.tree.Size)).Exec(func(tag pgconn.CommandTag) error {
 		if tag.RowsAffected() != 1 {
 			return fmt.Errorf("the tree had not the %d entries that it was locked with", t.tree.Size)
 		}

@@ -4,15 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"math"
 	"slices"
-	"sync/atomic"
 
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/factsum"
 )
 
 // Keys calls fn with each key.
@@ -119,35 +118,6 @@ func schemaOf(conn *sqlite.Conn) (map[string]string, error) {
 	return out, err
 }
 
-// sumWidth is how many entries share a sum, so that a difference is located
-// without keeping a sum for each.
-const sumWidth = 4096
-
-// sums are order-independent sums of hashes of (fact, index) pairs, by range
-// of entries. The hash is keyed anew each time, so nobody can make one up that
-// comes out right.
-type sums struct {
-	seed  maphash.Seed
-	parts []atomic.Uint64
-}
-
-func newSums(size uint64) *sums {
-	return &sums{maphash.MakeSeed(), make([]atomic.Uint64, size/sumWidth+1)}
-}
-
-type fact struct {
-	kind  byte // 't'erm or 'l'ate
-	value uint64
-	index uint64
-}
-
-// add adds a fact, or takes it away; facts outside the range go to the end.
-func (s *sums) add(kind byte, value, index uint64, sign int64) {
-	part := min(index/sumWidth, uint64(len(s.parts)-1))
-	h := maphash.Comparable(s.seed, fact{kind, value, index})
-	s.parts[part].Add(uint64(sign * int64(h)))
-}
-
 // CheckIndex derives the terms and times of every indexed entry again and
 // compares them with the index.
 func (s *Store) CheckIndex(ctx context.Context, progress func(done, total uint64)) error {
@@ -182,13 +152,13 @@ func (ix *index) check(ctx context.Context, progress func(done, total uint64)) e
 		if err := ix.checkState(ctx, st); err != nil {
 			return err
 		}
-		sum := newSums(st.size)
+		sum := factsum.New(st.size)
 		derived := make(chan error, 1)
 		d := newDeriver(ix)
 		derive, cancel := context.WithCancel(ctx)
 		defer cancel()
 		go func() { derived <- d.derive(derive, st.size, sum, progress) }()
-		err = eachStored(conn, func(kind byte, value, index uint64) { sum.add(kind, value, index, -1) })
+		err = eachStored(conn, func(kind byte, value, index uint64) { sum.Remove(factsum.Fact{Kind: kind, Value: value, Index: index}) })
 		if err != nil {
 			cancel()
 		}
@@ -198,10 +168,8 @@ func (ix *index) check(ctx context.Context, progress func(done, total uint64)) e
 		if err != nil {
 			return err
 		}
-		for part := range sum.parts {
-			if sum.parts[part].Load() != 0 {
-				return ix.locate(ctx, conn, uint64(part)*sumWidth, st.size)
-			}
+		if from, found := sum.Difference(); found {
+			return ix.locate(ctx, conn, from, st.size)
 		}
 		return d.checkBlocks(conn, st)
 	})
@@ -224,12 +192,12 @@ func (ix *index) checkState(ctx context.Context, st indexState) error {
 }
 
 // derive adds the facts that the entries below size must have.
-func (d *deriver) derive(ctx context.Context, size uint64, sum *sums, progress func(done, total uint64)) error {
+func (d *deriver) derive(ctx context.Context, size uint64, sum *factsum.Sums, progress func(done, total uint64)) error {
 	return d.ix.store.Scan(ctx, 0, size, func(r *attestlog.Record) error {
-		if progress != nil && r.Index%(16*sumWidth) == 0 {
+		if progress != nil && r.Index%(16*factsum.Width) == 0 {
 			progress(r.Index, size)
 		}
-		return d.facts(r, func(kind byte, value uint64) { sum.add(kind, value, r.Index, 1) })
+		return d.facts(r, func(kind byte, value uint64) { sum.Add(factsum.Fact{Kind: kind, Value: value, Index: r.Index}) })
 	})
 }
 
@@ -310,12 +278,12 @@ func eachStored(conn *sqlite.Conn, fn func(kind byte, value, index uint64)) erro
 
 // locate finds the first entry from an index on whose facts differ.
 func (ix *index) locate(ctx context.Context, conn *sqlite.Conn, from, size uint64) error {
-	to := min(from+sumWidth, size)
-	stored := map[fact]bool{}
+	to := min(from+factsum.Width, size)
+	stored := map[factsum.Fact]bool{}
 	stray := uint64(math.MaxUint64)
 	err := eachStored(conn, func(kind byte, value, index uint64) {
 		if index >= from && index < to {
-			stored[fact{kind, value, index}] = true
+			stored[factsum.Fact{Kind: kind, Value: value, Index: index}] = true
 		} else if index >= size {
 			stray = min(stray, index)
 		}
@@ -332,7 +300,7 @@ func (ix *index) locate(ctx context.Context, conn *sqlite.Conn, from, size uint6
 		}
 		missing := false
 		if err := d.facts(r, func(kind byte, value uint64) {
-			f := fact{kind, value, r.Index}
+			f := factsum.Fact{Kind: kind, Value: value, Index: r.Index}
 			missing = missing || !stored[f]
 			delete(stored, f)
 		}); err != nil {
@@ -342,7 +310,7 @@ func (ix *index) locate(ctx context.Context, conn *sqlite.Conn, from, size uint6
 			return badIndex(r.Index, "lacks a term or time of the entry")
 		}
 		for f := range stored {
-			if f.index == r.Index {
+			if f.Index == r.Index {
 				return badIndex(r.Index, "has a term or time that the entry does not have")
 			}
 		}

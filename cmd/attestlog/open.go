@@ -18,6 +18,11 @@ import (
 // for followers.
 const closeWait = time.Minute
 
+// isPostgres reports whether a log's URL names one in PostgreSQL.
+func isPostgres(url string) bool {
+	return strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://")
+}
+
 // sqlitePath returns the file that a log's URL names.
 func sqlitePath(url string) (string, error) {
 	path, ok := strings.CutPrefix(url, "sqlite:")

@@ -1,22 +1,21 @@
 // Package bench measures a log on the disk that it is run on. Each figure
-// stands next to its floor, the same work done by the bare SQLite driver with
-// no index and no tree in the same run, because machines differ.
+// stands next to its floor, the same work done by the bare driver with no
+// index and no tree in the same run, because machines differ.
 package bench
 
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/sqlite"
 )
 
 // Options say what to measure. Zero values mean the defaults.
@@ -25,6 +24,7 @@ type Options struct {
 	Writers int    // goroutines that append in bulk; default 2
 	Batch   int    // events in one of their calls; default 5,000
 	Dir     string // default: a temporary folder
+	DSN     string // of a PostgreSQL database to measure in; default: SQLite
 	JSON    bool
 }
 
@@ -47,7 +47,8 @@ type bench struct {
 	ctx  context.Context
 	opts Options
 	out  io.Writer
-	dir  string
+
+	backend backend
 }
 
 // Run measures and prints each figure as soon as it is known.
@@ -66,12 +67,14 @@ func Run(ctx context.Context, opts Options, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	b := &bench{ctx: ctx, opts: opts, out: out, dir: dir}
-	defer func() {
-		if rmErr := os.RemoveAll(dir); err == nil {
-			err = rmErr
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	b := &bench{ctx: ctx, opts: opts, out: out, backend: sqliteFiles{dir}}
+	if opts.DSN != "" {
+		if b.backend, err = connect(ctx, opts.DSN, dir); err != nil {
+			return err
 		}
-	}()
+	}
+	defer func() { err = errors.Join(err, b.backend.close()) }()
 	for _, part := range []func() error{b.describe, b.plain, b.durable, b.record, b.sealed, b.peak} {
 		if err := part(); err != nil {
 			return err
@@ -115,8 +118,8 @@ func number(v float64) string {
 }
 
 // log opens a new log in the run's folder.
-func (b *bench) log(name string) (*attestlog.Log, *sqlite.Store, error) {
-	store, err := sqlite.Open(b.ctx, filepath.Join(b.dir, name), sqlite.Config{})
+func (b *bench) log(name string) (*attestlog.Log, attestlog.Store, error) {
+	store, err := b.backend.open(b.ctx, name)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -126,7 +129,7 @@ func (b *bench) log(name string) (*attestlog.Log, *sqlite.Store, error) {
 
 // describe prints the event that the figures are about.
 func (b *bench) describe() error {
-	l, _, err := b.log("sample.db")
+	l, _, err := b.log("sample")
 	if err != nil {
 		return err
 	}
@@ -216,7 +219,7 @@ func (b *bench) plain() error {
 	if err != nil {
 		return err
 	}
-	l, store, err := b.log("plain.db")
+	l, _, err := b.log("plain")
 	if err != nil {
 		return err
 	}
@@ -231,13 +234,13 @@ func (b *bench) plain() error {
 	if err := b.size(l, n, 0, floor.bytes); err != nil {
 		return err
 	}
-	if err := b.queries(l, store, n); err != nil {
+	if err := b.queries(l, n); err != nil {
 		return err
 	}
 	if err := l.Close(b.ctx); err != nil {
 		return err
 	}
-	return b.verify("plain.db", n, 0, floor.scan)
+	return b.verify("plain", n, 0, floor.scan)
 }
 
 // size prints what the log takes beyond its leaves and disclosures.
@@ -266,11 +269,7 @@ func (b *bench) size(l *attestlog.Log, n, seals int, floor float64) error {
 }
 
 func (b *bench) verify(name string, n, seals int, floor float64) error {
-	store, err := sqlite.Open(b.ctx, filepath.Join(b.dir, name), sqlite.Config{})
-	if err != nil {
-		return err
-	}
-	l, err := attestlog.New(b.ctx, store, attestlog.Config{})
+	l, _, err := b.log(name)
 	if err != nil {
 		return err
 	}
@@ -289,8 +288,8 @@ func (b *bench) verify(name string, n, seals int, floor float64) error {
 }
 
 // queries measures pages of 50 while nothing else runs.
-func (b *bench) queries(l *attestlog.Log, store *sqlite.Store, n int) error {
-	floor, err := b.floorPage(n)
+func (b *bench) queries(l *attestlog.Log, n int) error {
+	floor, err := b.backend.page(b.ctx, "plain", n)
 	if err != nil {
 		return err
 	}
@@ -357,7 +356,7 @@ func (b *bench) sealed() error {
 	if err != nil {
 		return err
 	}
-	l, _, err := b.log("sealed.db")
+	l, _, err := b.log("sealed")
 	if err != nil {
 		return err
 	}
@@ -372,7 +371,7 @@ func (b *bench) sealed() error {
 	if err := l.Close(b.ctx); err != nil {
 		return err
 	}
-	return b.verify("sealed.db", n, 3, floor.scan)
+	return b.verify("sealed", n, 3, floor.scan)
 }
 
 // peak prints the process's largest resident set.

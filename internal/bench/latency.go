@@ -14,11 +14,15 @@ import (
 func (b *bench) durable() error {
 	for _, writers := range []int{1, 64} {
 		n := min(2_000*writers, max(b.opts.Events, 1_000))
-		floor, err := b.floorSingle(min(n, 2_000))
+		leaves, err := b.leaves(min(n, 2_000), false)
 		if err != nil {
 			return err
 		}
-		l, _, err := b.log(fmt.Sprintf("durable-%d.db", writers))
+		floor, err := b.backend.single(b.ctx, leaves)
+		if err != nil {
+			return err
+		}
+		l, _, err := b.log(fmt.Sprintf("durable_%d", writers))
 		if err != nil {
 			return err
 		}
@@ -76,7 +80,7 @@ func (b *bench) record() error {
 	n := min(10_000, b.opts.Events)
 	var plain, plainCPU float64
 	for _, sealed := range []bool{false, true} {
-		l, _, err := b.log(fmt.Sprintf("record-%t.db", sealed))
+		l, _, err := b.log(sealedName("record", sealed))
 		if err != nil {
 			return err
 		}

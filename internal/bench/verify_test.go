@@ -11,8 +11,8 @@ import (
 // entry.
 func BenchmarkVerify(b *testing.B) {
 	const n = 200_000
-	r := &bench{ctx: context.Background(), opts: Options{Writers: 2, Batch: 5000}, dir: b.TempDir()}
-	l, _, err := r.log("verify.db")
+	r := &bench{ctx: context.Background(), opts: Options{Writers: 2, Batch: 5000}, backend: sqliteFiles{b.TempDir()}}
+	l, _, err := r.log("verify")
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -21,8 +21,8 @@ func BenchmarkBulk(b *testing.B) { bulk(b, false) }
 func BenchmarkBulkSealed(b *testing.B) { bulk(b, true) }
 
 func bulk(b *testing.B, sealed bool) {
-	r := &bench{ctx: context.Background(), opts: Options{Writers: 2, Batch: 5000}, dir: b.TempDir()}
-	l, _, err := r.log("bulk.db")
+	r := &bench{ctx: context.Background(), opts: Options{Writers: 2, Batch: 5000}, backend: sqliteFiles{b.TempDir()}}
+	l, _, err := r.log("bulk")
 	if err != nil {
 		b.Fatal(err)
 	}

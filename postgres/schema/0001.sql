@@ -40,19 +40,14 @@ CREATE TABLE @.tiles (
 );
 ALTER TABLE @.tiles ALTER COLUMN hashes SET STORAGE EXTERNAL;
 
--- The state of the tree: one row, which a writer locks for one batch. indexed
--- is how many entries the table search has, under the given version of terms;
--- emptied is how often it was emptied to be filled again.
+-- The state of the tree: one row, which a writer locks for one batch.
 CREATE TABLE @.tree (
   one         boolean PRIMARY KEY DEFAULT true CHECK (one),
   size        bigint NOT NULL CHECK (size >= 0),
   root        bytea NOT NULL CHECK (length(root) = 32),
   peaks       bytea NOT NULL CHECK (length(peaks) % 32 = 0),
   tail        bytea NOT NULL CHECK (length(tail) = 32 * (size % 256)),
-  logged_time bigint NOT NULL, -- microseconds since 1970
-  indexed     bigint NOT NULL CHECK (indexed BETWEEN 0 AND size),
-  terms       integer NOT NULL,
-  emptied     bigint NOT NULL
+  logged_time bigint NOT NULL -- microseconds since 1970
 ) WITH (fillfactor = 10, toast.autovacuum_vacuum_scale_factor = 0, toast.autovacuum_vacuum_threshold = 20000);
 ALTER TABLE @.tree ALTER COLUMN tail SET STORAGE EXTERNAL;
 
@@ -63,25 +58,36 @@ CREATE TABLE @.checkpoints (
   note bytea NOT NULL
 );
 
--- The search index: a projection of the entries that can be filled again. time
--- is in nanoseconds since 1970, terms are keyed hashes, ascending. Partitions
--- are those of entries.
-CREATE TABLE @.search (
-  idx   bigint NOT NULL,
-  time  bigint NOT NULL,
-  terms bigint[] NOT NULL,
-  PRIMARY KEY (idx)
-) PARTITION BY RANGE (idx);
-
--- Full runs of 4,096 entries of search, and the times that they span.
-CREATE TABLE @.blocks (
-  n  bigint PRIMARY KEY,
-  lo bigint NOT NULL,
-  hi bigint NOT NULL
+-- The search index: a projection of the entries that can be filled again. A
+-- segment is about the entries lo ≤ idx < hi; segments adjoin, and small ones
+-- are merged into larger ones. Times are nanoseconds since 1970; spans are the
+-- earliest and latest time of each run of 1,024 entries, 16 bytes a run.
+CREATE TABLE @.segments (
+  id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  lo       bigint NOT NULL,
+  hi       bigint NOT NULL CHECK (hi > lo),
+  earliest bigint NOT NULL,
+  latest   bigint NOT NULL,
+  terms    integer NOT NULL, -- version of the terms
+  spans    bytea NOT NULL
 );
+ALTER TABLE @.segments ALTER COLUMN spans SET STORAGE EXTERNAL;
 
-INSERT INTO @.tree (size, root, peaks, tail, logged_time, indexed, terms, emptied)
-VALUES (0, '\xe3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855', '', '', 0, 0, 0, 0);
+-- A segment's sorted pairs, a few hundred in a row, which stands under the
+-- first of them: of kind 0 the keyed hash of a term and the index of an entry
+-- that has it, of kind 1 an entry's time and index.
+CREATE TABLE @.runs (
+  segment bigint NOT NULL,
+  kind    smallint NOT NULL,
+  a       bigint NOT NULL,
+  b       bigint NOT NULL,
+  data    bytea NOT NULL,
+  PRIMARY KEY (segment, kind, a, b)
+);
+ALTER TABLE @.runs ALTER COLUMN data SET STORAGE PLAIN;
+
+INSERT INTO @.tree (size, root, peaks, tail, logged_time)
+VALUES (0, '\xe3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855', '', '', 0);
 
 CREATE FUNCTION @.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -90,9 +96,7 @@ END $$;
 
 CREATE FUNCTION @.tree_grows() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  IF NEW.size < OLD.size OR NEW.logged_time < OLD.logged_time
-    OR NEW.size = OLD.size AND (NEW.root, NEW.peaks, NEW.tail, NEW.logged_time) IS DISTINCT FROM (OLD.root, OLD.peaks, OLD.tail, OLD.logged_time)
-  THEN
+  IF NEW.size <= OLD.size OR NEW.logged_time < OLD.logged_time THEN
     RAISE EXCEPTION 'attestlog: the tree only grows' USING ERRCODE = 'insufficient_privilege';
   END IF;
   RETURN NEW;
@@ -135,7 +139,6 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   lo bigint := n << 19;
   hi bigint := (n + 1) << 19;
-  name text;
   role record;
 BEGIN
   -- One at a time, and not far ahead of the log.
@@ -149,22 +152,14 @@ BEGIN
     EXECUTE format('ALTER TABLE @.entries_%s ENABLE ALWAYS TRIGGER refuse', n);
     EXECUTE format('ALTER TABLE @.entries ATTACH PARTITION @.entries_%s FOR VALUES FROM (%s) TO (%s)', n, lo, hi);
   END IF;
-  IF to_regclass('@.search_' || n) IS NULL THEN
-    EXECUTE format('CREATE TABLE @.search_%s (LIKE @.search INCLUDING ALL, CHECK (idx >= %s AND idx < %s))', n, lo, hi);
-    EXECUTE format('CREATE INDEX ON @.search_%s (time, idx)', n);
-    EXECUTE format('CREATE INDEX ON @.search_%s USING gin (terms)', n);
-    EXECUTE format('ALTER TABLE @.search ATTACH PARTITION @.search_%s FOR VALUES FROM (%s) TO (%s)', n, lo, hi);
-  END IF;
   -- Partitions are read and written by name, so they carry their parent's
   -- grants.
-  FOREACH name IN ARRAY ARRAY['entries', 'search'] LOOP
-    FOR role IN
-      SELECT pg_get_userbyid(a.grantee) AS grantee, a.privilege_type
-      FROM pg_class c, aclexplode(c.relacl) a
-      WHERE c.oid = ('@.' || name)::regclass AND a.grantee <> c.relowner AND a.grantee <> 0
-    LOOP
-      EXECUTE format('GRANT %s ON @.%s_%s TO %I', role.privilege_type, name, n, role.grantee);
-    END LOOP;
+  FOR role IN
+    SELECT pg_get_userbyid(a.grantee) AS grantee, a.privilege_type
+    FROM pg_class c, aclexplode(c.relacl) a
+    WHERE c.oid = '@.entries'::regclass AND a.grantee <> c.relowner AND a.grantee <> 0
+  LOOP
+    EXECUTE format('GRANT %s ON @.entries_%s TO %I', role.privilege_type, n, role.grantee);
   END LOOP;
 END $$;
 REVOKE ALL ON FUNCTION @.make_partition(bigint) FROM PUBLIC;

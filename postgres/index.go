@@ -1,0 +1,377 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dchest/siphash"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/attestlog/attestlog"
+)
+
+const (
+	indexLag   = 20_000                 // entries that an append lets wait
+	indexBatch = 20_000                 // entries in one segment at first
+	indexPause = 50 * time.Millisecond  // between two small segments
+	indexPoll  = 200 * time.Millisecond // for what other processes wrote
+	indexRetry = 2 * time.Second
+	indexQuiet = 5 // polls without an append before segments are merged further
+)
+
+// An index fills the search index behind the commit: one goroutine adds
+// segments, another merges them. Every process that writes does so in turn,
+// under advisory locks.
+type index struct {
+	s      *Store
+	k0, k1 uint64 // key the terms' tokens
+
+	mu      sync.Mutex
+	pending []*attestlog.Batch // committed by this process and not known to be indexed
+	waiting int                // entries in pending
+	broken  bool               // the last attempt failed: appends do not wait
+	room    chan struct{}      // closed and renewed when waiting shrinks
+
+	spanMu sync.Mutex
+	spans  map[int64]spans // by segment; they never change
+
+	runs    bool
+	wake    chan struct{}
+	merge   chan struct{}
+	merging atomic.Bool
+	quiet   atomic.Bool
+	stop    context.Context
+	end     context.CancelFunc
+	wg      sync.WaitGroup
+}
+
+func (s *Store) openIndex(ctx context.Context) error {
+	ix := &s.index
+	ix.s, ix.room, ix.spans = s, make(chan struct{}), map[int64]spans{}
+	ix.wake, ix.merge = make(chan struct{}, 1), make(chan struct{}, 1)
+	ix.stop, ix.end = context.WithCancel(context.Background())
+	var key []byte
+	err := s.pool.QueryRow(ctx, s.sql("SELECT value FROM @.meta WHERE name = 'index_key'")).Scan(&key)
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && len(key) != 16 {
+		err = errors.New("the key of the search index is missing")
+	}
+	if err != nil {
+		return err
+	}
+	for i, b := range key[:8] {
+		ix.k0 |= uint64(b) << (8 * i)
+		ix.k1 |= uint64(key[8+i]) << (8 * i)
+	}
+	if !s.cfg.ReadOnly && !s.cfg.NoIndex {
+		ix.runs = true
+		ix.wg.Go(ix.fill)
+		ix.wg.Go(ix.mergeAll)
+	}
+	return nil
+}
+
+// token is what stands for a term in the index: 63 bits of its SipHash-2-4
+// under the log's own key, so that no value is left there in clear.
+func (ix *index) token(scratch []byte, field string, value []byte) (int64, []byte) {
+	scratch = append(scratch[:0], field...)
+	scratch = append(scratch, 0)
+	scratch = append(scratch, value...)
+	return int64(siphash.Hash(ix.k0, ix.k1, scratch) >> 1), scratch
+}
+
+// close catches up with what this process wrote, and ends.
+func (ix *index) close() {
+	if ix.end != nil {
+		ix.end()
+		ix.wg.Wait()
+	}
+}
+
+// offer hands a committed batch over.
+func (ix *index) offer(b *attestlog.Batch) {
+	if !ix.runs {
+		return
+	}
+	ix.mu.Lock()
+	ix.pending = append(ix.pending, b)
+	ix.waiting += len(b.Records)
+	ix.mu.Unlock()
+	poke(ix.wake)
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// waitForRoom waits while the index is too far behind, but not for an index
+// that cannot be written.
+func (ix *index) waitForRoom(ctx context.Context) error {
+	for {
+		ix.mu.Lock()
+		room := ix.room
+		free := ix.waiting <= indexLag || ix.broken
+		ix.mu.Unlock()
+		if free {
+			return nil
+		}
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// settled drops what is indexed from pending and lets appends go on.
+func (ix *index) settled(size uint64, broken bool) {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	for len(ix.pending) > 0 && ix.pending[0].Tree.Size <= size {
+		ix.waiting -= len(ix.pending[0].Records)
+		ix.pending[0] = nil
+		ix.pending = ix.pending[1:]
+	}
+	if ix.broken = broken; broken {
+		ix.pending, ix.waiting = nil, 0 // they are read from the log again
+	}
+	close(ix.room)
+	ix.room = make(chan struct{})
+}
+
+func (ix *index) backlog() int {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	return ix.waiting
+}
+
+// fill adds segments until close.
+func (ix *index) fill() {
+	poll := time.NewTicker(indexPoll)
+	defer poll.Stop()
+	for still := 0; ; still++ {
+		select {
+		case <-ix.wake:
+			still = 0
+		case <-poll.C:
+		case <-ix.stop.Done():
+			for more := true; more && ix.backlog() > 0; {
+				var err error
+				if more, err = ix.add(context.Background()); err != nil {
+					ix.s.cfg.Logger.Warn("attestlog: the search index is behind the log; the next process to open it fills it", "log", ix.s.cfg.Log, "err", err)
+					return
+				}
+			}
+			return
+		}
+		if ix.quiet.Store(still >= indexQuiet); still >= indexQuiet {
+			poke(ix.merge)
+		}
+		for more := true; more && ix.stop.Err() == nil; {
+			began := time.Now()
+			var err error
+			if more, err = ix.add(ix.stop); err != nil && ix.stop.Err() == nil {
+				ix.s.cfg.Logger.Error("attestlog: the search index could not be written; queries read what it lacks from the log", "log", ix.s.cfg.Log, "err", err)
+				ix.settled(0, true)
+				more = false
+				ix.pause(indexRetry)
+			} else if ix.backlog() < indexBatch/2 {
+				ix.pause(indexPause - time.Since(began))
+			}
+		}
+	}
+}
+
+func (ix *index) pause(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ix.stop.Done():
+	}
+}
+
+// locked runs fn in a transaction, unless another process is at the same work.
+func (ix *index) locked(ctx context.Context, work int, fn func(pgx.Tx) error) error {
+	return pgx.BeginFunc(ctx, ix.s.pool, func(tx pgx.Tx) error {
+		var free bool
+		err := tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock(hashtextextended($1, $2))", "attestlog index "+ix.s.cfg.Log, work).Scan(&free)
+		if err != nil || !free {
+			return err
+		}
+		return fn(tx)
+	})
+}
+
+// add indexes the next entries as a segment, from memory where this process
+// wrote them and otherwise from the log. It reports whether there are more.
+func (ix *index) add(ctx context.Context) (more bool, err error) {
+	var indexed, size uint64
+	var old bool
+	read := func(db queryer) error {
+		return db.QueryRow(ctx, ix.s.sql(`SELECT (SELECT coalesce(max(hi), 0) FROM @.segments), size,
+			EXISTS (SELECT 1 FROM @.segments WHERE terms <> $1) FROM @.tree`), attestlog.TermsVersion).Scan(&indexed, &size, &old)
+	}
+	if err := read(ix.s.pool); err != nil || indexed >= size && !old {
+		if err == nil {
+			ix.settled(indexed, false)
+		}
+		return false, err
+	}
+	err = ix.locked(ctx, 0, func(tx pgx.Tx) error {
+		if err := read(tx); err != nil {
+			return err
+		}
+		if old {
+			indexed = 0
+			if err := ix.empty(ctx, tx); err != nil {
+				return err
+			}
+		}
+		if indexed >= size {
+			return nil
+		}
+		b := newBuilder(ix, indexed)
+		if err := ix.feed(ctx, tx, b, indexed, size); err != nil {
+			return err
+		}
+		indexed += uint64(b.count)
+		return b.write(ctx, tx)
+	})
+	if err != nil {
+		return false, err
+	}
+	ix.settled(indexed, false)
+	poke(ix.merge)
+	return indexed < size, nil
+}
+
+// empty empties the index, within a transaction.
+func (ix *index) empty(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, ix.s.sql("DELETE FROM @.segments"))
+	if err == nil {
+		_, err = tx.Exec(ctx, ix.s.sql("DELETE FROM @.runs"))
+	}
+	return err
+}
+
+// feed gives b up to indexBatch entries from an index on.
+func (ix *index) feed(ctx context.Context, tx pgx.Tx, b *builder, from, to uint64) error {
+	ix.mu.Lock()
+	pending := ix.pending
+	ix.mu.Unlock()
+	next := from
+	for _, batch := range pending {
+		first := batch.Records[0].Index
+		if batch.Tree.Size <= next {
+			continue
+		}
+		if first > next || b.count >= indexBatch {
+			break
+		}
+		for i := next - first; i < uint64(len(batch.Records)); i++ {
+			if err := b.add(&batch.Records[i]); err != nil {
+				return err
+			}
+		}
+		next = batch.Tree.Size
+	}
+	if b.count > 0 {
+		return nil
+	}
+	end := min(to, from+indexBatch, (from/partWidth+1)*partWidth)
+	n, err := ix.s.scanChunk(ctx, tx, from, end, b.add)
+	if err == nil && uint64(n) != end-from {
+		err = &attestlog.CorruptError{Index: from, Where: "leaf", Err: errors.New("entries are missing")}
+	}
+	return err
+}
+
+// A builder makes a segment of entries.
+type builder struct {
+	ix    *index
+	lo    uint64
+	count int
+	pairs [2][]pair // by kind
+	spans spans
+	term  []byte
+	at    uint64 // the entry that add is about
+	emit  func(field string, value []byte)
+}
+
+func newBuilder(ix *index, lo uint64) *builder {
+	b := &builder{ix: ix, lo: lo}
+	b.emit = func(field string, value []byte) {
+		var token int64
+		token, b.term = ix.token(b.term, field, value)
+		b.pairs[kindTerm] = append(b.pairs[kindTerm], pair{token, b.at})
+	}
+	return b
+}
+
+func (b *builder) add(r *attestlog.Record) error {
+	b.at = r.Index
+	if err := attestlog.Terms(r.Leaf, r.Disclosures, b.emit); err != nil {
+		return &attestlog.CorruptError{Index: r.Index, Where: "leaf", Err: err}
+	}
+	at, ok := attestlog.LeafTime(r.Leaf)
+	if !ok {
+		return &attestlog.CorruptError{Index: r.Index, Where: "leaf", Err: errors.New("has no time")}
+	}
+	b.pairs[kindTime] = append(b.pairs[kindTime], pair{at, r.Index})
+	b.spans.add(b.lo, r.Index, span{at, at})
+	b.count++
+	return nil
+}
+
+// write stores the segment.
+func (b *builder) write(ctx context.Context, tx pgx.Tx) error {
+	w, err := b.ix.newSegment(ctx, tx, segment{lo: b.lo, hi: b.lo + uint64(b.count)}, b.spans)
+	if err != nil {
+		return err
+	}
+	for kind, pairs := range b.pairs {
+		slices.SortFunc(pairs, comparePairs)
+		for _, p := range slices.Compact(pairs) {
+			if err := w.add(int16(kind), p); err != nil {
+				return err
+			}
+		}
+	}
+	return w.end()
+}
+
+// Reindex empties the search index and fills it again, while the log is in use.
+// progress, if not nil, is called with the number of entries done.
+func (s *Store) Reindex(ctx context.Context, progress func(done, total uint64)) error {
+	if !s.index.runs {
+		return fmt.Errorf("postgres: reindex: %w", attestlog.ErrReadOnly)
+	}
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		for work := range 2 { // waits for whoever adds or merges
+			if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, $2))", "attestlog index "+s.cfg.Log, work); err != nil {
+				return err
+			}
+		}
+		return s.index.empty(ctx, tx)
+	})
+	for done := false; err == nil && !done; {
+		if _, err = s.index.add(ctx); err != nil {
+			break
+		}
+		var st attestlog.StoreStats
+		var tree attestlog.Tree
+		if st, err = s.Stats(ctx); err == nil {
+			tree, err = s.Tree(ctx)
+		}
+		if done = st.IndexLag == 0; progress != nil && err == nil {
+			progress(tree.Size-min(tree.Size, st.IndexLag), tree.Size)
+		}
+	}
+	return s.clarify(ctx, err)
+}

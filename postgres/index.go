@@ -336,7 +336,7 @@ func (b *builder) write(ctx context.Context, tx pgx.Tx) error {
 		return err
 	}
 	for kind, pairs := range b.pairs {
-		slices.SortFunc(pairs, comparePairs)
+		sortPairs(pairs)
 		for _, p := range slices.Compact(pairs) {
 			if err := w.add(int16(kind), p); err != nil {
 				return err

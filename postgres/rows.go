@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -46,7 +47,8 @@ func (r *rows) insert(b *pgx.Batch) {
 // copy streams the rows by COPY in its binary form (PostgreSQL manual, COPY,
 // Binary Format).
 func (r *rows) copy(ctx context.Context, conn *pgconn.PgConn) error {
-	var c copier
+	c := copiers.Get().(*copier)
+	defer copiers.Put(c)
 	for _, p := range partsOf(r.records) {
 		c.reset()
 		for i := p.from; i < p.to; i++ {
@@ -67,7 +69,7 @@ func (r *rows) copy(ctx context.Context, conn *pgconn.PgConn) error {
 	if err := c.send(ctx, conn, r.s.sql("COPY @.keys (key, idx) FROM STDIN BINARY")); err != nil {
 		return err
 	}
-	return r.copyDisclosures(ctx, conn, &c)
+	return r.copyDisclosures(ctx, conn, c)
 }
 
 func (r *rows) copyDisclosures(ctx context.Context, conn *pgconn.PgConn, c *copier) error {
@@ -109,6 +111,8 @@ func partsOf(records []attestlog.Record) []part {
 	}
 	return out
 }
+
+var copiers = sync.Pool{New: func() any { return new(copier) }}
 
 // A copier builds what COPY … BINARY reads.
 type copier struct{ buf []byte }

@@ -65,6 +65,46 @@ func (w *runWriter) add(p pair) error {
 	return nil
 }
 
+// A piece of a group, as it stands in a row: n pairs from first to last, whose
+// b but the first's are rest.
+type groupPiece struct {
+	first, last pair
+	n           uint64
+	rest        []byte
+}
+
+// each calls fn with the pairs of the piece.
+func (g *groupPiece) each(fn func(pair)) {
+	p, rest := g.first, g.rest
+	fn(p)
+	for len(rest) > 0 {
+		v, n := binary.Uvarint(rest)
+		rest = rest[n:]
+		p.b += v
+		fn(p)
+	}
+}
+
+// addPiece adds the pairs of a piece, which come behind those before.
+func (w *runWriter) addPiece(g *groupPiece) error {
+	if len(w.data)+len(w.group)+len(g.rest) >= rowBytes {
+		if err := w.end(); err != nil {
+			return err
+		}
+	}
+	if err := w.add(g.first); err != nil || g.n == 1 {
+		return err
+	}
+	if w.n == 0 { // the row ended with the first
+		w.first, w.prevA = g.first, g.first.a
+		w.group, w.n = binary.AppendUvarint(w.group, g.first.b-w.lo), 1
+	}
+	w.group = append(w.group, g.rest...)
+	w.n += g.n - 1
+	w.last = g.last
+	return nil
+}
+
 func (w *runWriter) endGroup() {
 	w.data = binary.AppendUvarint(w.data, uint64(w.last.a-w.prevA))
 	w.data = binary.AppendUvarint(w.data, w.n)
@@ -122,6 +162,78 @@ func eachGroup(first pair, lo uint64, data []byte, fn func(a int64, b []uint64) 
 	}
 	return nil
 }
+
+// pieces calls fn with the groups of a row as they stand. What fn gets is valid
+// only during the call, but for rest.
+func pieces(first pair, lo uint64, data []byte, fn func(*groupPiece)) error {
+	a := first.a
+	for len(data) > 0 {
+		delta, k := binary.Uvarint(data)
+		n, m := binary.Uvarint(data[max(k, 0):])
+		if k <= 0 || m <= 0 || n == 0 {
+			return errRow
+		}
+		data = data[k+m:]
+		a += int64(delta)
+		var g groupPiece
+		at, from := lo, 0
+		for i, used := uint64(0), 0; i < n; i++ {
+			v, k := binary.Uvarint(data[used:])
+			if k <= 0 {
+				return errRow
+			}
+			used += k
+			if at += v; i == 0 {
+				g.first, from = pair{a, at}, used
+			}
+			if i == n-1 {
+				g.last, g.n, g.rest = pair{a, at}, n, data[from:used]
+				data = data[used:]
+				break
+			}
+		}
+		fn(&g)
+	}
+	return nil
+}
+
+// sortPairs sorts pairs whose b ascend: by the upper half of a, which in tokens
+// is as good as all of it, with one counting pass a byte.
+func sortPairs(pairs []pair) {
+	if slices.IsSortedFunc(pairs, comparePairs) {
+		return
+	}
+	if len(pairs) < 1<<10 {
+		slices.SortFunc(pairs, comparePairs)
+		return
+	}
+	room := make([]pair, len(pairs))
+	from, to := pairs, room
+	for shift := 32; shift < 64; shift += 8 {
+		var at [256]int
+		for i := range from {
+			at[sortByte(from[i].a, shift)]++
+		}
+		sum := 0
+		for i, n := range at {
+			at[i], sum = sum, sum+n
+		}
+		for i := range from {
+			k := sortByte(from[i].a, shift)
+			to[at[k]] = from[i]
+			at[k]++
+		}
+		from, to = to, from
+	}
+	for i := 1; i < len(pairs); i++ { // what the lower half decides
+		for k := i; k > 0 && comparePairs(pairs[k], pairs[k-1]) < 0; k-- {
+			pairs[k], pairs[k-1] = pairs[k-1], pairs[k]
+		}
+	}
+}
+
+// sortByte returns a byte of a in which the sign sorts as it should.
+func sortByte(a int64, shift int) byte { return byte((uint64(a) ^ 1<<63) >> shift) }
 
 // spanWidth is how many entries a span is about.
 const spanWidth = 1024

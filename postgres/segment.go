@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"math/bits"
 	"slices"
@@ -13,7 +14,7 @@ import (
 )
 
 const (
-	mergeMany  = 8       // adjacent segments of a size that are merged …
+	mergeMany  = 16      // adjacent segments of a size that are merged …
 	mergeFew   = 3       // … while nothing is appended
 	mergeMost  = 4 << 20 // entries of the largest segment
 	mergeRows  = 64      // rows of a segment that are read together
@@ -66,13 +67,27 @@ func (ix *index) newSegment(ctx context.Context, tx pgx.Tx, seg segment, sp span
 
 // add adds a pair; they come sorted, by kind first.
 func (w *segmentWriter) add(kind int16, p pair) error {
-	if kind != w.kind {
-		if err := w.run.end(); err != nil {
-			return err
-		}
-		w.kind = kind
+	if err := w.begin(kind); err != nil {
+		return err
 	}
 	return w.run.add(p)
+}
+
+// begin ends the run of the kind before.
+func (w *segmentWriter) begin(kind int16) error {
+	if kind == w.kind {
+		return nil
+	}
+	err := w.run.end()
+	w.kind = kind
+	return err
+}
+
+func (w *segmentWriter) addPiece(kind int16, g *groupPiece) error {
+	if err := w.begin(kind); err != nil {
+		return err
+	}
+	return w.run.addPiece(g)
 }
 
 func (w *segmentWriter) row(first pair, data []byte) error {
@@ -217,19 +232,19 @@ func (ix *index) mergeRuns(ctx context.Context, tx pgx.Tx, segs []segment, kind 
 			if err := r.load(ctx); err != nil {
 				return err
 			}
-			if len(r.pairs) > 0 && (best == nil || r.pairs[0].a < best.pairs[0].a) {
+			if len(r.groups) > 0 && (best == nil || r.groups[0].first.a < best.groups[0].first.a) {
 				best = r // of equal a the segment with the lower indexes
 			}
 		}
 		if best == nil {
 			return nil
 		}
-		a := best.pairs[0].a
-		for len(best.pairs) > 0 && best.pairs[0].a == a {
-			if err := w.add(kind, best.pairs[0]); err != nil {
+		a := best.groups[0].first.a
+		for len(best.groups) > 0 && best.groups[0].first.a == a {
+			if err := w.addPiece(kind, &best.groups[0]); err != nil {
 				return err
 			}
-			if best.pairs = best.pairs[1:]; len(best.pairs) == 0 {
+			if best.groups = best.groups[1:]; len(best.groups) == 0 {
 				if err := best.load(ctx); err != nil {
 					return err
 				}
@@ -238,20 +253,23 @@ func (ix *index) mergeRuns(ctx context.Context, tx pgx.Tx, segs []segment, kind 
 	}
 }
 
-// A runReader reads all pairs of a kind of a segment.
+// A runReader reads all pairs of a kind of a segment, as they stand.
 type runReader struct {
-	s     *Store
-	db    queryer
-	seg   segment
-	kind  int16
-	pairs []pair
-	last  *pair // the key of the row read last
-	ended bool
+	s      *Store
+	db     queryer
+	seg    segment
+	kind   int16
+	groups []groupPiece
+	all    []groupPiece // groups, with those that were taken
+	data   []byte       // of all
+	last   *pair        // the key of the row read last
+	ended  bool
 }
 
-// load sees to it that there are pairs, unless there are no more.
+// load sees to it that there are groups, unless there are no more. Groups taken
+// before are overwritten.
 func (r *runReader) load(ctx context.Context) error {
-	if len(r.pairs) > 0 || r.ended {
+	if len(r.groups) > 0 || r.ended {
 		return nil
 	}
 	args := []any{r.seg.id, r.kind}
@@ -260,26 +278,25 @@ func (r *runReader) load(ctx context.Context) error {
 		sql = "SELECT a, b, data FROM @.runs WHERE segment = $1 AND kind = $2 AND (a, b) > ($3, $4) ORDER BY a, b LIMIT 64"
 		args = append(args, r.last.a, int64(r.last.b))
 	}
-	result, err := r.db.Query(ctx, r.s.sql(sql), args...)
+	result, err := r.db.Query(ctx, r.s.sql(sql), append([]any{pgx.QueryResultFormats{pgx.BinaryFormatCode}}, args...)...)
 	if err != nil {
 		return err
 	}
-	r.pairs = r.pairs[:0]
-	var a, b int64
-	var data []byte
+	defer result.Close()
+	r.all, r.data = r.all[:0], slices.Grow(r.data[:0], mergeRows*2*rowBytes)
 	n := 0
-	_, err = pgx.ForEachRow(result, []any{&a, &b, &data}, func() error {
+	for result.Next() {
 		n++
-		r.last = &pair{a, uint64(b)}
-		return eachGroup(*r.last, r.seg.lo, data, func(a int64, group []uint64) bool {
-			for _, b := range group {
-				r.pairs = append(r.pairs, pair{a, b})
-			}
-			return true
-		})
-	})
-	r.ended = n < mergeRows
-	return err
+		v := result.RawValues()
+		r.last = &pair{int64(binary.BigEndian.Uint64(v[0])), binary.BigEndian.Uint64(v[1])}
+		at := len(r.data)
+		r.data = append(r.data, v[2]...)
+		if err := pieces(*r.last, r.seg.lo, r.data[at:len(r.data):len(r.data)], func(g *groupPiece) { r.all = append(r.all, *g) }); err != nil {
+			return err
+		}
+	}
+	r.groups, r.ended = r.all, n < mergeRows
+	return result.Err()
 }
 
 // errGone is met when a segment was merged, or the index emptied, since the

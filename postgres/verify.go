@@ -126,13 +126,13 @@ func (s *Store) eachStored(ctx context.Context, tx pgx.Tx, seg segment, fn func(
 			if err != nil {
 				return err
 			}
-			if len(r.pairs) == 0 {
+			if len(r.groups) == 0 {
 				break
 			}
-			for _, p := range r.pairs {
-				fn(factsum.Fact{Kind: byte(kind), Value: uint64(p.a), Index: p.b})
+			for i := range r.groups {
+				r.groups[i].each(func(p pair) { fn(factsum.Fact{Kind: byte(kind), Value: uint64(p.a), Index: p.b}) })
 			}
-			r.pairs = r.pairs[:0]
+			r.groups = r.groups[:0]
 		}
 	}
 	return nil
@@ -167,7 +167,7 @@ func (s *Store) derive(ctx context.Context, tx pgx.Tx, seg segment, sum *factsum
 // facts calls fn with the facts of the entries that were added.
 func (b *builder) facts(fn func(factsum.Fact)) {
 	for kind, pairs := range b.pairs {
-		slices.SortFunc(pairs, comparePairs)
+		sortPairs(pairs)
 		for _, p := range slices.Compact(pairs) {
 			fn(factsum.Fact{Kind: byte(kind), Value: uint64(p.a), Index: p.b})
 		}

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"context"
 	"testing"
 
 	"github.com/attestlog/attestlog"
@@ -11,7 +10,7 @@ import (
 // entry.
 func BenchmarkVerify(b *testing.B) {
 	const n = 200_000
-	r := &bench{ctx: context.Background(), opts: Options{Writers: 2, Batch: 5000}, backend: sqliteFiles{b.TempDir()}}
+	r := newBench(b)
 	l, _, err := r.log("verify")
 	if err != nil {
 		b.Fatal(err)

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -13,6 +14,22 @@ func cpu() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
+// newBench returns a run on SQLite, or on the PostgreSQL database whose DSN is
+// in ATTESTLOG_BENCH_DSN.
+func newBench(b *testing.B) *bench {
+	ctx := context.Background()
+	r := &bench{ctx: ctx, opts: Options{Writers: 2, Batch: 5000}, backend: sqliteFiles{b.TempDir()}}
+	if dsn := os.Getenv("ATTESTLOG_BENCH_DSN"); dsn != "" {
+		s, err := connect(ctx, dsn, b.TempDir())
+		if err != nil {
+			b.Fatal(err)
+		}
+		r.backend = s
+	}
+	b.Cleanup(func() { r.backend.close() })
+	return r
+}
+
 // BenchmarkBulk appends in bulk until all is durable and indexed; profile it
 // with -cpuprofile.
 func BenchmarkBulk(b *testing.B) { bulk(b, false) }
@@ -21,7 +38,7 @@ func BenchmarkBulk(b *testing.B) { bulk(b, false) }
 func BenchmarkBulkSealed(b *testing.B) { bulk(b, true) }
 
 func bulk(b *testing.B, sealed bool) {
-	r := &bench{ctx: context.Background(), opts: Options{Writers: 2, Batch: 5000}, backend: sqliteFiles{b.TempDir()}}
+	r := newBench(b)
 	l, _, err := r.log("bulk")
 	if err != nil {
 		b.Fatal(err)

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"embed"
@@ -43,7 +44,7 @@ func Migrations(log string, from int) (string, error) {
 			return "", err
 		}
 		if v == 1 {
-			fmt.Fprintf(&out, "CREATE SCHEMA %s;\n", quoted)
+			fmt.Fprintf(&out, "CREATE SCHEMA IF NOT EXISTS %s;\n", quoted)
 		}
 		out.WriteString(strings.ReplaceAll(string(text), "@", quoted))
 		if v == 1 {
@@ -112,7 +113,7 @@ func (s *Store) migrate(ctx context.Context) error {
 				return err
 			}
 			if made {
-				sql = strings.TrimPrefix(sql, "CREATE SCHEMA "+s.schema+";\n")
+				sql = strings.TrimPrefix(sql, "CREATE SCHEMA IF NOT EXISTS "+s.schema+";\n")
 			}
 		}
 		_, err = tx.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol)
@@ -123,4 +124,33 @@ func (s *Store) migrate(ctx context.Context) error {
 		err = fmt.Errorf("%w; let a role that may create schemas run `attestlog migrate`, or run its --dry-run output", err)
 	}
 	return err
+}
+
+// DryRun returns the SQL that Open would run to bring the log that dsn names to
+// the newest schema; nothing is changed.
+func DryRun(ctx context.Context, dsn string) (string, error) {
+	var cfg Config
+	dsn, err := ownParameters(dsn, &cfg)
+	if err != nil {
+		return "", fmt.Errorf("postgres: %w", err)
+	}
+	cfg.Log = cmp.Or(cfg.Log, DefaultLog)
+	if err := checkName(cfg.Log); err != nil {
+		return "", fmt.Errorf("postgres: %w", err)
+	}
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return "", fmt.Errorf("postgres: %w", err)
+	}
+	defer conn.Close(ctx)
+	s := &Store{cfg: cfg, schema: pgx.Identifier{cfg.Log}.Sanitize()}
+	v, err := s.version(ctx, conn)
+	if err != nil {
+		return "", fmt.Errorf("postgres: %w", err)
+	}
+	sql, err := Migrations(cfg.Log, v)
+	if err != nil || sql == "" {
+		return sql, err
+	}
+	return "BEGIN;\n" + sql + "COMMIT;\n", nil
 }

@@ -7,6 +7,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -118,6 +119,21 @@ func Open(ctx context.Context, dsn string, cfg Config) (*Store, error) {
 	}
 	s.owns = true
 	return s, nil
+}
+
+// HomePath returns the path, without a suffix, of the files with the keys and
+// the kept checkpoint of the log that a DSN names: see Config.Home.
+func HomePath(dsn string) (string, error) {
+	var cfg Config
+	dsn, err := ownParameters(dsn, &cfg)
+	if err != nil || cfg.Home != "" {
+		return cfg.Home, err
+	}
+	cc, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return "", err
+	}
+	return defaultHome(cc, cmp.Or(cfg.Log, DefaultLog))
 }
 
 // ServerDSN returns a DSN without the parameters log and home, which a server

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/sqlite"
 )
 
 type exportCmd struct {
@@ -41,7 +40,7 @@ func (c *exportCmd) Run(a *app) error {
 	case c.Format != "csv" && (c.Query != "" || c.Fields != nil):
 		return fmt.Errorf("export --format %s has every entry; --query and --fields go with csv", c.Format)
 	}
-	return a.reading(func(log *attestlog.Log, store *sqlite.Store) error {
+	return a.reading(func(log *attestlog.Log, store attestlog.Store) error {
 		if c.Format == "tiles" {
 			return exportTiles(a.ctx, log, c.Dir)
 		}
@@ -97,7 +96,7 @@ func (c *exportCmd) csv(a *app, log *attestlog.Log, w io.Writer) error {
 
 // exportLines writes the entries that the newest checkpoint covers, the
 // checkpoint, and then the entries behind it.
-func exportLines(ctx context.Context, log *attestlog.Log, store *sqlite.Store, w io.Writer, disclosures bool) error {
+func exportLines(ctx context.Context, log *attestlog.Log, store attestlog.Store, w io.Writer, disclosures bool) error {
 	c, err := log.Checkpoint(ctx)
 	if err != nil && !errors.Is(err, attestlog.ErrNotFound) {
 		return err

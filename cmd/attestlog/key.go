@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/sqlite"
 )
 
 type checkpointCmd struct{}
@@ -22,7 +22,7 @@ Examples:
 }
 
 func (checkpointCmd) Run(a *app) error {
-	return a.reading(func(log *attestlog.Log, _ *sqlite.Store) error {
+	return a.reading(func(log *attestlog.Log, _ attestlog.Store) error {
 		c, err := log.Checkpoint(a.ctx)
 		if errors.Is(err, attestlog.ErrNotFound) {
 			a.say("attestlog: the log has no checkpoint yet")
@@ -144,8 +144,14 @@ Examples:
 }
 
 func (c *backupCmd) Run(a *app) error {
-	return a.reading(func(_ *attestlog.Log, store *sqlite.Store) error {
-		if err := store.Backup(a.ctx, c.File); err != nil {
+	return a.reading(func(_ *attestlog.Log, store attestlog.Store) error {
+		file, ok := store.(interface {
+			Backup(ctx context.Context, path string) error
+		})
+		if !ok {
+			return hinted{errors.New("backup copies a log in a file"), "back a log in PostgreSQL up with pg_dump or a base backup, and its public key with `attestlog key show`"}
+		}
+		if err := file.Backup(a.ctx, c.File); err != nil {
 			return err
 		}
 		info, err := os.Stat(c.File)
@@ -171,7 +177,9 @@ func (reindexCmd) Run(a *app) error {
 		return err
 	}
 	bar := newProgress(a, "reindex")
-	err = store.Reindex(a.ctx, bar.set)
+	err = store.(interface {
+		Reindex(ctx context.Context, progress func(done, total uint64)) error
+	}).Reindex(a.ctx, bar.set)
 	bar.end()
 	size, sizeErr := log.Size(a.ctx)
 	if err = errors.Join(err, sizeErr, a.closeLog(log)); err == nil {

@@ -73,6 +73,8 @@ type cli struct {
 	Backup     backupCmd     `cmd:"" help:"Copy the log while it is in use."`
 	Restore    restoreCmd    `cmd:"" help:"Accept a database that was put back to an earlier state."`
 	Reindex    reindexCmd    `cmd:"" help:"Build the search index again."`
+	Migrate    migrateCmd    `cmd:"" help:"Make or update the schema of a log in PostgreSQL."`
+	Grant      grantCmd      `cmd:"" help:"Let roles append to, or read, a log in PostgreSQL."`
 	Bench      benchCmd      `cmd:"" help:"Measure on this machine's disk."`
 	Completion completionCmd `cmd:"" help:"Print a completion script for a shell."`
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/keep"
+	"github.com/attestlog/attestlog/postgres"
 	"github.com/attestlog/attestlog/sqlite"
 )
 
@@ -28,7 +29,7 @@ func sqlitePath(url string) (string, error) {
 	path, ok := strings.CutPrefix(url, "sqlite:")
 	if !ok {
 		scheme, _, _ := strings.Cut(url, ":")
-		return "", hinted{fmt.Errorf("log %q: unknown kind of log %q", url, scheme), "a log in a file is named sqlite:FILE"}
+		return "", hinted{fmt.Errorf("log %q: unknown kind of log %q", url, scheme), "a log in a file is named sqlite:FILE, one in PostgreSQL postgres://HOST/DATABASE?log=NAME"}
 	}
 	path = strings.TrimPrefix(path, "//")
 	if path == "" {
@@ -45,15 +46,8 @@ type openOptions struct {
 }
 
 // open opens the log and its store. The caller closes the log.
-func (a *app) open(opts openOptions) (*attestlog.Log, *sqlite.Store, error) {
-	path, err := sqlitePath(a.url)
-	if err != nil {
-		return nil, nil, err
-	}
-	store, err := sqlite.Open(a.ctx, path, sqlite.Config{MustExist: !opts.create, ReadOnly: !opts.write, Logger: a.logger})
-	if errors.Is(err, fs.ErrNotExist) && !opts.create {
-		return nil, nil, hinted{fmt.Errorf("there is no log at %s", path), "append, import and key create make one; --log names another"}
-	}
+func (a *app) open(opts openOptions) (*attestlog.Log, attestlog.Store, error) {
+	store, err := a.openStore(opts)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -69,8 +63,34 @@ func (a *app) open(opts openOptions) (*attestlog.Log, *sqlite.Store, error) {
 	return log, store, nil
 }
 
+func (a *app) openStore(opts openOptions) (attestlog.Store, error) {
+	const hint = "append, import and key create make one; --log names another"
+	if isPostgres(a.url) {
+		store, err := postgres.Open(a.ctx, a.url, postgres.Config{MustExist: !opts.create, ReadOnly: !opts.write, Logger: a.logger})
+		if errors.Is(err, postgres.ErrNoLog) {
+			return nil, hinted{err, hint}
+		}
+		if err != nil {
+			return nil, err // not a nil *Store in an interface
+		}
+		return store, nil
+	}
+	path, err := sqlitePath(a.url)
+	if err != nil {
+		return nil, err
+	}
+	store, err := sqlite.Open(a.ctx, path, sqlite.Config{MustExist: !opts.create, ReadOnly: !opts.write, Logger: a.logger})
+	if errors.Is(err, fs.ErrNotExist) && !opts.create {
+		return nil, hinted{fmt.Errorf("there is no log at %s", path), hint}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return store, nil
+}
+
 // reading runs fn with the log open for reading.
-func (a *app) reading(fn func(*attestlog.Log, *sqlite.Store) error) error {
+func (a *app) reading(fn func(*attestlog.Log, attestlog.Store) error) error {
 	log, store, err := a.open(openOptions{})
 	if err != nil {
 		return err
@@ -87,6 +107,10 @@ func (a *app) closeLog(log *attestlog.Log) error {
 
 // home returns the files beside the log without opening it.
 func (a *app) home() (keep.Files, string, error) {
+	if isPostgres(a.url) {
+		path, err := postgres.HomePath(a.url)
+		return keep.At(path), path, err
+	}
 	path, err := sqlitePath(a.url)
 	return keep.At(path), path, err
 }

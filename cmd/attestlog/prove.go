@@ -6,7 +6,6 @@ import (
 	"os"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/sqlite"
 )
 
 type proveCmd struct {
@@ -24,7 +23,7 @@ Examples:
 }
 
 func (c *proveCmd) Run(a *app) error {
-	return a.reading(func(log *attestlog.Log, _ *sqlite.Store) error {
+	return a.reading(func(log *attestlog.Log, _ attestlog.Store) error {
 		proof, err := log.InclusionProof(a.ctx, c.Index)
 		if errors.Is(err, attestlog.ErrNotFound) {
 			a.say("attestlog: %s", clean(err.Error()))

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/sqlite"
 )
 
 type queryCmd struct {
@@ -43,7 +42,7 @@ func (c *queryCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	return a.reading(func(log *attestlog.Log, _ *sqlite.Store) error {
+	return a.reading(func(log *attestlog.Log, _ attestlog.Store) error {
 		if c.Count {
 			n, err := log.Count(a.ctx, q, 0)
 			if err == nil {
@@ -121,7 +120,7 @@ func (c *tailCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	return a.reading(func(log *attestlog.Log, _ *sqlite.Store) error {
+	return a.reading(func(log *attestlog.Log, _ attestlog.Store) error {
 		out := bufio.NewWriter(a.stdout)
 		p, err := newPrinter(a, out, c.Format, c.Fields)
 		if err != nil {

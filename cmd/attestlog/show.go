@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/sqlite"
 )
 
 type showCmd struct {
@@ -25,7 +24,7 @@ func (showCmd) Help() string {
 }
 
 func (c *showCmd) Run(a *app) error {
-	return a.reading(func(log *attestlog.Log, _ *sqlite.Store) error {
+	return a.reading(func(log *attestlog.Log, _ attestlog.Store) error {
 		e, err := c.find(a, log)
 		if errors.Is(err, attestlog.ErrNotFound) {
 			a.say("attestlog: %s", clean(err.Error()))

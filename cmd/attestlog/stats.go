@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/sqlite"
 )
 
 type statsCmd struct {
@@ -47,7 +46,7 @@ type tally struct {
 }
 
 func (c *statsCmd) Run(a *app) error {
-	return a.reading(func(log *attestlog.Log, _ *sqlite.Store) error {
+	return a.reading(func(log *attestlog.Log, _ attestlog.Store) error {
 		f, err := c.gather(a, log)
 		if err != nil {
 			return err

@@ -12,7 +12,6 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/jsonl"
-	"github.com/attestlog/attestlog/sqlite"
 )
 
 type verifyCmd struct {
@@ -61,7 +60,7 @@ func (c *verifyCmd) Run(a *app) error {
 		bar.end()
 		return c.tell(a, strings.Join(c.JSONL, " "), report, err)
 	}
-	return a.reading(func(log *attestlog.Log, _ *sqlite.Store) error {
+	return a.reading(func(log *attestlog.Log, _ attestlog.Store) error {
 		report, err := log.Verify(a.ctx, opts)
 		bar.end()
 		return c.tell(a, a.url, report, err)

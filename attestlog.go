@@ -78,6 +78,7 @@ const (
 	defaultBytes = 64 << 20
 	batchEvents  = 5_000
 	batchBytes   = 8 << 20
+	followMost   = 20_000 // entries of other processes that are hashed to follow them
 	clockJump    = 5 * time.Second
 	followerPoll = 100 * time.Millisecond
 	keepInterval = time.Minute

@@ -293,6 +293,13 @@ func (l *Log) catchUp(tree Tree, tx Tx) error {
 		}
 		return &CorruptError{tree.Size, "tree", errors.New("the stored root is not the one that this process wrote")}
 	}
+	if l.edge != nil && l.edge.size < tree.Size && tree.Size-l.edge.size <= followMost {
+		follows, err := l.edge.follow(tree, tx)
+		if err != nil || follows {
+			return err
+		}
+		l.edge = nil // what is wrong is found out below
+	}
 	if known := l.known.Load(); known != nil {
 		if err := extends(tree, *known, txSource(tx)); err != nil {
 			return err
@@ -301,6 +308,16 @@ func (l *Log) catchUp(tree Tree, tx Tx) error {
 	e, err := loadEdge(tree, txSource(tx))
 	l.edge = e
 	return err
+}
+
+// follow adds the leaves that another process stored since, and reports whether
+// that leads to the stored tree. If not, the edge is of no more use.
+func (e *edge) follow(tree Tree, tx Tx) (bool, error) {
+	err := tx.Scan(e.size, tree.Size, func(r *Record) error {
+		e.push(LeafHash(r.Leaf), func(Tile) {})
+		return nil
+	})
+	return e.size == tree.Size && e.root() == tree.Root, err
 }
 
 // extends checks that a tree holds what this process knows to be in the log:

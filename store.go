@@ -67,6 +67,8 @@ type Tx interface {
 	PutKeys(keys []Key) ([]Duplicate, error)
 	// Record returns an entry that was stored before the transaction.
 	Record(index uint64) (Record, error)
+	// Scan is Store.Scan over such entries, within the transaction.
+	Scan(from, to uint64, fn func(*Record) error) error
 	// Tile returns a full tile's 8,192 bytes.
 	Tile(level int, n uint64) ([]byte, error)
 	// Put stores a batch. The store may keep the records' bytes.

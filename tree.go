@@ -291,16 +291,7 @@ func txSource(tx Tx) tileSource {
 	return tileSource{
 		tile: tx.Tile,
 		leaves: func(from, to uint64, fn func(uint64, []byte) error) error {
-			for i := from; i < to; i++ {
-				r, err := tx.Record(i)
-				if err != nil {
-					return err
-				}
-				if err := fn(i, r.Leaf); err != nil {
-					return err
-				}
-			}
-			return nil
+			return tx.Scan(from, to, func(r *Record) error { return fn(r.Index, r.Leaf) })
 		},
 	}
 }

@@ -19,7 +19,11 @@ const chunk = 2048
 
 // Tree returns the stored tree.
 func (s *Store) Tree(ctx context.Context) (attestlog.Tree, error) {
-	tree, err := scanTree(s.pool.QueryRow(ctx, s.sql("SELECT size, root, peaks, tail, logged_time FROM @.tree")))
+	return s.readTree(ctx, s.pool)
+}
+
+func (s *Store) readTree(ctx context.Context, db queryer) (attestlog.Tree, error) {
+	tree, err := scanTree(db.QueryRow(ctx, s.sql("SELECT size, root, peaks, tail, logged_time FROM @.tree")))
 	return tree, s.clarify(ctx, err)
 }
 
@@ -57,14 +61,18 @@ func splitHashes(data []byte) []attestlog.Hash {
 
 // Scan calls fn with the entries in [from, to).
 func (s *Store) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.Record) error) error {
+	return s.scan(ctx, s.pool, from, to, fn)
+}
+
+func (s *Store) scan(ctx context.Context, db queryer, from, to uint64, fn func(*attestlog.Record) error) error {
 	for from < to {
 		end := min(to, from+chunk, (from/partWidth+1)*partWidth)
-		n, err := s.scanChunk(ctx, s.pool, from, end, fn)
+		n, err := s.scanChunk(ctx, db, from, end, fn)
 		if err != nil {
 			return err
 		}
 		if n == 0 {
-			tree, err := s.Tree(ctx)
+			tree, err := s.readTree(ctx, db)
 			if err != nil || end >= tree.Size {
 				return err
 			}

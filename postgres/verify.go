@@ -18,7 +18,7 @@ import (
 // grants that are not as they were installed.
 func (s *Store) CheckRows(ctx context.Context) error {
 	err := pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		tree, err := scanTree(tx.QueryRow(ctx, s.sql("SELECT size, root, peaks, tail, logged_time FROM @.tree")))
+		tree, err := s.readTree(ctx, tx)
 		if err != nil {
 			return err
 		}

@@ -243,6 +243,10 @@ func (t *tx) Record(index uint64) (out attestlog.Record, err error) {
 	return out, err
 }
 
+func (t *tx) Scan(from, to uint64, fn func(*attestlog.Record) error) error {
+	return t.s.scan(t.ctx, t.conn, from, to, fn)
+}
+
 func (t *tx) Tile(level int, n uint64) ([]byte, error) { return t.s.readTile(t.ctx, t.conn, level, n) }
 
 // PutCheckpoint stores a note, unless a newer one is there.

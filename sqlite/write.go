@@ -193,6 +193,11 @@ func (t *tx) Record(index uint64) (attestlog.Record, error) {
 	return out, err
 }
 
+func (t *tx) Scan(from, to uint64, fn func(*attestlog.Record) error) error {
+	_, err := scanChunk(t.conn, from, to, fn)
+	return err
+}
+
 func (t *tx) Tile(level int, n uint64) ([]byte, error) { return readTile(t.conn, level, n) }
 
 // Put inserts the batch's rows and moves the tree row on.

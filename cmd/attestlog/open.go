@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -20,20 +21,33 @@ import (
 const closeWait = time.Minute
 
 // isPostgres reports whether a log's URL names one in PostgreSQL.
-func isPostgres(url string) bool {
-	return strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://")
+func isPostgres(log string) bool {
+	return strings.HasPrefix(log, "postgres://") || strings.HasPrefix(log, "postgresql://")
+}
+
+// redacted returns a log's URL without the password that it may hold.
+func redacted(log string) string {
+	if u, err := url.Parse(log); err == nil && isPostgres(log) {
+		q := u.Query()
+		if q.Has("password") {
+			q.Set("password", "xxxxx")
+			u.RawQuery = q.Encode()
+		}
+		return u.Redacted()
+	}
+	return log
 }
 
 // sqlitePath returns the file that a log's URL names.
-func sqlitePath(url string) (string, error) {
-	path, ok := strings.CutPrefix(url, "sqlite:")
+func sqlitePath(log string) (string, error) {
+	path, ok := strings.CutPrefix(log, "sqlite:")
 	if !ok {
-		scheme, _, _ := strings.Cut(url, ":")
-		return "", hinted{fmt.Errorf("log %q: unknown kind of log %q", url, scheme), "a log in a file is named sqlite:FILE, one in PostgreSQL postgres://HOST/DATABASE?log=NAME"}
+		scheme, _, _ := strings.Cut(log, ":")
+		return "", hinted{fmt.Errorf("log %q: unknown kind of log %q", redacted(log), scheme), "a log in a file is named sqlite:FILE, one in PostgreSQL postgres://HOST/DATABASE?log=NAME"}
 	}
 	path = strings.TrimPrefix(path, "//")
 	if path == "" {
-		return "", hinted{fmt.Errorf("log %q: the file's name is missing", url), "a log in a file is named sqlite:FILE"}
+		return "", hinted{fmt.Errorf("log %q: the file's name is missing", log), "a log in a file is named sqlite:FILE"}
 	}
 	return path, nil
 }

@@ -63,7 +63,7 @@ func (c *verifyCmd) Run(a *app) error {
 	return a.reading(func(log *attestlog.Log, _ attestlog.Store) error {
 		report, err := log.Verify(a.ctx, opts)
 		bar.end()
-		return c.tell(a, a.url, report, err)
+		return c.tell(a, redacted(a.url), report, err)
 	})
 }
 

@@ -1,0 +1,260 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/postgres"
+)
+
+func testEvent(n int) attestlog.Event {
+	return attestlog.Event{
+		ID: fmt.Sprintf("019a9f0c-2f5e-7cc1-9c1e-%012x", n), Action: "mail.view", Outcome: attestlog.Success,
+		Actor: attestlog.Actor{ID: "alice", Name: "Alice Adams"}, Source: attestlog.Source{IP: "192.0.2.7"},
+		Targets: []attestlog.Target{{ID: fmt.Sprint(n), Type: "mail"}},
+	}
+}
+
+func testEvents(from, to int) (out []attestlog.Event) {
+	for n := from; n < to; n++ {
+		out = append(out, testEvent(n))
+	}
+	return out
+}
+
+// openLog opens a log; the caller closes it.
+func (o opener) openLog(t *testing.T, cfg postgres.Config) *attestlog.Log {
+	t.Helper()
+	l, err := o.tryLog(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func (o opener) tryLog(ctx context.Context, cfg postgres.Config) (*attestlog.Log, error) {
+	s, err := o.open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	l, err := attestlog.New(ctx, s, attestlog.Config{ReadOnly: cfg.ReadOnly, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		s.Close()
+	}
+	return l, err
+}
+
+func closeLog(t *testing.T, l *attestlog.Log) {
+	t.Helper()
+	if err := l.Close(context.Background()); err != nil {
+		t.Error(err)
+	}
+}
+
+// filled returns a closed log of n entries.
+func filled(t *testing.T, n int) opener {
+	t.Helper()
+	o := newLog(t)
+	l := o.openLog(t, postgres.Config{})
+	for from := 0; from < n; from += 100 {
+		if _, err := l.Append(t.Context(), testEvents(from, min(n, from+100))...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closeLog(t, l)
+	return o
+}
+
+func (o opener) connect(t *testing.T, params ...string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), cluster.DSN("postgres", append(params, "search_path="+o.log)...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close(context.Background()) })
+	return conn
+}
+
+// verify opens the log for reading and verifies it.
+func (o opener) verify(t *testing.T, opts attestlog.VerifyOptions) (attestlog.Report, error) {
+	t.Helper()
+	l, err := o.tryLog(t.Context(), postgres.Config{ReadOnly: true})
+	if err != nil {
+		return attestlog.Report{}, err
+	}
+	defer closeLog(t, l)
+	return l.Verify(t.Context(), opts)
+}
+
+// Not even a superuser changes an entry without doing something about the
+// triggers first, also where triggers are said to be off.
+func TestTablesRefuseChanges(t *testing.T) {
+	t.Parallel()
+	o := filled(t, 600)
+	for _, role := range []string{"origin", "replica"} {
+		conn := o.connect(t)
+		if _, err := conn.Exec(t.Context(), "SET session_replication_role = "+role); err != nil {
+			t.Fatal(err)
+		}
+		for _, sql := range []string{
+			"UPDATE entries SET leaf = '' WHERE idx = 5",
+			"UPDATE entries_0 SET leaf = '' WHERE idx = 5",
+			"DELETE FROM entries WHERE idx = 5",
+			"DELETE FROM entries_0",
+			"TRUNCATE entries",
+			"TRUNCATE entries_0",
+			"INSERT INTO entries VALUES (5, '') ON CONFLICT (idx) DO UPDATE SET leaf = ''",
+			"INSERT INTO entries_0 VALUES (5, '')",
+			"MERGE INTO entries_0 e USING (SELECT 5 AS idx) s ON e.idx = s.idx WHEN MATCHED THEN DELETE",
+			"UPDATE keys SET idx = 6",
+			"DELETE FROM keys",
+			"TRUNCATE keys",
+			"UPDATE disclosures SET value = ''",
+			"DELETE FROM disclosures",
+			"TRUNCATE disclosures",
+			"UPDATE tiles SET hashes = hashes",
+			"DELETE FROM tiles",
+			"TRUNCATE tiles",
+			"UPDATE checkpoints SET note = ''",
+			"DELETE FROM checkpoints",
+			"TRUNCATE checkpoints",
+			"INSERT INTO checkpoints VALUES (1, 0, '')",
+			"UPDATE tree SET size = 5",
+			"UPDATE tree SET size = size",
+			"DELETE FROM tree",
+			"TRUNCATE tree",
+			"INSERT INTO tree SELECT * FROM tree",
+			"UPDATE meta SET value = ''",
+			"DELETE FROM meta",
+			"SELECT make_partition(1000000)",
+		} {
+			_, err := conn.Exec(t.Context(), sql)
+			var pg *pgconn.PgError
+			if !errors.As(err, &pg) {
+				t.Errorf("%s as %s: %v, want an error of the server", sql, role, err)
+			}
+		}
+	}
+	if r, err := o.verify(t, attestlog.VerifyOptions{Index: true}); err != nil || r.Size != 600 {
+		t.Errorf("Verify afterwards = %+v, %v", r, err)
+	}
+}
+
+func TestVerifyFindsAChangedSchema(t *testing.T) {
+	t.Parallel()
+	for _, sql := range []string{
+		"DROP TRIGGER refuse ON entries",
+		"ALTER TABLE entries_0 DISABLE TRIGGER refuse",
+		"ALTER TABLE entries_0 DISABLE TRIGGER ALL",
+		"ALTER TABLE keys ENABLE REPLICA TRIGGER refuse",
+		"ALTER TABLE tree ENABLE TRIGGER grows",
+		"CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+		"CREATE TRIGGER extra BEFORE INSERT ON disclosures EXECUTE FUNCTION refuse()",
+		"CREATE RULE quiet AS ON INSERT TO entries_0 DO INSTEAD NOTHING",
+		"ALTER TABLE entries_0 ENABLE ROW LEVEL SECURITY",
+		"GRANT UPDATE ON entries TO pg_monitor",
+		"GRANT DELETE ON entries_0 TO PUBLIC",
+		"GRANT TRUNCATE ON tiles TO pg_monitor",
+		"GRANT INSERT ON meta TO pg_monitor",
+	} {
+		t.Run(sql, func(t *testing.T) {
+			t.Parallel()
+			o := filled(t, 10)
+			if _, err := o.connect(t).Exec(t.Context(), sql); err != nil {
+				t.Fatal(err)
+			}
+			_, err := o.verify(t, attestlog.VerifyOptions{})
+			var corrupt *attestlog.CorruptError
+			if !errors.As(err, &corrupt) || corrupt.Where != "schema" {
+				t.Errorf("Verify = %v, want a *CorruptError about the schema", err)
+			}
+		})
+	}
+}
+
+func TestRolesCanDoTheirWorkAndNoMore(t *testing.T) {
+	t.Parallel()
+	o := filled(t, 300)
+	writer, reader := o.log+"_writer", o.log+"_reader"
+	s, err := o.open(t.Context(), postgres.Config{NoIndex: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // again changes nothing
+		if err := s.Grant(t.Context(), writer, reader); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Close()
+	admin := o.connect(t)
+	for _, role := range []string{writer, reader} {
+		if _, err := admin.Exec(t.Context(), "ALTER ROLE "+role+" LOGIN"); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			conn, err := pgx.Connect(context.Background(), cluster.DSN("postgres"))
+			if err != nil {
+				return
+			}
+			defer conn.Close(context.Background())
+			conn.Exec(context.Background(), "DROP OWNED BY "+role+"; DROP ROLE "+role, pgx.QueryExecModeSimpleProtocol)
+		})
+	}
+
+	as := func(role string, cfg postgres.Config) *attestlog.Log {
+		cfg.Log, cfg.Home, cfg.Logger = o.log, o.home, slog.New(slog.DiscardHandler)
+		s, err := postgres.Open(t.Context(), cluster.DSN("postgres", "user="+role), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := attestlog.New(t.Context(), s, attestlog.Config{ReadOnly: cfg.ReadOnly, Logger: cfg.Logger})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	l := as(writer, postgres.Config{})
+	if r, err := l.Append(t.Context(), testEvents(300, 600)...); err != nil || r[0].Index != 300 {
+		t.Errorf("Append as the writer = %v", err)
+	}
+	if _, err := l.Publish(t.Context()); err != nil {
+		t.Errorf("Publish as the writer = %v", err)
+	}
+	closeLog(t, l)
+	l = as(reader, postgres.Config{ReadOnly: true})
+	if n, err := l.Count(t.Context(), attestlog.Field("actor", "alice"), 0); err != nil || n != 600 {
+		t.Errorf("Count as the reader = %d, %v", n, err)
+	}
+	if r, err := l.Verify(t.Context(), attestlog.VerifyOptions{Index: true}); err != nil || r.Size != 600 {
+		t.Errorf("Verify as the reader = %+v, %v", r, err)
+	}
+	closeLog(t, l)
+
+	forbidden := []string{
+		"UPDATE entries SET leaf = ''", "DELETE FROM entries_0", "TRUNCATE entries_0", "DELETE FROM keys", "DELETE FROM disclosures",
+		"ALTER TABLE entries_0 DISABLE TRIGGER refuse", "DROP TRIGGER refuse ON keys", "DROP TABLE keys", "DROP FUNCTION refuse()",
+		"ALTER TABLE entries ADD COLUMN x int", "CREATE TABLE mine (x int)", "SET session_replication_role = replica",
+		"DELETE FROM tree", "INSERT INTO meta VALUES ('x', '')",
+	}
+	asWriter, asReader := o.connect(t, "user="+writer), o.connect(t, "user="+reader)
+	for _, sql := range forbidden {
+		for _, conn := range []*pgx.Conn{asWriter, asReader} {
+			if _, err := conn.Exec(t.Context(), sql); err == nil || !strings.Contains(err.Error(), "SQLSTATE 42501") {
+				t.Errorf("%s as %s: %v, want it refused for want of a privilege", sql, conn.Config().User, err)
+			}
+		}
+	}
+	for _, sql := range []string{"INSERT INTO keys VALUES (gen_random_uuid(), 1)", "UPDATE tree SET size = size + 1", "SELECT make_partition(1)", "DELETE FROM segments"} {
+		if _, err := asReader.Exec(t.Context(), sql); err == nil || !strings.Contains(err.Error(), "SQLSTATE 42501") {
+			t.Errorf("%s as the reader: %v, want it refused", sql, err)
+		}
+	}
+}

@@ -1,0 +1,104 @@
+package postgres_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/attestlog/attestlog"
+)
+
+const anyIndex = -1
+
+// tamperings are done by a superuser with the triggers out of the way to a log
+// of 600 entries, whose last 88 are in no full tile.
+var tamperings = []struct {
+	name, sql string
+	index     int // that Verify must name
+}{
+	{"leaf flipped", "UPDATE entries SET leaf = set_byte(leaf, 40, get_byte(leaf, 40) # 1) WHERE idx = 300", 300},
+	{"leaf of the tail flipped", "UPDATE entries SET leaf = set_byte(leaf, 40, get_byte(leaf, 40) # 1) WHERE idx = 599", 599},
+	{"leaf cut", "UPDATE entries SET leaf = substr(leaf, 1, 100) WHERE idx = 0", 0},
+	{"leaves swapped", "UPDATE entries e SET leaf = o.leaf FROM entries o WHERE (e.idx, o.idx) IN ((10, 20), (20, 10))", 10},
+	{"entry deleted", "DELETE FROM entries WHERE idx = 100", 100},
+	{"last entry deleted", "DELETE FROM entries WHERE idx = 599", 599},
+	{"all entries deleted", "TRUNCATE entries", 0},
+	{"partition detached", "ALTER TABLE entries DETACH PARTITION entries_0; DROP TABLE entries_0", 0},
+	{"entry inserted behind the last", "INSERT INTO entries SELECT 600, leaf FROM entries WHERE idx = 599", anyIndex},
+	{"entry inserted before the first", "ALTER TABLE entries ADD CHECK (true); CREATE TABLE entries_m PARTITION OF entries FOR VALUES FROM (-9) TO (0); INSERT INTO entries SELECT -1, leaf FROM entries WHERE idx = 0", anyIndex},
+	{"key changed", "UPDATE keys SET key = gen_random_uuid() WHERE idx = 77", 77},
+	{"key deleted", "DELETE FROM keys WHERE idx = 77", 77},
+	{"keys swapped", "UPDATE keys SET idx = 110 - idx WHERE idx IN (50, 60)", 50},
+	{"key inserted", "INSERT INTO keys VALUES (gen_random_uuid(), 5)", anyIndex},
+	{"key inserted beyond the last", "INSERT INTO keys VALUES (gen_random_uuid(), 5000)", anyIndex},
+	{"disclosure deleted", "DELETE FROM disclosures WHERE idx = 300 AND pointer = '/source/ip'", 300},
+	{"all disclosures deleted", "DELETE FROM disclosures", 0},
+	{"disclosed value changed", `UPDATE disclosures SET value = '"192.0.2.8"' WHERE idx = 300 AND pointer = '/source/ip'`, 300},
+	{"salt changed", "UPDATE disclosures SET salt = decode(md5('x'), 'hex') WHERE idx = 599 AND pointer = '/actor/name'", 599},
+	{"pointer changed", "UPDATE disclosures SET pointer = '/source/host' WHERE idx = 300 AND pointer = '/source/ip'", 300},
+	{"disclosure inserted", `INSERT INTO disclosures VALUES (300, 9, '/message', decode(md5('x'), 'hex'), '"x"')`, 300},
+	{"disclosure inserted behind the last", `INSERT INTO disclosures VALUES (600, 0, '/message', decode(md5('x'), 'hex'), '"x"')`, anyIndex},
+	{"tile flipped", "UPDATE tiles SET hashes = set_byte(hashes, 32*7, get_byte(hashes, 32*7) # 1) WHERE level = 0 AND n = 1", 263},
+	{"tile deleted", "DELETE FROM tiles WHERE level = 0 AND n = 1", 256},
+	{"tile inserted", "INSERT INTO tiles SELECT 0, 2, hashes FROM tiles WHERE n = 1", anyIndex},
+	{"root changed", "UPDATE tree SET root = decode(md5('x') || md5('y'), 'hex')", anyIndex},
+	{"tail changed", "UPDATE tree SET tail = set_byte(tail, 32*5, get_byte(tail, 32*5) # 1)", anyIndex},
+	{"tree cut", "UPDATE tree SET size = 599, tail = substr(tail, 1, 87*32)", anyIndex},
+	{"tree and entries cut", "UPDATE tree SET size = 599, tail = substr(tail, 1, 87*32); DELETE FROM entries WHERE idx = 599; DELETE FROM keys WHERE idx = 599; DELETE FROM disclosures WHERE idx = 599", anyIndex},
+	{"tree deleted", "DELETE FROM tree", anyIndex},
+	{"note changed", "UPDATE checkpoints SET note = set_byte(note, 60, get_byte(note, 60) # 1) WHERE size = 600", anyIndex},
+	{"note under another size", "UPDATE checkpoints SET size = 599 WHERE size = 600", anyIndex},
+}
+
+func TestVerifyFindsTampering(t *testing.T) {
+	t.Parallel()
+	for _, c := range tamperings {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			o := filled(t, 600)
+			if err := o.tamper(t.Context(), c.sql); err != nil {
+				t.Fatal(err)
+			}
+			r, err := o.verify(t, attestlog.VerifyOptions{})
+			var corrupt *attestlog.CorruptError
+			if !errors.As(err, &corrupt) {
+				t.Fatalf("Verify = %+v, %v; want a *CorruptError", r, err)
+			}
+			if c.index != anyIndex && corrupt.Index != uint64(c.index) {
+				t.Errorf("Verify names entry %d (%v), want %d", corrupt.Index, err, c.index)
+			}
+		})
+	}
+}
+
+func TestVerifyFindsTamperingWithTheIndex(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, sql string }{
+		{"row deleted", "DELETE FROM runs WHERE ctid = (SELECT ctid FROM runs WHERE kind = 0 LIMIT 1)"},
+		{"time row deleted", "DELETE FROM runs WHERE ctid = (SELECT ctid FROM runs WHERE kind = 1 LIMIT 1)"},
+		{"row changed", "UPDATE runs SET data = set_byte(data, 3, get_byte(data, 3) # 1)"},
+		{"row cut", "UPDATE runs SET data = substr(data, 1, length(data) - 1)"},
+		{"row moved", "UPDATE runs SET a = a + 1 WHERE kind = 1"},
+		{"row of no segment", "INSERT INTO runs SELECT -1, kind, a, b, data FROM runs LIMIT 1"},
+		{"segment deleted", "DELETE FROM segments"},
+		{"segment too long", "UPDATE segments SET hi = hi + 1 WHERE hi = (SELECT max(hi) FROM segments)"},
+		{"segment of other times", "UPDATE segments SET earliest = earliest + 1"},
+		{"spans changed", "UPDATE segments SET spans = set_byte(spans, 7, get_byte(spans, 7) # 1)"},
+		{"segments of other terms", "UPDATE segments SET terms = 99"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			o := filled(t, 600)
+			if r, err := o.verify(t, attestlog.VerifyOptions{Index: true}); err != nil {
+				t.Fatalf("Verify before = %+v, %v", r, err)
+			}
+			if err := o.tamper(t.Context(), c.sql); err != nil {
+				t.Fatal(err)
+			}
+			_, err := o.verify(t, attestlog.VerifyOptions{Index: true})
+			var corrupt *attestlog.CorruptError
+			if !errors.As(err, &corrupt) || corrupt.Where != "search index" {
+				t.Errorf("Verify = %v, want a *CorruptError about the search index", err)
+			}
+		})
+	}
+}

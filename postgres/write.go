@@ -240,14 +240,26 @@ func (t *tx) Record(index uint64) (out attestlog.Record, err error) {
 	if err == nil && !found {
 		err = fmt.Errorf("entry %d: %w", index, attestlog.ErrNotFound)
 	}
-	return out, err
+	return out, mark(err)
 }
 
 func (t *tx) Scan(from, to uint64, fn func(*attestlog.Record) error) error {
-	return t.s.scan(t.ctx, t.conn, from, to, fn)
+	return mark(t.s.scan(t.ctx, t.conn, from, to, fn))
 }
 
-func (t *tx) Tile(level int, n uint64) ([]byte, error) { return t.s.readTile(t.ctx, t.conn, level, n) }
+func (t *tx) Tile(level int, n uint64) ([]byte, error) {
+	hashes, err := t.s.readTile(t.ctx, t.conn, level, n)
+	return hashes, mark(err)
+}
+
+// mark marks what is not a finding about the log.
+func mark(err error) error {
+	var corrupt *attestlog.CorruptError
+	if err == nil || errors.As(err, &corrupt) || errors.Is(err, attestlog.ErrNotFound) {
+		return err
+	}
+	return &storeError{err}
+}
 
 // PutCheckpoint stores a note, unless a newer one is there.
 func (t *tx) PutCheckpoint(size uint64, at time.Time, note []byte) error {

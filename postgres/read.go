@@ -85,6 +85,14 @@ func (s *Store) scan(ctx context.Context, db queryer, from, to uint64, fn func(*
 // scanChunk reads entries of one partition together with their disclosures, in
 // one snapshot. It returns how many there were.
 func (s *Store) scanChunk(ctx context.Context, db queryer, from, to uint64, fn func(*attestlog.Record) error) (int, error) {
+	// Sorting the disclosures in takes as long as all the rest, so a range that
+	// has none, which the same snapshot tells, is read without.
+	plain := s.sql(fmt.Sprintf(`SELECT idx, -1::smallint, NULL, NULL, leaf FROM @.entries_%d
+		WHERE idx >= $1 AND idx < $2 AND NOT EXISTS (SELECT 1 FROM @.disclosures WHERE idx >= $1 AND idx < $2) ORDER BY idx`, from/partWidth))
+	n, err := s.readRecords(ctx, db, plain, fn, int64(from), int64(to))
+	if n > 0 || err != nil {
+		return n, err
+	}
 	return s.records(ctx, db, from/partWidth, "idx >= $1 AND idx < $2", fn, int64(from), int64(to))
 }
 
@@ -93,6 +101,10 @@ func (s *Store) scanChunk(ctx context.Context, db queryer, from, to uint64, fn f
 func (s *Store) records(ctx context.Context, db queryer, part uint64, where string, fn func(*attestlog.Record) error, args ...any) (int, error) {
 	sql := s.sql(fmt.Sprintf(`SELECT idx, -1::smallint AS place, NULL AS pointer, NULL AS salt, leaf AS value FROM @.entries_%d WHERE %s
 		UNION ALL SELECT idx, place, pointer, salt, value FROM @.disclosures WHERE %[2]s ORDER BY idx, place`, part, where))
+	return s.readRecords(ctx, db, sql, fn, args...)
+}
+
+func (s *Store) readRecords(ctx context.Context, db queryer, sql string, fn func(*attestlog.Record) error, args ...any) (int, error) {
 	result, err := db.Query(ctx, sql, append([]any{pgx.QueryResultFormats{pgx.BinaryFormatCode}}, args...)...)
 	if err != nil {
 		return 0, s.unlessMissing(ctx, err)

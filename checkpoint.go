@@ -102,7 +102,7 @@ func (p *publisher) current() (Checkpoint, time.Time) {
 func (l *Log) publish() {
 	for {
 		changed := l.committed.wait()
-		if newest, _ := l.pub.current(); newest.Size == l.counters.size.Load() {
+		if newest, _ := l.pub.current(); newest.Size >= l.counters.size.Load() {
 			select {
 			case <-changed:
 				continue

@@ -158,7 +158,12 @@ func (l *Log) write(batch []job, done **sequenced) error {
 		s.batch.Tree.Size = l.counters.size.Load()
 		return nil
 	}
+	again := false
 	return l.store.Write(l.stop, func(tx Tx) error {
+		if again { // the edge may have the leaves of a try that was given up
+			l.edge = nil
+		}
+		again = true
 		s.reset()
 		return l.sequenceBatch(tx, s)
 	})

@@ -3,8 +3,11 @@ package postgres
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"math"
 	"slices"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/attestlog/attestlog"
 )
@@ -193,7 +196,7 @@ func (l *lane) walk(ctx context.Context) error {
 
 // gather takes the matches in, unless they are many: then walking pays soon.
 func (l *lane) gather(ctx context.Context) error {
-	sp, err := l.q.s.spansOf(ctx, l.q.s.pool, l.p.seg.id)
+	sp, err := l.q.s.spansOf(ctx, l.q.s.pool, *l.p.seg)
 	if err != nil {
 		return err
 	}
@@ -264,13 +267,21 @@ func (s *Store) timesOf(ctx context.Context, ids []uint64) ([]at, error) {
 	for len(ids) > 0 {
 		group := ids[:min(len(ids), spanMatches)]
 		ids = ids[len(group):]
-		records, err := s.recordsOf(ctx, group)
-		if err != nil {
-			return nil, err
-		}
-		for id, r := range records {
-			if t, ok := attestlog.LeafTime(r.Leaf); ok {
-				out = append(out, at{t, id})
+		for part, ids := range byPartition(group) {
+			rows, err := s.pool.Query(ctx, s.sql(fmt.Sprintf("SELECT idx, leaf FROM @.entries_%d WHERE idx = ANY($1)", part)), ids)
+			if err != nil {
+				return nil, s.unlessMissing(ctx, err)
+			}
+			var id int64
+			var leaf []byte
+			_, err = pgx.ForEachRow(rows, []any{&id, &leaf}, func() error {
+				if t, ok := attestlog.LeafTime(leaf); ok {
+					out = append(out, at{t, uint64(id)})
+				}
+				return nil
+			})
+			if err != nil {
+				return nil, s.clarify(ctx, err)
 			}
 		}
 	}

@@ -29,6 +29,15 @@ func (s *Store) Grant(ctx context.Context, writer, reader string) error {
 			if role.name == "" {
 				continue
 			}
+			var exists bool
+			if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = $1)", role.name).Scan(&exists); err != nil {
+				return err
+			}
+			if !exists {
+				if _, err := tx.Exec(ctx, "CREATE ROLE "+pgx.Identifier{role.name}.Sanitize()+" NOLOGIN"); err != nil {
+					return fmt.Errorf("role %s: %w", role.name, err)
+				}
+			}
 			for _, sql := range s.grants(role.name, role.writes, tables) {
 				if _, err := tx.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol); err != nil {
 					return fmt.Errorf("role %s: %w", role.name, err)
@@ -45,13 +54,9 @@ func (s *Store) Grant(ctx context.Context, writer, reader string) error {
 
 func (s *Store) grants(name string, writes bool, tables []string) []string {
 	role := pgx.Identifier{name}.Sanitize()
-	literal := "'" + strings.ReplaceAll(name, "'", "''") + "'"
-	out := []string{
-		fmt.Sprintf("DO $do$ BEGIN IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = %s) THEN CREATE ROLE %s NOLOGIN; END IF; END $do$", literal, role),
-		s.sql(fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s", s.schema, role)),
-	}
+	out := []string{fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s", s.schema, role)}
 	if writes {
-		out = append(out, s.sql(fmt.Sprintf("GRANT EXECUTE ON FUNCTION @.make_partition(bigint) TO %s", role)))
+		out = append(out, fmt.Sprintf("GRANT EXECUTE ON FUNCTION %s.make_partition(bigint) TO %s", s.schema, role))
 	}
 	for _, table := range tables {
 		g, ours := guardOf(table)
@@ -62,7 +67,7 @@ func (s *Store) grants(name string, writes bool, tables []string) []string {
 		if writes {
 			rights = g.grants
 		}
-		out = append(out, s.sql(fmt.Sprintf("GRANT %s ON @.%s TO %s", strings.Join(rights, ", "), table, role)))
+		out = append(out, fmt.Sprintf("GRANT %s ON %s.%s TO %s", strings.Join(rights, ", "), s.schema, table, role))
 	}
 	return out
 }

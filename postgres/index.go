@@ -21,7 +21,8 @@ const (
 	indexPause = 50 * time.Millisecond  // between two small segments
 	indexPoll  = 200 * time.Millisecond // for what other processes wrote
 	indexRetry = 2 * time.Second
-	indexQuiet = 5 // polls without an append before segments are merged further
+	indexLast  = 5 * time.Second // for catching up when the store is closed
+	indexQuiet = 5               // polls without an append before segments are merged further
 )
 
 // An index fills the search index behind the commit: one goroutine adds
@@ -162,9 +163,11 @@ func (ix *index) fill() {
 			still = 0
 		case <-poll.C:
 		case <-ix.stop.Done():
+			ctx, cancel := context.WithTimeout(context.Background(), indexLast)
+			defer cancel()
 			for more := true; more && ix.backlog() > 0; {
 				var err error
-				if more, err = ix.add(context.Background()); err != nil {
+				if more, err = ix.add(ctx); err != nil {
 					ix.s.cfg.Logger.Warn("attestlog: the search index is behind the log; the next process to open it fills it", "log", ix.s.cfg.Log, "err", err)
 					return
 				}
@@ -197,15 +200,15 @@ func (ix *index) pause(d time.Duration) {
 }
 
 // locked runs fn in a transaction, unless another process is at the same work.
-func (ix *index) locked(ctx context.Context, work int, fn func(pgx.Tx) error) error {
-	return pgx.BeginFunc(ctx, ix.s.pool, func(tx pgx.Tx) error {
-		var free bool
+func (ix *index) locked(ctx context.Context, work int, fn func(pgx.Tx) error) (free bool, err error) {
+	err = pgx.BeginFunc(ctx, ix.s.pool, func(tx pgx.Tx) error {
 		err := tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock(hashtextextended($1, $2))", "attestlog index "+ix.s.cfg.Log, work).Scan(&free)
 		if err != nil || !free {
 			return err
 		}
 		return fn(tx)
 	})
+	return free, err
 }
 
 // add indexes the next entries as a segment, from memory where this process
@@ -223,7 +226,7 @@ func (ix *index) add(ctx context.Context) (more bool, err error) {
 		}
 		return false, err
 	}
-	err = ix.locked(ctx, 0, func(tx pgx.Tx) error {
+	free, err := ix.locked(ctx, 0, func(tx pgx.Tx) error {
 		if err := read(tx); err != nil {
 			return err
 		}
@@ -248,7 +251,7 @@ func (ix *index) add(ctx context.Context) (more bool, err error) {
 	}
 	ix.settled(indexed, false)
 	poke(ix.merge)
-	return indexed < size, nil
+	return free && indexed < size, nil
 }
 
 // empty empties the index, within a transaction.
@@ -263,7 +266,7 @@ func (ix *index) empty(ctx context.Context, tx pgx.Tx) error {
 // feed gives b up to indexBatch entries from an index on.
 func (ix *index) feed(ctx context.Context, tx pgx.Tx, b *builder, from, to uint64) error {
 	ix.mu.Lock()
-	pending := ix.pending
+	pending := slices.Clone(ix.pending) // settled changes it
 	ix.mu.Unlock()
 	next := from
 	for _, batch := range pending {
@@ -300,22 +303,24 @@ type builder struct {
 	pairs [2][]pair // by kind
 	spans spans
 	term  []byte
-	at    uint64 // the entry that add is about
+	next  uint64 // the entry that comes next
 	emit  func(field string, value []byte)
 }
 
 func newBuilder(ix *index, lo uint64) *builder {
-	b := &builder{ix: ix, lo: lo}
+	b := &builder{ix: ix, lo: lo, next: lo}
 	b.emit = func(field string, value []byte) {
 		var token int64
 		token, b.term = ix.token(b.term, field, value)
-		b.pairs[kindTerm] = append(b.pairs[kindTerm], pair{token, b.at})
+		b.pairs[kindTerm] = append(b.pairs[kindTerm], pair{token, b.next})
 	}
 	return b
 }
 
 func (b *builder) add(r *attestlog.Record) error {
-	b.at = r.Index
+	if r.Index != b.next {
+		return &attestlog.CorruptError{Index: b.next, Where: "leaf", Err: errors.New("missing")}
+	}
 	if err := attestlog.Terms(r.Leaf, r.Disclosures, b.emit); err != nil {
 		return &attestlog.CorruptError{Index: r.Index, Where: "leaf", Err: err}
 	}
@@ -326,6 +331,7 @@ func (b *builder) add(r *attestlog.Record) error {
 	b.pairs[kindTime] = append(b.pairs[kindTime], pair{at, r.Index})
 	b.spans.add(b.lo, r.Index, span{at, at})
 	b.count++
+	b.next++
 	return nil
 }
 
@@ -369,7 +375,10 @@ func (s *Store) Reindex(ctx context.Context, progress func(done, total uint64)) 
 		if st, err = s.Stats(ctx); err == nil {
 			tree, err = s.Tree(ctx)
 		}
-		if done = st.IndexLag == 0; progress != nil && err == nil {
+		if done = st.IndexLag == 0; !done {
+			s.index.pause(indexPause / 10) // another process may be at it
+		}
+		if progress != nil && err == nil {
 			progress(tree.Size-min(tree.Size, st.IndexLag), tree.Size)
 		}
 	}

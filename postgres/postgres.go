@@ -68,6 +68,7 @@ const (
 	defaultLockTimeout = 10 * time.Second
 	defaultRetry       = 5 * time.Second
 	minServer          = 150_000
+	closeWait          = 10 * time.Second // for callers that are still reading
 )
 
 // A Store is an attestlog.Store in a schema of a PostgreSQL database.
@@ -184,6 +185,9 @@ func openPool(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Store, erro
 	s.stop, s.end = context.WithCancel(context.Background())
 	if err := s.configure(); err != nil {
 		return s, err
+	}
+	if pool.Config().ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol {
+		return s, errors.New("the connections use the simple protocol, which has no binary values: set default_query_exec_mode to exec, which also works behind a pooler")
 	}
 	if err := s.checkServer(ctx); err != nil {
 		return s, err
@@ -322,10 +326,17 @@ func (s *Store) Home() attestlog.Home { return s.home }
 func (s *Store) Close() error {
 	s.index.close()
 	s.end()
-	if s.owns {
-		s.pool.Close()
+	if !s.owns {
+		return nil
 	}
-	return nil
+	closed := make(chan struct{})
+	go func() { s.pool.Close(); close(closed) }()
+	select {
+	case <-closed:
+		return nil
+	case <-time.After(closeWait):
+		return errors.New("postgres: close: connections are still in use; they are closed once they are not")
+	}
 }
 
 // Stats returns the tables' sizes and how far the search index is behind.

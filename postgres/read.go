@@ -27,12 +27,12 @@ func (s *Store) readTree(ctx context.Context, db queryer) (attestlog.Tree, error
 	return tree, s.clarify(ctx, err)
 }
 
-// scanTree reads a row of tree, and what follows its columns.
-func scanTree(row pgx.Row, more ...any) (attestlog.Tree, error) {
+// scanTree reads a row of tree.
+func scanTree(row pgx.Row) (attestlog.Tree, error) {
 	var tree attestlog.Tree
 	var size, logged int64
 	var root, peaks, tail []byte
-	err := row.Scan(append([]any{&size, &root, &peaks, &tail, &logged}, more...)...)
+	err := row.Scan(&size, &root, &peaks, &tail, &logged)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return tree, &attestlog.CorruptError{Where: "tree", Err: errors.New("the row is missing")}
 	}
@@ -65,6 +65,7 @@ func (s *Store) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.Re
 }
 
 func (s *Store) scan(ctx context.Context, db queryer, from, to uint64, fn func(*attestlog.Record) error) error {
+	again := false
 	for from < to {
 		end := min(to, from+chunk, (from/partWidth+1)*partWidth)
 		n, err := s.scanChunk(ctx, db, from, end, fn)
@@ -73,10 +74,16 @@ func (s *Store) scan(ctx context.Context, db queryer, from, to uint64, fn func(*
 		}
 		if n == 0 {
 			tree, err := s.readTree(ctx, db)
-			if err != nil || end >= tree.Size {
+			if err != nil || from >= tree.Size {
 				return err
 			}
+			if again {
+				return &attestlog.CorruptError{Index: from, Where: "leaf", Err: errors.New("missing")}
+			}
+			again = true // they may have been appended since
+			continue
 		}
+		again = false
 		from = end
 	}
 	return nil
@@ -100,7 +107,7 @@ func (s *Store) scanChunk(ctx context.Context, db queryer, from, to uint64, fn f
 // in order. An entry's row comes before those of its disclosures.
 func (s *Store) records(ctx context.Context, db queryer, part uint64, where string, fn func(*attestlog.Record) error, args ...any) (int, error) {
 	sql := s.sql(fmt.Sprintf(`SELECT idx, -1::smallint AS place, NULL AS pointer, NULL AS salt, leaf AS value FROM @.entries_%d WHERE %s
-		UNION ALL SELECT idx, place, pointer, salt, value FROM @.disclosures WHERE %[2]s ORDER BY idx, place`, part, where))
+		UNION ALL SELECT idx, place, pointer, salt, value FROM @.disclosures WHERE place >= 0 AND %[2]s ORDER BY idx, place`, part, where))
 	return s.readRecords(ctx, db, sql, fn, args...)
 }
 

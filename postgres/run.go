@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
+	"math"
 	"slices"
 )
 
@@ -46,6 +47,11 @@ type runWriter struct {
 }
 
 func (w *runWriter) add(p pair) error {
+	w.put(p)
+	return w.endIfFull()
+}
+
+func (w *runWriter) put(p pair) {
 	if w.n > 0 && p.a != w.last.a {
 		w.endGroup()
 	}
@@ -59,10 +65,13 @@ func (w *runWriter) add(p pair) error {
 	w.group = binary.AppendUvarint(w.group, p.b-base)
 	w.n++
 	w.last = p
-	if len(w.data)+len(w.group) >= rowBytes {
-		return w.end()
+}
+
+func (w *runWriter) endIfFull() error {
+	if len(w.data)+len(w.group) < rowBytes {
+		return nil
 	}
-	return nil
+	return w.end()
 }
 
 // A piece of a group, as it stands in a row: n pairs from first to last, whose
@@ -85,24 +94,20 @@ func (g *groupPiece) each(fn func(pair)) {
 	}
 }
 
-// addPiece adds the pairs of a piece, which come behind those before.
+// addPiece adds the pairs of a piece, which come behind those before. A row
+// that it would make too long ends before it.
 func (w *runWriter) addPiece(g *groupPiece) error {
-	if len(w.data)+len(w.group)+len(g.rest) >= rowBytes {
+	const heads = 4 * binary.MaxVarintLen64 // of this group and the one before
+	if len(w.data)+len(w.group)+len(g.rest)+heads >= rowBytes {
 		if err := w.end(); err != nil {
 			return err
 		}
 	}
-	if err := w.add(g.first); err != nil || g.n == 1 {
-		return err
-	}
-	if w.n == 0 { // the row ended with the first
-		w.first, w.prevA = g.first, g.first.a
-		w.group, w.n = binary.AppendUvarint(w.group, g.first.b-w.lo), 1
-	}
+	w.put(g.first)
 	w.group = append(w.group, g.rest...)
 	w.n += g.n - 1
 	w.last = g.last
-	return nil
+	return w.endIfFull()
 }
 
 func (w *runWriter) endGroup() {
@@ -256,8 +261,8 @@ func (s *spans) add(lo, index uint64, at span) {
 }
 
 func (s spans) all() span {
-	out := s[0]
-	for _, v := range s[1:] {
+	out := span{math.MaxInt64, math.MinInt64}
+	for _, v := range s {
 		out.earliest, out.latest = min(out.earliest, v.earliest), max(out.latest, v.latest)
 	}
 	return out
@@ -272,7 +277,12 @@ func (s spans) encode() []byte {
 	return out
 }
 
-func decodeSpans(data []byte) spans {
+// decodeSpans reads the spans of a segment, or returns nil if they are not those
+// of as many entries.
+func decodeSpans(data []byte, seg segment) spans {
+	if uint64(len(data)) != 16*((seg.hi-1)/spanWidth-seg.lo/spanWidth+1) {
+		return nil
+	}
 	out := make(spans, 0, len(data)/16)
 	for ; len(data) >= 16; data = data[16:] {
 		out = append(out, span{int64(binary.BigEndian.Uint64(data)), int64(binary.BigEndian.Uint64(data[8:]))})

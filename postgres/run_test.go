@@ -15,8 +15,11 @@ func TestRunsKeepTheirPairs(t *testing.T) {
 		for i := range uint64(rnd.IntN(5000)) {
 			for range rnd.IntN(4) {
 				a := int64(rnd.Uint64())
-				if rnd.IntN(2) == 0 {
+				switch rnd.IntN(3) {
+				case 0:
 					a = int64(rnd.IntN(3)) << (8 * rnd.IntN(8)) // common ones
+				case 1:
+					a = int64(rnd.IntN(2000)) << 50 // some that come a few times
 				}
 				want = append(want, pair{a, lo + i*uint64(1+rnd.IntN(2)*1000)})
 			}

@@ -16,7 +16,8 @@ const (
 	walkSparse  = 4_096 // entries by time after which walking has to have paid …
 	walkDense   = 100   // … with a match for every so many
 	fewMatches  = 20_000
-	spanMatches = 256 // matches whose times are read together
+	scanBytes   = 4 << 20 // of entries that are read together, about
+	spanMatches = 256     // matches whose times are read together
 )
 
 // errDone ends a search whose caller wants no more.
@@ -216,7 +217,7 @@ func (q *search) up(ctx context.Context, p piece, matches set) error {
 // stretches returns the parts of a piece that may hold an entry within the time
 // bounds, in order.
 func (q *search) stretches(ctx context.Context, p piece) ([]piece, error) {
-	sp, err := q.s.spansOf(ctx, q.s.pool, p.seg.id)
+	sp, err := q.s.spansOf(ctx, q.s.pool, *p.seg)
 	if err != nil {
 		return nil, err
 	}
@@ -264,16 +265,24 @@ func (q *search) fewInTime(ctx context.Context, parts []piece, seg segment) (lis
 
 // scan emits the entries of a piece.
 func (q *search) scan(ctx context.Context, p piece) error {
-	for step := uint64(emitMost); p.from < p.to; step = min(2*step, chunk) {
+	for step := uint64(emitMost); p.from < p.to; {
 		now := piece{max(p.from, p.to-min(p.to, step)), p.to, nil}
 		if q.plan.Ascending {
 			now = piece{p.from, min(p.to, p.from+step), nil}
 		}
 		records := make([]attestlog.Record, 0, now.to-now.from)
+		bytes := 0
 		err := q.s.Scan(ctx, now.from, now.to, func(rec *attestlog.Record) error {
 			records = append(records, rec.Clone())
+			bytes += len(rec.Leaf)
+			for i := range rec.Disclosures {
+				bytes += len(rec.Disclosures[i].Value)
+			}
 			return nil
 		})
+		if step = min(2*step, chunk); bytes > scanBytes {
+			step = max(step/8, 1)
+		}
 		if err != nil {
 			return err
 		}
@@ -336,12 +345,8 @@ func (q *search) emitIDs(ctx context.Context, ids []uint64) error {
 
 // recordsOf reads entries by index.
 func (s *Store) recordsOf(ctx context.Context, ids []uint64) (map[uint64]attestlog.Record, error) {
-	byPart := map[uint64][]int64{}
-	for _, id := range ids {
-		byPart[id/partWidth] = append(byPart[id/partWidth], int64(id))
-	}
 	out := make(map[uint64]attestlog.Record, len(ids))
-	for part, ids := range byPart {
+	for part, ids := range byPartition(ids) {
 		_, err := s.records(ctx, s.pool, part, "idx = ANY($1)", func(r *attestlog.Record) error {
 			out[r.Index] = r.Clone()
 			return nil
@@ -351,6 +356,14 @@ func (s *Store) recordsOf(ctx context.Context, ids []uint64) (map[uint64]attestl
 		}
 	}
 	return out, nil
+}
+
+func byPartition(ids []uint64) map[uint64][]int64 {
+	out := map[uint64][]int64{}
+	for _, id := range ids {
+		out[id/partWidth] = append(out[id/partWidth], int64(id))
+	}
+	return out
 }
 
 // Count counts from the index what plan selects among the entries that it has

@@ -173,7 +173,7 @@ func (ix *index) mergeSome(ctx context.Context) (more bool, err error) {
 	if mergeable(segs, least) == nil {
 		return false, nil
 	}
-	err = ix.locked(ctx, 1, func(tx pgx.Tx) error {
+	_, err = ix.locked(ctx, 1, func(tx pgx.Tx) error {
 		segs, err := ix.s.segments(ctx, tx)
 		if err != nil {
 			return err
@@ -193,7 +193,7 @@ func (ix *index) mergeSegments(ctx context.Context, tx pgx.Tx, segs []segment) e
 	var sp spans
 	for i, seg := range segs {
 		ids[i] = seg.id
-		part, err := ix.s.spansOf(ctx, tx, seg.id)
+		part, err := ix.s.spansOf(ctx, tx, seg)
 		if err != nil {
 			return err
 		}
@@ -304,28 +304,31 @@ func (r *runReader) load(ctx context.Context) error {
 var errGone = errors.New("the segment is gone")
 
 // spansOf returns a segment's spans.
-func (s *Store) spansOf(ctx context.Context, db queryer, id int64) (spans, error) {
+func (s *Store) spansOf(ctx context.Context, db queryer, seg segment) (spans, error) {
 	ix := &s.index
 	ix.spanMu.Lock()
-	known, ok := ix.spans[id]
+	known, ok := ix.spans[seg.id]
 	ix.spanMu.Unlock()
 	if ok {
 		return known, nil
 	}
 	var data []byte
-	err := db.QueryRow(ctx, s.sql("SELECT spans FROM @.segments WHERE id = $1"), id).Scan(&data)
+	err := db.QueryRow(ctx, s.sql("SELECT spans FROM @.segments WHERE id = $1"), seg.id).Scan(&data)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, errGone
 	}
 	if err != nil {
 		return nil, err
 	}
-	sp := decodeSpans(data)
+	sp := decodeSpans(data, seg)
+	if sp == nil {
+		return nil, badIndex(seg.lo, "has a segment whose spans are not those of its entries")
+	}
 	ix.spanMu.Lock()
 	if len(ix.spans) >= knownSpans {
 		clear(ix.spans)
 	}
-	ix.spans[id] = sp
+	ix.spans[seg.id] = sp
 	ix.spanMu.Unlock()
 	return sp, nil
 }

@@ -230,9 +230,12 @@ func (t *times) take(ctx context.Context) (at, bool, error) {
 		}
 		if len(rows) == t.ask {
 			first := rows[len(rows)-1].first
-			if first.b > 0 {
+			switch {
+			case first.b > math.MaxInt64:
+				return at{}, false, badIndex(t.seg.lo, errRow.Error())
+			case first.b > 0:
 				t.below = &pair{first.a, first.b - 1}
-			} else {
+			case first.a > math.MinInt64:
 				t.below = &pair{first.a - 1, math.MaxInt64}
 			}
 		}

@@ -32,7 +32,7 @@ func (s *Store) CheckRows(ctx context.Context) error {
 		}{
 			{"SELECT coalesce(max(idx), -1) + 1 FROM @.entries", "entries", tree.Size},
 			{"SELECT coalesce(min(idx), 0) FROM @.entries", "entries", 0},
-			{"SELECT count(*) FROM @.disclosures WHERE idx < 0 OR idx >= (SELECT size FROM @.tree)", "disclosures", 0},
+			{"SELECT count(*) FROM @.disclosures WHERE place < 0 OR idx < 0 OR idx >= (SELECT size FROM @.tree)", "disclosures", 0},
 			{"SELECT count(*) FROM @.tiles", "tiles", tiles},
 			{"SELECT count(*) FROM @.tree", "tree", 1},
 			{"SELECT count(*) FROM @.meta", "meta", 1},
@@ -99,7 +99,7 @@ func (s *Store) checkSegments(ctx context.Context, tx pgx.Tx) ([]segment, uint64
 		}
 		size = seg.hi
 	}
-	tree, err := s.Tree(ctx)
+	tree, err := s.readTree(ctx, tx)
 	if err == nil && size > tree.Size {
 		return nil, 0, badIndex(tree.Size, fmt.Sprintf("is said to hold %d entries, the log has %d", size, tree.Size))
 	}
@@ -144,9 +144,12 @@ func (s *Store) derive(ctx context.Context, tx pgx.Tx, seg segment, sum *factsum
 	for from := seg.lo; from < seg.hi; {
 		to := min(seg.hi, from+chunk)
 		b := newBuilder(&s.index, seg.lo)
-		b.spans = sp
-		if err := s.Scan(ctx, from, to, b.add); err != nil {
+		b.spans, b.next = sp, from
+		if err := s.scan(ctx, tx, from, to, b.add); err != nil {
 			return err
+		}
+		if b.next != to {
+			return &attestlog.CorruptError{Index: b.next, Where: "leaf", Err: errors.New("missing")}
 		}
 		sp = b.spans
 		b.facts(sum.Add)
@@ -191,7 +194,7 @@ func (s *Store) locate(ctx context.Context, tx pgx.Tx, segs []segment, from, to 
 		}
 	}
 	b := newBuilder(&s.index, from)
-	if err := s.Scan(ctx, from, to, b.add); err != nil {
+	if err := s.scan(ctx, tx, from, to, b.add); err != nil {
 		return err
 	}
 	b.facts(func(f factsum.Fact) { differ[f]++ })

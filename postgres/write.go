@@ -42,7 +42,7 @@ func (s *Store) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 			return fnErr
 		case err == nil:
 			return nil
-		case !passing(err) || time.Since(began)+wait > s.cfg.Retry:
+		case ctx.Err() != nil || !passing(err) || time.Since(began)+wait > s.cfg.Retry:
 			return unavailable(err)
 		}
 		s.cfg.Logger.Warn("attestlog: a transaction is tried again", "log", s.cfg.Log, "err", err)
@@ -61,7 +61,7 @@ func (s *Store) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 func passing(err error) bool {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
-		return !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
+		return true
 	}
 	switch pg.Code {
 	case "57P01", "57P02", "57P03", // shutting down, crashed, starting up
@@ -138,7 +138,9 @@ func (t *tx) begin() error {
 	b.Queue(`SELECT set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', '30s', true),
 		CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') THEN set_config('synchronous_commit', 'on', true) END`,
 		fmt.Sprintf("%dms", t.s.cfg.LockTimeout.Milliseconds()))
-	b.Queue(t.s.sql("SELECT size, root, peaks, tail, logged_time, (SELECT key FROM @.keys ORDER BY key DESC LIMIT 1) FROM @.tree FOR UPDATE OF tree"))
+	b.Queue(t.s.sql("SELECT size, root, peaks, tail, logged_time FROM @.tree FOR UPDATE"))
+	// A statement of its own, whose snapshot is taken once the row is locked.
+	b.Queue(t.s.sql("SELECT (SELECT key FROM @.keys ORDER BY key DESC LIMIT 1)"))
 	results := t.conn.SendBatch(t.ctx, &b)
 	defer results.Close()
 	for range 2 {
@@ -148,7 +150,9 @@ func (t *tx) begin() error {
 	}
 	var key *[16]byte
 	var err error
-	t.tree, err = scanTree(results.QueryRow(), &key)
+	if t.tree, err = scanTree(results.QueryRow()); err == nil {
+		err = results.QueryRow().Scan(&key)
+	}
 	t.maxKey = (*attestlog.Key)(key)
 	if err == nil {
 		err = results.Close()

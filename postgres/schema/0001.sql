@@ -24,7 +24,7 @@ CREATE TABLE @.keys (
 -- The values behind sealed fields. Erasing one deletes its row.
 CREATE TABLE @.disclosures (
   idx     bigint NOT NULL,
-  place   smallint NOT NULL, -- of the seal in its leaf
+  place   smallint NOT NULL CHECK (place >= 0), -- of the seal in its leaf
   pointer text NOT NULL,
   salt    bytea NOT NULL CHECK (length(salt) = 16),
   value   bytea NOT NULL,
@@ -64,7 +64,7 @@ CREATE TABLE @.checkpoints (
 -- earliest and latest time of each run of 1,024 entries, 16 bytes a run.
 CREATE TABLE @.segments (
   id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  lo       bigint NOT NULL,
+  lo       bigint NOT NULL CHECK (lo >= 0),
   hi       bigint NOT NULL CHECK (hi > lo),
   earliest bigint NOT NULL,
   latest   bigint NOT NULL,
@@ -80,7 +80,7 @@ CREATE TABLE @.runs (
   segment bigint NOT NULL,
   kind    smallint NOT NULL,
   a       bigint NOT NULL,
-  b       bigint NOT NULL,
+  b       bigint NOT NULL CHECK (b >= 0),
   data    bytea NOT NULL,
   PRIMARY KEY (segment, kind, a, b)
 );

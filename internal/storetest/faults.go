@@ -15,6 +15,7 @@ var faultTests = []namedTest{
 	{"FailedBeforeCommit", func(t *testing.T, o Opener) { transactionFails(t, o, false) }},
 	{"FailedButPersisted", func(t *testing.T, o Opener) { transactionFails(t, o, true) }},
 	{"ManyFaultsLoseNothing", manyFaultsLoseNothing},
+	{"ATriedAgainBatchFollowsOthers", aTriedAgainBatchFollowsOthers},
 }
 
 // A flaky store fails those transactions that fail asks for, before or after
@@ -140,6 +141,53 @@ func manyFaultsLoseNothing(t *testing.T, o Opener) {
 	}
 	if size, err := l.Size(t.Context()); size != 90 || err != nil {
 		t.Errorf("Size = %d, %v; want 90", size, err)
+	}
+	mustVerify(t, l)
+}
+
+// A rerun store gives its next transaction up when it puts its batch, and runs
+// it again after between, as a store may whose connection was lost.
+type rerun struct {
+	attestlog.Store
+	between func()
+}
+
+var errGivenUp = errors.New("given up")
+
+type noPut struct{ attestlog.Tx }
+
+func (noPut) Put(*attestlog.Batch) error { return errGivenUp }
+
+func (r *rerun) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
+	between := r.between
+	if r.between = nil; between == nil {
+		return r.Store.Write(ctx, fn)
+	}
+	runs := 0
+	err := r.Store.Write(ctx, func(tx attestlog.Tx) error {
+		runs++
+		return fn(noPut{tx})
+	})
+	if runs != 1 || !errors.Is(err, errGivenUp) {
+		return fmt.Errorf("%d runs, %w; want one that reaches Put", runs, err)
+	}
+	between()
+	return r.Store.Write(ctx, fn)
+}
+
+// aTriedAgainBatchFollowsOthers has another handle append as many entries as
+// the batch that is given up had.
+func aTriedAgainBatchFollowsOthers(t *testing.T, o Opener) {
+	r := &rerun{Store: openStore(t, o, Options{})}
+	l := openLog(t, r, attestlog.Config{})
+	mustAppend(t, l, event(0))
+	other := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+	if _, err := l.Publish(t.Context()); err != nil { // no transaction but the append's is near
+		t.Fatal(err)
+	}
+	r.between = func() { mustAppend(t, other, event(1)) }
+	if got := mustAppend(t, l, event(2)); got[0].Index != 2 {
+		t.Errorf("the batch that was tried again has index %d, want 2", got[0].Index)
 	}
 	mustVerify(t, l)
 }

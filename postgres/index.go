@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/backlog"
 )
 
 const (
@@ -32,11 +33,7 @@ type index struct {
 	s      *Store
 	k0, k1 uint64 // key the terms' tokens
 
-	mu      sync.Mutex
-	pending []*attestlog.Batch // committed by this process and not known to be indexed
-	waiting int                // entries in pending
-	broken  bool               // the last attempt failed: appends do not wait
-	room    chan struct{}      // closed and renewed when waiting shrinks
+	backlog *backlog.Backlog // of this process
 
 	spanMu sync.Mutex
 	spans  map[int64]spans // by segment; they never change
@@ -53,7 +50,7 @@ type index struct {
 
 func (s *Store) openIndex(ctx context.Context) error {
 	ix := &s.index
-	ix.s, ix.room, ix.spans = s, make(chan struct{}), map[int64]spans{}
+	ix.s, ix.backlog, ix.spans = s, backlog.New(indexLag), map[int64]spans{}
 	ix.wake, ix.merge = make(chan struct{}, 1), make(chan struct{}, 1)
 	ix.stop, ix.end = context.WithCancel(context.Background())
 	var key []byte
@@ -98,10 +95,7 @@ func (ix *index) offer(b *attestlog.Batch) {
 	if !ix.runs {
 		return
 	}
-	ix.mu.Lock()
-	ix.pending = append(ix.pending, b)
-	ix.waiting += len(b.Records)
-	ix.mu.Unlock()
+	ix.backlog.Offer(b)
 	poke(ix.wake)
 }
 
@@ -110,47 +104,6 @@ func poke(c chan struct{}) {
 	case c <- struct{}{}:
 	default:
 	}
-}
-
-// waitForRoom waits while the index is too far behind, but not for an index
-// that cannot be written.
-func (ix *index) waitForRoom(ctx context.Context) error {
-	for {
-		ix.mu.Lock()
-		room := ix.room
-		free := ix.waiting <= indexLag || ix.broken
-		ix.mu.Unlock()
-		if free {
-			return nil
-		}
-		select {
-		case <-room:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// settled drops what is indexed from pending and lets appends go on.
-func (ix *index) settled(size uint64, broken bool) {
-	ix.mu.Lock()
-	defer ix.mu.Unlock()
-	for len(ix.pending) > 0 && ix.pending[0].Tree.Size <= size {
-		ix.waiting -= len(ix.pending[0].Records)
-		ix.pending[0] = nil
-		ix.pending = ix.pending[1:]
-	}
-	if ix.broken = broken; broken {
-		ix.pending, ix.waiting = nil, 0 // they are read from the log again
-	}
-	close(ix.room)
-	ix.room = make(chan struct{})
-}
-
-func (ix *index) backlog() int {
-	ix.mu.Lock()
-	defer ix.mu.Unlock()
-	return ix.waiting
 }
 
 // fill adds segments until close.
@@ -165,7 +118,7 @@ func (ix *index) fill() {
 		case <-ix.stop.Done():
 			ctx, cancel := context.WithTimeout(context.Background(), indexLast)
 			defer cancel()
-			for more := true; more && ix.backlog() > 0; {
+			for more := true; more && ix.backlog.Waiting() > 0; {
 				var err error
 				if more, err = ix.add(ctx); err != nil {
 					ix.s.cfg.Logger.Warn("attestlog: the search index is behind the log; the next process to open it fills it", "log", ix.s.cfg.Log, "err", err)
@@ -182,10 +135,10 @@ func (ix *index) fill() {
 			var err error
 			if more, err = ix.add(ix.stop); err != nil && ix.stop.Err() == nil {
 				ix.s.cfg.Logger.Error("attestlog: the search index could not be written; queries read what it lacks from the log", "log", ix.s.cfg.Log, "err", err)
-				ix.settled(0, true)
+				ix.backlog.Settled(0, true)
 				more = false
 				ix.pause(indexRetry)
-			} else if ix.backlog() < indexBatch/2 {
+			} else if ix.backlog.Waiting() < indexBatch/2 {
 				ix.pause(indexPause - time.Since(began))
 			}
 		}
@@ -222,7 +175,7 @@ func (ix *index) add(ctx context.Context) (more bool, err error) {
 	}
 	if err := read(ix.s.pool); err != nil || indexed >= size && !old {
 		if err == nil {
-			ix.settled(indexed, false)
+			ix.backlog.Settled(indexed, false)
 		}
 		return false, err
 	}
@@ -249,7 +202,7 @@ func (ix *index) add(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	ix.settled(indexed, false)
+	ix.backlog.Settled(indexed, false)
 	poke(ix.merge)
 	return free && indexed < size, nil
 }
@@ -265,24 +218,8 @@ func (ix *index) empty(ctx context.Context, tx pgx.Tx) error {
 
 // feed gives b up to indexBatch entries from an index on.
 func (ix *index) feed(ctx context.Context, tx pgx.Tx, b *builder, from, to uint64) error {
-	ix.mu.Lock()
-	pending := slices.Clone(ix.pending) // settled changes it
-	ix.mu.Unlock()
-	next := from
-	for _, batch := range pending {
-		first := batch.Records[0].Index
-		if batch.Tree.Size <= next {
-			continue
-		}
-		if first > next || b.count >= indexBatch {
-			break
-		}
-		for i := next - first; i < uint64(len(batch.Records)); i++ {
-			if err := b.add(&batch.Records[i]); err != nil {
-				return err
-			}
-		}
-		next = batch.Tree.Size
+	if _, err := ix.backlog.Records(from, indexBatch, b.add); err != nil {
+		return err
 	}
 	if b.count > 0 {
 		return nil

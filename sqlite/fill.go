@@ -34,10 +34,10 @@ func (ix *index) run() {
 			var err error
 			if more, err = ix.fill(ix.stop, true); err != nil && ix.stop.Err() == nil {
 				ix.store.cfg.Logger.Error("attestlog: the search index could not be written; queries read what it lacks from the log", "file", ix.path, "err", err)
-				ix.settled(0, true)
+				ix.backlog.Settled(0, true)
 				more = false
 				ix.pause(indexRetry)
-			} else if ix.backlog() < indexBatch/2 {
+			} else if ix.backlog.Waiting() < indexBatch/2 {
 				ix.pause(indexPause - time.Since(began))
 			}
 		}
@@ -71,12 +71,6 @@ func (ix *index) merge() (more bool, err error) {
 	}
 	after, err := integer(ix.conn, "SELECT total_changes()")
 	return after-before >= 2, err // FTS5's own sign that it found something to merge
-}
-
-func (ix *index) backlog() int {
-	ix.mu.Lock()
-	defer ix.mu.Unlock()
-	return ix.waiting
 }
 
 func (ix *index) pause(d time.Duration) {
@@ -139,7 +133,7 @@ func (ix *index) fill(ctx context.Context, fromLog bool) (more bool, err error) 
 	if err != nil {
 		return false, err
 	}
-	ix.settled(size, false)
+	ix.backlog.Settled(size, false)
 	if count > 0 {
 		ix.untidy.Store(true)
 	}
@@ -150,24 +144,9 @@ func (ix *index) fill(ctx context.Context, fromLog bool) (more bool, err error) 
 
 // feed gives w up to indexBatch entries from an index on.
 func (ix *index) feed(ctx context.Context, w *indexWriter, from, to uint64, fromLog bool) error {
-	ix.mu.Lock()
-	pending := ix.pending
-	ix.mu.Unlock()
-	next := from
-	for _, b := range pending {
-		first := b.Records[0].Index
-		if b.Tree.Size <= next {
-			continue
-		}
-		if first > next || w.count >= indexBatch {
-			break
-		}
-		for i := next - first; i < uint64(len(b.Records)); i++ {
-			if err := w.add(&b.Records[i]); err != nil {
-				return err
-			}
-		}
-		next = b.Tree.Size
+	next, err := ix.backlog.Records(from, indexBatch, w.add)
+	if err != nil {
+		return err
 	}
 	if next > from || !fromLog {
 		return nil

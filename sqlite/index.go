@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"math"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/backlog"
 )
 
 const (
@@ -40,11 +40,7 @@ type index struct {
 	conn    *sqlite.Conn // owned by run; nil: nothing fills the index
 	readers *sqlitex.Pool
 
-	mu      sync.Mutex
-	pending []*attestlog.Batch // committed and not known to be indexed
-	waiting int                // entries in pending
-	broken  bool               // the last attempt failed: appends do not wait
-	room    chan struct{}      // closed and renewed when waiting shrinks
+	backlog *backlog.Backlog
 	blocks  blockCache
 
 	untidy atomic.Bool // segments were added since the last merge
@@ -56,7 +52,7 @@ type index struct {
 
 func openIndex(ctx context.Context, s *Store) (*index, error) {
 	ix := &index{
-		store: s, path: s.path + indexSuffix, room: make(chan struct{}),
+		store: s, path: s.path + indexSuffix, backlog: backlog.New(indexLag),
 		wake: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
 	ix.stop, ix.end = context.WithCancel(context.Background())
@@ -321,49 +317,11 @@ func (ix *index) offer(b *attestlog.Batch) {
 	if ix.conn == nil {
 		return
 	}
-	ix.mu.Lock()
-	ix.pending = append(ix.pending, b)
-	ix.waiting += len(b.Records)
-	ix.mu.Unlock()
+	ix.backlog.Offer(b)
 	select {
 	case ix.wake <- struct{}{}:
 	default:
 	}
-}
-
-// waitForRoom waits while the index is too far behind, but not for an index
-// that cannot be written.
-func (ix *index) waitForRoom(ctx context.Context) error {
-	for {
-		ix.mu.Lock()
-		room := ix.room
-		free := ix.waiting <= indexLag || ix.broken
-		ix.mu.Unlock()
-		if free {
-			return nil
-		}
-		select {
-		case <-room:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// settled drops what is indexed from pending and lets appends go on.
-func (ix *index) settled(size uint64, broken bool) {
-	ix.mu.Lock()
-	defer ix.mu.Unlock()
-	for len(ix.pending) > 0 && ix.pending[0].Tree.Size <= size {
-		ix.waiting -= len(ix.pending[0].Records)
-		ix.pending[0] = nil
-		ix.pending = ix.pending[1:]
-	}
-	if ix.broken = broken; broken {
-		ix.pending, ix.waiting = nil, 0 // they are read from the log again
-	}
-	close(ix.room)
-	ix.room = make(chan struct{})
 }
 
 func (ix *index) close() error {

@@ -27,7 +27,7 @@ func (s *Store) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 	if s.writer == nil {
 		return fmt.Errorf("sqlite: %w: it was opened for reading", attestlog.ErrReadOnly)
 	}
-	if err := s.index.waitForRoom(ctx); err != nil {
+	if err := s.index.backlog.WaitForRoom(ctx); err != nil {
 		return unavailable(err)
 	}
 	select {

@@ -77,8 +77,8 @@ type Tx interface {
 	PutCheckpoint(size uint64, at time.Time, note []byte) error
 }
 
-// A Store keeps one log. Its methods are safe for concurrent use. Package
-// sqlite has one.
+// A Store keeps one log. Its methods are safe for concurrent use. Packages
+// sqlite and postgres have one each.
 type Store interface {
 	// Write runs fn in a transaction and commits it: when Write returns nil,
 	// what fn put is durable. When it returns an error of fn, nothing was

@@ -12,13 +12,15 @@ import (
 	"github.com/attestlog/attestlog"
 )
 
-// guarded are the tables that a log consists of, with the triggers that guard
-// them, and what a role other than the owner may be granted on them.
-var guarded = []struct {
+type guard struct {
 	table    string
 	triggers map[string]string // definitions by name, with @ for the schema
 	grants   []string
-}{
+}
+
+// guarded are the tables that a log consists of, with the triggers that guard
+// them, and what a role other than the owner may be granted on them.
+var guarded = []guard{
 	{"meta", map[string]string{"refuse": refuseChanges}, []string{"SELECT"}},
 	{"entries", map[string]string{"refuse": refuseChanges}, []string{"SELECT", "INSERT"}},
 	{"keys", map[string]string{"refuse": refuseChanges}, []string{"SELECT", "INSERT"}},
@@ -85,21 +87,17 @@ func (s *Store) checkGuards(ctx context.Context, tx pgx.Tx, size uint64) error {
 	return s.checkGrants(ctx, tx, bad)
 }
 
-func guardOf(table string) (g struct {
-	triggers map[string]string
-	grants   []string
-}, ok bool) {
+// guardOf returns the guard of a table, for a partition its parent's.
+func guardOf(table string) (g guard, ours bool) {
 	parent := table
 	if partitionName.MatchString(table) {
 		parent, _, _ = strings.Cut(table, "_")
 	}
-	for i := range guarded {
-		if guarded[i].table == parent {
-			g.triggers, g.grants = guarded[i].triggers, guarded[i].grants
-			return g, true
-		}
+	i := slices.IndexFunc(guarded, func(g guard) bool { return g.table == parent })
+	if i < 0 {
+		return guard{}, false
 	}
-	return g, false
+	return guarded[i], true
 }
 
 // tables returns the names of the schema's tables, and fails on what could

@@ -168,19 +168,25 @@ func (ix *index) locked(ctx context.Context, work int, fn func(pgx.Tx) error) (f
 // wrote them and otherwise from the log. It reports whether there are more.
 func (ix *index) add(ctx context.Context) (more bool, err error) {
 	var indexed, size uint64
-	var old bool
+	var old, newer bool
 	read := func(db queryer) error {
 		return db.QueryRow(ctx, ix.s.sql(`SELECT (SELECT coalesce(max(hi), 0) FROM @.segments), size,
-			EXISTS (SELECT 1 FROM @.segments WHERE terms <> $1) FROM @.tree`), attestlog.TermsVersion).Scan(&indexed, &size, &old)
+			EXISTS (SELECT 1 FROM @.segments WHERE terms < $1), EXISTS (SELECT 1 FROM @.segments WHERE terms > $1) FROM @.tree`),
+			attestlog.TermsVersion).Scan(&indexed, &size, &old, &newer)
 	}
-	if err := read(ix.s.pool); err != nil || indexed >= size && !old {
+	err = read(ix.s.pool)
+	if err == nil && newer { // a newer program keeps the index, which this one cannot read
+		ix.backlog.Settled(0, true)
+		return false, nil
+	}
+	if err != nil || indexed >= size && !old {
 		if err == nil {
 			ix.backlog.Settled(indexed, false)
 		}
 		return false, err
 	}
 	free, err := ix.locked(ctx, 0, func(tx pgx.Tx) error {
-		if err := read(tx); err != nil {
+		if err := read(tx); err != nil || newer {
 			return err
 		}
 		if old {

@@ -58,7 +58,7 @@ func Migrations(log string, from int) (string, error) {
 	return out.String(), nil
 }
 
-// Version returns the schema version of a log, 0 where there is none, and
+// version returns the schema version of a log, 0 where there is none, and
 // ErrForeign where the schema holds something else.
 func (s *Store) version(ctx context.Context, db queryer) (int, error) {
 	var exists, empty bool

@@ -170,11 +170,13 @@ func ownParameters(dsn string, cfg *Config) (string, error) {
 }
 
 // OpenPool opens or creates the log in a database that the caller is connected
-// to. The pool stays the caller's, who closes it after the store; an append
-// needs one of its connections, and a query up to two.
+// to. The pool stays the caller's, who closes it after the store; an append,
+// a query, and each of the two goroutines that keep the search index take one
+// of its connections at a time. It must not use the simple protocol.
 func OpenPool(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Store, error) {
 	s, err := openPool(ctx, pool, cfg)
 	if err != nil {
+		s.end()
 		return nil, fmt.Errorf("postgres: open log %q: %w", s.cfg.Log, err)
 	}
 	return s, nil

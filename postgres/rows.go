@@ -20,10 +20,6 @@ type rows struct {
 	keys    []keyRow
 }
 
-func rowsOf(s *Store, records []attestlog.Record, keys []keyRow) *rows {
-	return &rows{s: s, records: records, keys: keys}
-}
-
 // insert queues INSERTs.
 func (r *rows) insert(b *pgx.Batch) {
 	n := len(r.records)

@@ -272,10 +272,10 @@ func (r *runReader) load(ctx context.Context) error {
 	if len(r.groups) > 0 || r.ended {
 		return nil
 	}
-	args := []any{r.seg.id, r.kind}
-	sql := "SELECT a, b, data FROM @.runs WHERE segment = $1 AND kind = $2 ORDER BY a, b LIMIT 64"
+	args := []any{r.seg.id, r.kind, mergeRows}
+	sql := "SELECT a, b, data FROM @.runs WHERE segment = $1 AND kind = $2 ORDER BY a, b LIMIT $3"
 	if r.last != nil {
-		sql = "SELECT a, b, data FROM @.runs WHERE segment = $1 AND kind = $2 AND (a, b) > ($3, $4) ORDER BY a, b LIMIT 64"
+		sql = "SELECT a, b, data FROM @.runs WHERE segment = $1 AND kind = $2 AND (a, b) > ($4, $5) ORDER BY a, b LIMIT $3"
 		args = append(args, r.last.a, int64(r.last.b))
 	}
 	result, err := r.db.Query(ctx, r.s.sql(sql), append([]any{pgx.QueryResultFormats{pgx.BinaryFormatCode}}, args...)...)

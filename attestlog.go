@@ -52,6 +52,19 @@ type Config struct {
 	// Followers receive every entry, in order, behind the commit. The Log
 	// closes them.
 	Followers []Follower
+	// Outboxes are emptied into the log, beside the store's own. The Log closes
+	// them.
+	Outboxes []Outbox
+	// OutboxInterval is how often an outbox is looked at: about how long an
+	// event waits in it. Defaults to 100 ms.
+	OutboxInterval time.Duration
+	// Spool keeps recorded events on this machine while the store cannot take
+	// them. The Log closes it. Defaults to none: they wait in the queue.
+	Spool Spool
+	// Policies say, for the actions of recorded events, what becomes of those
+	// that the store cannot take; the first that covers an action counts.
+	// Defaults to ToSpool with a Spool, and to Block without.
+	Policies []ActionPolicy
 	// Logger receives warnings: failed followers, records that could not be
 	// stored, a clock that jumps. Defaults to slog.Default().
 	Logger *slog.Logger
@@ -81,6 +94,7 @@ const (
 	followMost   = 20_000 // entries of other processes that are hashed to follow them
 	clockJump    = 5 * time.Second
 	followerPoll = 100 * time.Millisecond
+	outboxPoll   = 100 * time.Millisecond
 	keepInterval = time.Minute
 	publishIdle  = 50 * time.Millisecond
 	publishBusy  = time.Second
@@ -109,10 +123,19 @@ type Log struct {
 	pub   publisher
 	tails []*runner
 
+	movers     []*mover              // of all outboxes, the spool among them
+	spoolMover *mover                // nil without a spool
+	spooled    atomic.Int64          // events that wait in the spool
+	spoolErr   atomic.Pointer[error] // why the spool takes no more, nil if it does
+	waiting    atomic.Bool           // recorded events are known to wait for the store
+
 	known    atomic.Pointer[Tree] // the last tree that this process wrote or checked
 	counters counters
 	failedMu sync.Mutex
 	failed   []error // of records, since the last Flush
+
+	moving     context.Context // ends when Close begins
+	stopMoving context.CancelFunc
 
 	stop    context.Context // ends when Close gives up waiting
 	giveUp  context.CancelFunc
@@ -125,8 +148,8 @@ type Log struct {
 }
 
 type counters struct {
-	queued, appended, duplicates, failed, retries, clockJumps atomic.Uint64
-	size                                                      atomic.Uint64
+	queued, appended, duplicates, failed, retries, clockJumps, spooled, spoolFull atomic.Uint64
+	size                                                                          atomic.Uint64
 }
 
 // New opens the log that store keeps, or starts it if the store is empty and
@@ -140,7 +163,8 @@ func New(ctx context.Context, store Store, cfg Config) (*Log, error) {
 		return nil, fmt.Errorf("attestlog: %w", err)
 	}
 	l.stop, l.giveUp = context.WithCancel(context.Background())
-	if err := l.open(ctx); err != nil {
+	l.moving, l.stopMoving = context.WithCancel(l.stop)
+	if err := errors.Join(l.open(ctx), l.openOutboxes(ctx)); err != nil {
 		l.giveUp()
 		return nil, fmt.Errorf("attestlog: %w", err)
 	}
@@ -150,6 +174,9 @@ func New(ctx context.Context, store Store, cfg Config) (*Log, error) {
 	}
 	go l.sequence()
 	l.wg.Go(l.publish)
+	for _, m := range l.movers {
+		l.wg.Go(m.run)
+	}
 	for _, f := range cfg.Followers {
 		r := newRunner(l, f)
 		l.tails = append(l.tails, r)
@@ -172,6 +199,12 @@ func (l *Log) configure() error {
 	c.QueueEvents = orDefault(c.QueueEvents, defaultQueue)
 	c.QueueBytes = orDefault(c.QueueBytes, defaultBytes)
 	c.MaxEvents = min(orDefault(c.MaxEvents, maxCall), maxCall)
+	if c.OutboxInterval <= 0 {
+		c.OutboxInterval = outboxPoll
+	}
+	if err := checkPolicies(c); err != nil {
+		return err
+	}
 	seals, err := newSealSet(c.Sealed)
 	if err != nil {
 		return err
@@ -241,7 +274,8 @@ func (l *Log) append(ctx context.Context, events []Event) ([]Receipt, error) {
 	if l.readOnly != nil {
 		return nil, l.readOnly
 	}
-	c, err := l.encodeCall(events)
+	now := l.cfg.Clock()
+	c, err := l.encodeCall(events, func(int) time.Time { return now })
 	if err != nil {
 		return nil, err
 	}
@@ -257,10 +291,10 @@ func (l *Log) append(ctx context.Context, events []Event) ([]Receipt, error) {
 	}
 }
 
-// encodeCall makes the drafts of one call, in one buffer. Each leaf stands
-// behind a zero byte, so that its hash is one pass over contiguous bytes.
-func (l *Log) encodeCall(events []Event) (*call, error) {
-	now := l.cfg.Clock()
+// encodeCall makes the drafts of one call, in one buffer; at is when each event
+// was handed over. Each leaf stands behind a zero byte, so that its hash is one
+// pass over contiguous bytes.
+func (l *Log) encodeCall(events []Event, at func(int) time.Time) (*call, error) {
 	c := &call{drafts: make([]draft, len(events)), done: make(chan struct{})}
 	buf := make([]byte, 0, len(events)*512)
 	starts := make([]int, len(events))
@@ -269,7 +303,7 @@ func (l *Log) encodeCall(events []Event) (*call, error) {
 		starts[i] = len(buf)
 		buf = append(buf, 0)
 		var err error
-		if buf, c.drafts[i], err = l.enc.encode(buf, &e, now); err != nil {
+		if buf, c.drafts[i], err = l.enc.encode(buf, &e, at(i)); err != nil {
 			return nil, atEvent(err, i)
 		}
 	}
@@ -283,9 +317,10 @@ func (l *Log) encodeCall(events []Event) (*call, error) {
 
 // Record queues an event and returns. While the queue is full it waits until
 // there is room, or until ctx ends (ErrQueueFull). The event is stored even if
-// the store fails for a while; what cannot be stored, because its id is in the
-// log with other content or because Close ran out of time, is logged, counted,
-// and returned by Flush or Close.
+// the store fails for a while, in which it waits in the queue or in
+// Config.Spool: see Policy. What cannot be stored, because its id is in the log
+// with other content or because Close ran out of time, is logged, counted, and
+// returned by Flush or Close.
 func (l *Log) Record(ctx context.Context, event Event) error {
 	if err := refuseReserved(&event); err != nil {
 		return err
@@ -301,7 +336,14 @@ func (l *Log) Record(ctx context.Context, event Event) error {
 		return err
 	}
 	d.node = buf
+	d.policy = l.policyOf(event.Action)
+	if d.policy == Fail && l.waiting.Load() {
+		return fmt.Errorf("%w: other events wait for it", ErrUnavailable)
+	}
 	if err := l.queue.record(ctx, d); err != nil {
+		if full := l.spoolErr.Load(); full != nil && errors.Is(err, ErrQueueFull) {
+			err = fmt.Errorf("%w: %w", err, *full)
+		}
 		return err
 	}
 	l.counters.queued.Add(1)
@@ -311,8 +353,8 @@ func (l *Log) Record(ctx context.Context, event Event) error {
 var scratchPool = sync.Pool{New: func() any { b := make([]byte, 0, 1<<10); return &b }}
 
 // Flush waits until everything that was queued before is durable or given up,
-// and returns the errors of the records that could not be stored since the
-// last Flush.
+// and what waited in the outboxes and the spool is in the log. It returns the
+// errors of the records that could not be stored since the last Flush.
 func (l *Log) Flush(ctx context.Context) error {
 	if l.readOnly != nil {
 		return l.readOnly
@@ -325,10 +367,14 @@ func (l *Log) Flush(ctx context.Context) error {
 	}
 	select {
 	case <-c.done:
-		return errors.Join(c.err, l.takeFailed())
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	errs := []error{c.err}
+	for _, m := range l.movers {
+		errs = append(errs, m.drain(ctx))
+	}
+	return errors.Join(append(errs, l.takeFailed())...)
 }
 
 func (l *Log) takeFailed() error {

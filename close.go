@@ -21,6 +21,7 @@ func (l *Log) Close(ctx context.Context) error {
 func (l *Log) end(ctx context.Context) error {
 	defer close(l.closed)
 	close(l.ending)
+	l.stopMoving()
 	l.queue.close()
 	done := context.AfterFunc(ctx, l.giveUp)
 	defer done()
@@ -41,7 +42,7 @@ func (l *Log) end(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("follower %s: %w", f.Name(), err))
 		}
 	}
-	errs = append(errs, l.store.Close())
+	errs = append(errs, l.closeOutboxes(), l.store.Close())
 	return errors.Join(errs...)
 }
 

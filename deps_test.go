@@ -48,6 +48,11 @@ var arrows = []struct {
 		[]string{"golang.org/x/mod/", "golang.org/x/sys/", "github.com/google/uuid"},
 	},
 	{
+		module + "/spool", "a service that only spools needs no store",
+		[]string{module},
+		[]string{"golang.org/x/mod/", "golang.org/x/sys/", "github.com/google/uuid", "go.etcd.io/bbolt"},
+	},
+	{
 		module + "/convert/cloudtrail", "an importer needs no store",
 		[]string{module, module + "/convert"},
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},

@@ -31,6 +31,7 @@ type draft struct {
 	key          Key
 	given        string // the caller's id, or ""
 	implicitTime bool   // the log chose the time
+	policy       Policy // of a recorded event
 	disclosures  []Disclosure
 }
 

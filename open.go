@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 )
@@ -244,7 +245,8 @@ func (l *Log) acceptRestore(ctx context.Context, tree Tree, given Checkpoint) er
 			"size": tree.Size, "root": tree.Root.String(), "given_up": string(given.Note),
 		},
 	}
-	c, err := l.encodeCall([]Event{event})
+	now := l.cfg.Clock()
+	c, err := l.encodeCall([]Event{event}, func(int) time.Time { return now })
 	if err != nil {
 		return err
 	}

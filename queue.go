@@ -3,6 +3,7 @@ package attestlog
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ type call struct {
 	bytes    int
 	receipts []Receipt
 	err      error
+	moved    bool // it comes from an outbox, where its events stay if it fails
 	done     chan struct{}
 }
 
@@ -92,8 +94,9 @@ func newQueue(maxEvents, maxBytes int) *queue {
 	return &queue{maxEvents: maxEvents, maxBytes: maxBytes, ready: make(chan struct{}, 1)}
 }
 
-// reserve returns with mu held and room made for a job, or with an error.
-func (q *queue) reserve(ctx context.Context, events, bytes int) error {
+// reserve returns with mu held and room made for a job, or with an error. It
+// waits for room if it may.
+func (q *queue) reserve(ctx context.Context, events, bytes int, wait bool) error {
 	for {
 		q.mu.Lock()
 		switch {
@@ -107,6 +110,9 @@ func (q *queue) reserve(ctx context.Context, events, bytes int) error {
 		}
 		room := q.room.wait()
 		q.mu.Unlock()
+		if !wait {
+			return ErrQueueFull
+		}
 		select {
 		case <-room:
 		case <-ctx.Done():
@@ -116,7 +122,7 @@ func (q *queue) reserve(ctx context.Context, events, bytes int) error {
 }
 
 func (q *queue) put(ctx context.Context, c *call) error {
-	if err := q.reserve(ctx, len(c.drafts), c.bytes); err != nil {
+	if err := q.reserve(ctx, len(c.drafts), c.bytes, true); err != nil {
 		return err
 	}
 	q.jobs = append(q.jobs, job{call: c})
@@ -125,9 +131,24 @@ func (q *queue) put(ctx context.Context, c *call) error {
 	return nil
 }
 
+// putFirst puts a call ahead of everything that is queued, room or no room.
+func (q *queue) putFirst(c *call) error {
+	q.mu.Lock()
+	defer q.wake()
+	defer q.mu.Unlock()
+	if q.closed {
+		return ErrClosed
+	}
+	q.events += len(c.drafts)
+	q.bytes += c.bytes
+	c.moved = true
+	q.jobs = slices.Insert(q.jobs, 0, job{call: c})
+	return nil
+}
+
 // record queues a draft whose node it copies.
 func (q *queue) record(ctx context.Context, d draft) error {
-	if err := q.reserve(ctx, 1, d.size()); err != nil {
+	if err := q.reserve(ctx, 1, d.size(), d.policy != Fail); err != nil {
 		return err
 	}
 	if cap(q.arena)-len(q.arena) < len(d.node) {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -13,24 +14,26 @@ import (
 // when the queue is closed and empty, or when Close gives up.
 func (l *Log) sequence() {
 	defer close(l.drained)
+	spool := &spooler{log: l}
 	var batch []job
 	var last bool
 	wait := retryFirst
 	for {
 		held := len(batch) // records that a failed transaction left
 		if held == 0 {
-			if last {
+			if last && len(spool.stuck) == 0 {
 				return
 			}
 			select {
 			case <-l.queue.ready:
+			case <-spool.retry():
 			case <-l.stop.Done():
-				l.abandon(nil)
+				l.abandon(nil, spool)
 				return
 			}
 		}
 		batch, last = l.queue.take(batch, batchEvents, batchBytes)
-		if len(batch) == 0 {
+		if batch = spool.divert(batch, false); len(batch) == 0 {
 			continue
 		}
 		var err error
@@ -39,26 +42,29 @@ func (l *Log) sequence() {
 			continue
 		}
 		l.counters.retries.Add(1)
-		if len(batch) == 0 {
-			continue // the callers know, and decide
+		l.waiting.Store(len(batch) > 0)
+		if batch = spool.divert(batch, true); !slices.ContainsFunc(batch, func(j job) bool { return j.events() > 0 }) {
+			continue // the callers know, and decide; the spool has the records
 		}
 		l.cfg.Logger.Error("attestlog: recorded events could not be stored and are tried again", "err", err, "events", len(batch))
 		select {
 		case <-time.After(wait):
 		case <-l.stop.Done():
-			l.abandon(batch)
+			l.abandon(batch, spool)
 			return
 		}
 		wait = min(2*wait, retryLongest)
 	}
 }
 
-// abandon fails everything that is left when Close gives up.
-func (l *Log) abandon(batch []job) {
+// abandon fails everything that is left when Close gives up, and that the spool
+// does not take.
+func (l *Log) abandon(batch []job, spool *spooler) {
 	l.queue.close()
 	for last := false; !last; {
 		batch, last = l.queue.take(batch, batchEvents, batchBytes)
 	}
+	batch = append(spool.divert(batch, true), spool.stuck...)
 	for i := range batch {
 		l.fail(&batch[i], ErrClosed)
 	}
@@ -70,7 +76,9 @@ func (l *Log) fail(j *job, err error) {
 		l.recordFailed(&AppendError{[]string{j.draft.id()}, err})
 		return
 	}
-	l.counters.failed.Add(uint64(len(j.call.drafts)))
+	if !j.call.moved {
+		l.counters.failed.Add(uint64(len(j.call.drafts)))
+	}
 	j.call.err = j.call.failure(err)
 	close(j.call.done)
 }
@@ -117,6 +125,9 @@ func (l *Log) commit(batch []job) ([]job, error) {
 		l.counters.size.Store(done.batch.Tree.Size)
 		if len(done.batch.Records) > 0 {
 			l.known.Store(&done.batch.Tree)
+		}
+		if len(done.drafts) > 0 {
+			l.waiting.Store(false)
 		}
 		for i := range batch {
 			if c := batch[i].call; c != nil {
@@ -169,11 +180,12 @@ func (l *Log) write(batch []job, done **sequenced) error {
 	})
 }
 
-// hold fails the calls of batch and keeps its records.
+// hold fails the calls of batch and keeps its records; with a spool, which may
+// take those, also the calls of Flush.
 func (l *Log) hold(batch []job, err error) []job {
 	held := 0
 	for i := range batch {
-		if batch[i].call == nil {
+		if batch[i].call == nil || l.cfg.Spool != nil && batch[i].events() == 0 {
 			batch[held], batch[i] = batch[i], batch[held]
 			held++
 		}

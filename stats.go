@@ -2,6 +2,7 @@ package attestlog
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -16,6 +17,9 @@ type Stats struct {
 	Retries    uint64 // transactions that failed and were tried again
 	ClockJumps uint64 // clock steps of more than 5 s, either way
 
+	Spooled   uint64 // recorded events that went to the spool since New
+	SpoolFull uint64 // times that the spool could not take events since New
+
 	QueueEvents int // accepted and not durable yet
 	QueueBytes  int
 
@@ -23,7 +27,17 @@ type Stats struct {
 	CheckpointAge  time.Duration // since it was published by this Log; 0 without one
 
 	Followers []FollowerStats
+	Outboxes  []OutboxStats // the spool among them
 	Store     StoreStats
+}
+
+// OutboxStats are one outbox's figures.
+type OutboxStats struct {
+	Name string
+	Backlog
+	Moved    uint64 // events that left it through this Log since New
+	Failures uint64 // attempts that failed since New
+	Held     bool   // another process moves it
 }
 
 // FollowerStats are one follower's figures.
@@ -45,6 +59,7 @@ func (l *Log) Stats(ctx context.Context) (Stats, error) {
 	s := Stats{
 		Size: tree.Size, Queued: c.queued.Load(), Appended: c.appended.Load(), Duplicates: c.duplicates.Load(),
 		Failed: c.failed.Load(), Retries: c.retries.Load(), ClockJumps: c.clockJumps.Load(),
+		Spooled: c.spooled.Load(), SpoolFull: c.spoolFull.Load(),
 	}
 	s.QueueEvents, s.QueueBytes = l.queue.depth()
 	newest, at := l.pub.current()
@@ -56,6 +71,13 @@ func (l *Log) Stats(ctx context.Context) (Stats, error) {
 		f := FollowerStats{Name: r.follower.Name(), Position: r.position.Load(), Failures: r.failures.Load(), Held: r.held.Load()}
 		f.Lag = tree.Size - min(tree.Size, f.Position)
 		s.Followers = append(s.Followers, f)
+	}
+	for _, m := range l.movers {
+		o := OutboxStats{Name: m.box.Name(), Moved: m.moved.Load(), Failures: m.failures.Load(), Held: m.held.Load()}
+		if o.Backlog, err = m.box.Backlog(ctx); err != nil {
+			return s, fmt.Errorf("outbox %s: %w", o.Name, err)
+		}
+		s.Outboxes = append(s.Outboxes, o)
 	}
 	s.Store, err = l.store.Stats(ctx)
 	return s, err

@@ -118,6 +118,9 @@ type Store interface {
 
 	// Stats returns the store's own figures.
 	Stats(ctx context.Context) (StoreStats, error)
+	// Outbox returns the store's own outbox, which is emptied into every log
+	// that is written through the store, or nil.
+	Outbox() Outbox
 	// Home returns where the log's keys and its newest checkpoint are kept.
 	Home() Home
 	// Close releases the store. A Log closes its store.

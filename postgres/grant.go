@@ -9,11 +9,17 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// Roles are the roles that Grant gives rights to. An empty name is left out.
+type Roles struct {
+	Writer string // may append, fill the search index and empty the outbox
+	Reader string // may read and verify
+	Caller string // may put events into the outbox: see Outbox
+}
+
 // Grant lets roles use the log, creating those that are missing without a
-// login: writers may append and fill the search index, readers may read and
-// verify. Neither may change or remove an entry, nor alter, drop or disable
-// anything. An empty name is left out. It takes the log's owner.
-func (s *Store) Grant(ctx context.Context, writer, reader string) error {
+// login. None may change or remove an entry, nor alter, drop or disable
+// anything. It takes the log's owner.
+func (s *Store) Grant(ctx context.Context, roles Roles) error {
 	if s.cfg.ReadOnly {
 		return errors.New("postgres: grant: the log was opened for reading")
 	}
@@ -24,8 +30,8 @@ func (s *Store) Grant(ctx context.Context, writer, reader string) error {
 		}
 		for _, role := range []struct {
 			name   string
-			writes bool
-		}{{writer, true}, {reader, false}} {
+			grants func(role string, tables []string) []string
+		}{{roles.Writer, s.writerGrants}, {roles.Reader, s.readerGrants}, {roles.Caller, s.callerGrants}} {
 			if role.name == "" {
 				continue
 			}
@@ -38,7 +44,7 @@ func (s *Store) Grant(ctx context.Context, writer, reader string) error {
 					return fmt.Errorf("role %s: %w", role.name, err)
 				}
 			}
-			for _, sql := range s.grants(role.name, role.writes, tables) {
+			for _, sql := range role.grants(pgx.Identifier{role.name}.Sanitize(), tables) {
 				if _, err := tx.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol); err != nil {
 					return fmt.Errorf("role %s: %w", role.name, err)
 				}
@@ -52,22 +58,28 @@ func (s *Store) Grant(ctx context.Context, writer, reader string) error {
 	return nil
 }
 
-func (s *Store) grants(name string, writes bool, tables []string) []string {
-	role := pgx.Identifier{name}.Sanitize()
-	out := []string{fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s", s.schema, role)}
-	if writes {
-		out = append(out, fmt.Sprintf("GRANT EXECUTE ON FUNCTION %s.make_partition(bigint) TO %s", s.schema, role))
+func (s *Store) writerGrants(role string, tables []string) []string {
+	out := s.tableGrants(role, tables, func(g guard) []string { return g.grants })
+	return append(out, fmt.Sprintf("GRANT EXECUTE ON FUNCTION %s.make_partition(bigint) TO %s", s.schema, role))
+}
+
+func (s *Store) readerGrants(role string, tables []string) []string {
+	return s.tableGrants(role, tables, func(guard) []string { return []string{"SELECT"} })
+}
+
+func (s *Store) callerGrants(role string, _ []string) []string {
+	return []string{
+		fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s", s.schema, role),
+		fmt.Sprintf("GRANT INSERT (at, event) ON %s.outbox TO %s", s.schema, role),
 	}
+}
+
+func (s *Store) tableGrants(role string, tables []string, rights func(guard) []string) []string {
+	out := []string{fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s", s.schema, role)}
 	for _, table := range tables {
-		g, ours := guardOf(table)
-		if !ours {
-			continue
+		if g, ours := guardOf(table); ours {
+			out = append(out, fmt.Sprintf("GRANT %s ON %s.%s TO %s", strings.Join(rights(g), ", "), s.schema, table, role))
 		}
-		rights := []string{"SELECT"}
-		if writes {
-			rights = g.grants
-		}
-		out = append(out, fmt.Sprintf("GRANT %s ON %s.%s TO %s", strings.Join(rights, ", "), s.schema, table, role))
 	}
 	return out
 }

@@ -34,6 +34,10 @@ var guarded = []guard{
 		"refuse": "BEFORE INSERT OR DELETE OR TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION @.refuse()",
 		"grows":  "BEFORE UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION @.tree_grows()",
 	}, []string{"SELECT", "UPDATE"}},
+	{"outbox", map[string]string{
+		"refuse": "BEFORE UPDATE OR TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION @.refuse()",
+	}, []string{"SELECT", "INSERT", "DELETE"}},
+	{"refused", nil, []string{"SELECT", "INSERT", "DELETE"}},
 	{"segments", nil, []string{"SELECT", "INSERT", "DELETE"}},
 	{"runs", nil, []string{"SELECT", "INSERT", "DELETE"}},
 }
@@ -158,7 +162,10 @@ func (s *Store) checkFunctions(ctx context.Context, tx pgx.Tx, bad func(string, 
 // have.
 func (s *Store) checkGrants(ctx context.Context, tx pgx.Tx, bad func(string, ...any) error) error {
 	rows, err := tx.Query(ctx, `SELECT c.relname, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee) END, a.privilege_type
-		FROM pg_class c, aclexplode(c.relacl) a
+		FROM pg_class c, LATERAL (
+			SELECT * FROM aclexplode(c.relacl)
+			UNION ALL SELECT x.* FROM pg_attribute t, aclexplode(t.attacl) x WHERE t.attrelid = c.oid
+		) a
 		WHERE c.relnamespace = $1::regnamespace AND c.relkind IN ('r', 'p') AND a.grantee <> c.relowner`, s.schema)
 	if err != nil {
 		return err

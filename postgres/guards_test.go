@@ -189,7 +189,7 @@ func TestRolesCanDoTheirWorkAndNoMore(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 { // again changes nothing
-		if err := s.Grant(t.Context(), writer, reader); err != nil {
+		if err := s.Grant(t.Context(), postgres.Roles{Writer: writer, Reader: reader}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -171,8 +171,9 @@ func ownParameters(dsn string, cfg *Config) (string, error) {
 
 // OpenPool opens or creates the log in a database that the caller is connected
 // to. The pool stays the caller's, who closes it after the store; an append,
-// a query, and each of the two goroutines that keep the search index take one
-// of its connections at a time. It must not use the simple protocol.
+// a query, each of the two goroutines that keep the search index, and the one
+// that empties the outbox take one of its connections at a time, so it needs
+// two at least. It must not use the simple protocol.
 func OpenPool(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Store, error) {
 	s, err := openPool(ctx, pool, cfg)
 	if err != nil {
@@ -190,6 +191,9 @@ func openPool(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Store, erro
 	}
 	if pool.Config().ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol {
 		return s, errors.New("the connections use the simple protocol, which has no binary values: set default_query_exec_mode to exec, which also works behind a pooler")
+	}
+	if pool.Config().MaxConns < 2 && !s.cfg.ReadOnly {
+		return s, errors.New("the pool has one connection: set pool_max_conns to 2 or more")
 	}
 	if err := s.checkServer(ctx); err != nil {
 		return s, err

@@ -44,12 +44,13 @@ func (c *migrateCmd) Run(a *app) error {
 type grantCmd struct {
 	Writer string `help:"The role that services append as." placeholder:"ROLE"`
 	Reader string `help:"The role that auditors read and verify as." placeholder:"ROLE"`
+	Caller string `help:"The role of applications that only append within their own transactions." placeholder:"ROLE"`
 }
 
 func (grantCmd) Help() string {
-	return `Roles that are missing are made, without a login. A writer can append, a reader can read;
-neither can change or remove an entry, or alter, drop or disable what guards them. Run
-it as the log's owner.
+	return `Roles that are missing are made, without a login. A writer can append, a reader can read,
+a caller can insert into the outbox; none can change or remove an entry, or alter, drop or
+disable what guards them. Run it as the log's owner.
 
 Examples:
   attestlog --log postgres://owner@db/audit grant --writer audit_writer --reader audit_reader`
@@ -59,12 +60,12 @@ func (c *grantCmd) Run(a *app) error {
 	if !isPostgres(a.url) {
 		return errNotPostgres
 	}
-	if c.Writer == "" && c.Reader == "" {
-		return hinted{errors.New("no role was given"), "give --writer ROLE, --reader ROLE, or both"}
+	if *c == (grantCmd{}) {
+		return hinted{errors.New("no role was given"), "give --writer ROLE, --reader ROLE or --caller ROLE"}
 	}
 	store, err := postgres.Open(a.ctx, a.url, postgres.Config{MustExist: true, NoIndex: true, Logger: a.logger})
 	if err != nil {
 		return err
 	}
-	return errors.Join(store.Grant(a.ctx, c.Writer, c.Reader), store.Close())
+	return errors.Join(store.Grant(a.ctx, postgres.Roles(*c)), store.Close())
 }

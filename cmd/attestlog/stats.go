@@ -35,9 +35,17 @@ type figures struct {
 	First          *time.Time `json:"first_logged,omitempty"`
 	LastLogged     *time.Time `json:"last_logged,omitempty"`
 	PerSecond      float64    `json:"entries_per_second"`
+	Outboxes       []outbox   `json:"outboxes,omitempty"`
 	Counted        uint64     `json:"counted"`
 	Actors         []tally    `json:"top_actors"`
 	Actions        []tally    `json:"top_actions"`
+}
+
+type outbox struct {
+	Name    string     `json:"name"`
+	Events  uint64     `json:"events"`
+	Since   *time.Time `json:"since,omitempty"`
+	Refused uint64     `json:"refused"`
 }
 
 type tally struct {
@@ -67,6 +75,13 @@ func (c *statsCmd) gather(a *app, log *attestlog.Log) (figures, error) {
 	f := figures{
 		Entries: st.Size, Bytes: st.Store.Bytes, IndexBytes: st.Store.IndexBytes, IndexLag: st.Store.IndexLag,
 		Origin: log.Origin(), CheckpointSize: st.CheckpointSize,
+	}
+	for _, box := range st.Outboxes {
+		o := outbox{Name: box.Name, Events: box.Events, Refused: box.Refused}
+		if box.Events > 0 {
+			o.Since = &box.Since
+		}
+		f.Outboxes = append(f.Outboxes, o)
 	}
 	if st.Size == 0 {
 		return f, nil
@@ -134,6 +149,13 @@ func (f *figures) print(a *app) {
 	}
 	line("size on disk", "%s (%s of it search index; %.0f bytes an entry)", bytesText(f.Bytes), bytesText(f.IndexBytes), perEntry)
 	line("origin", "%s", clean(f.Origin))
+	for _, o := range f.Outboxes {
+		age := ""
+		if o.Since != nil {
+			age = ", the first for " + time.Since(*o.Since).Round(time.Millisecond).String()
+		}
+		line("outbox", "%d events wait%s; %d were refused", o.Events, age, o.Refused)
+	}
 	if f.Entries == 0 {
 		return
 	}

@@ -38,6 +38,7 @@ func Run(t *testing.T, open func(t *testing.T) Opener) {
 		{"Idempotence", idempotenceTests},
 		{"Record", recordTests},
 		{"Faults", faultTests},
+		{"Spool", spoolTests},
 		{"Clock", clockTests},
 		{"Input", inputTests},
 		{"Proof", proofTests},

@@ -86,6 +86,23 @@ CREATE TABLE @.runs (
 );
 ALTER TABLE @.runs ALTER COLUMN data SET STORAGE PLAIN;
 
+-- Events that were committed with the transactions of applications, and that
+-- wait to be moved into the log in the order of their ids. Whoever may only
+-- append this way is granted INSERT of at and event.
+CREATE TABLE @.outbox (
+  id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  at    bigint NOT NULL DEFAULT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000, -- nanoseconds since 1970
+  event text NOT NULL -- JSON, with an id
+);
+
+-- Those of them that the log does not take.
+CREATE TABLE @.refused (
+  id     bigint PRIMARY KEY,
+  at     bigint NOT NULL,
+  event  text NOT NULL,
+  reason text NOT NULL
+);
+
 INSERT INTO @.tree (size, root, peaks, tail, logged_time)
 VALUES (0, '\xe3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855', '', '', 0);
 
@@ -119,6 +136,7 @@ CREATE TRIGGER refuse BEFORE UPDATE OR DELETE OR TRUNCATE ON @.checkpoints FOR E
 CREATE TRIGGER grows BEFORE INSERT ON @.checkpoints FOR EACH ROW EXECUTE FUNCTION @.checkpoints_grow();
 CREATE TRIGGER refuse BEFORE INSERT OR DELETE OR TRUNCATE ON @.tree FOR EACH STATEMENT EXECUTE FUNCTION @.refuse();
 CREATE TRIGGER grows BEFORE UPDATE ON @.tree FOR EACH ROW EXECUTE FUNCTION @.tree_grows();
+CREATE TRIGGER refuse BEFORE UPDATE OR TRUNCATE ON @.outbox FOR EACH STATEMENT EXECUTE FUNCTION @.refuse();
 
 -- ALWAYS: session_replication_role does not switch them off.
 ALTER TABLE @.meta ENABLE ALWAYS TRIGGER refuse;
@@ -130,6 +148,7 @@ ALTER TABLE @.checkpoints ENABLE ALWAYS TRIGGER refuse;
 ALTER TABLE @.checkpoints ENABLE ALWAYS TRIGGER grows;
 ALTER TABLE @.tree ENABLE ALWAYS TRIGGER refuse;
 ALTER TABLE @.tree ENABLE ALWAYS TRIGGER grows;
+ALTER TABLE @.outbox ENABLE ALWAYS TRIGGER refuse;
 
 -- Makes the partitions with a number, unless they are there. They are attached
 -- rather than created in place, which would wait for every reader and writer.

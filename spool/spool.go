@@ -1,0 +1,300 @@
+// Package spool keeps events in a file on this machine while a log cannot take
+// them: an attestlog.Spool. The file is a bbolt database (go.etcd.io/bbolt)
+// with three buckets. In "events", a number of 8 big-endian bytes that counts
+// up from 1 leads to the time at which the event was handed over, 8 big-endian
+// bytes of nanoseconds since 1970, and the event's JSON. In "refused" it leads
+// to the reason's length, 4 big-endian bytes, the reason, and the same. In
+// "state", "bytes" leads to the sum of the lengths of what is in "events".
+//
+// Every Put and every Move is one transaction, and durable when it returns.
+package spool
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/attestlog/attestlog"
+)
+
+// Config configures a Spool. The zero Config is useful.
+type Config struct {
+	// MaxBytes bounds the events that wait, as JSON. The file is up to twice as
+	// large, and does not shrink. Defaults to 256 MiB.
+	MaxBytes int64
+	// Log prepares the events that are recorded into the spool itself; only its
+	// Sealed and Clock matter.
+	Log attestlog.Config
+}
+
+const (
+	defaultBytes = 256 << 20
+	lockWait     = 5 * time.Second
+	timeBytes    = 8
+)
+
+var (
+	eventsBucket  = []byte("events")
+	refusedBucket = []byte("refused")
+	stateBucket   = []byte("state")
+	bytesName     = []byte("bytes")
+)
+
+// ErrInUse is returned by Open for a file that another process, or another
+// Spool of this one, has open.
+var ErrInUse = errors.New("spool is in use")
+
+// A Spool is an attestlog.Spool in a file.
+type Spool struct {
+	path   string
+	cfg    Config
+	db     *bolt.DB
+	moving sync.Mutex // held by Move
+}
+
+var _ attestlog.Spool = (*Spool)(nil)
+
+// Open opens or creates the file, with mode 0600. The folder must exist. A file
+// belongs to one Spool of one process at a time: Open waits 5 s for another
+// and returns ErrInUse.
+func Open(path string, cfg Config) (*Spool, error) {
+	s, err := open(path, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("spool: open %s: %w", path, err)
+	}
+	return s, nil
+}
+
+func open(path string, cfg Config) (*Spool, error) {
+	if cfg.MaxBytes <= 0 {
+		cfg.MaxBytes = defaultBytes
+	}
+	opts := *bolt.DefaultOptions
+	opts.Timeout = lockWait
+	db, err := bolt.Open(path, 0o600, &opts)
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, ErrInUse
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = db.Update(func(tx *bolt.Tx) error {
+		for _, name := range [][]byte{eventsBucket, refusedBucket, stateBucket} {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		err = syncFolder(filepath.Dir(path))
+	}
+	if err != nil {
+		db.Close()
+		return nil, err
+	}
+	return &Spool{path: path, cfg: cfg, db: db}, nil
+}
+
+// syncFolder makes the file's name durable.
+func syncFolder(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}
+
+// Name returns the file's path.
+func (s *Spool) Name() string { return s.path }
+
+// Record durably puts an event into the spool, for a program that starts while
+// its store is down and so has no Log yet. The next Log with this spool takes
+// it. Errors are those of Append and attestlog.ErrSpoolFull.
+func (s *Spool) Record(ctx context.Context, e attestlog.Event) error {
+	p, err := s.cfg.Log.Prepare(e)
+	if err != nil {
+		return err
+	}
+	_, err = s.Put(ctx, []attestlog.Prepared{p})
+	return err
+}
+
+// Put durably adds events behind those that wait. An event that is larger than
+// Config.MaxBytes is taken by an empty spool.
+func (s *Spool) Put(_ context.Context, events []attestlog.Prepared) (int, error) {
+	n := 0
+	err := s.db.Update(func(tx *bolt.Tx) error {
+		bucket, used := tx.Bucket(eventsBucket), size(tx)
+		bucket.FillPercent = 1 // keys only grow
+		for n = 0; n < len(events); n++ {
+			value := encode(&events[n])
+			if used > 0 && used+int64(len(value)) > s.cfg.MaxBytes {
+				break
+			}
+			number, err := bucket.NextSequence()
+			if err != nil {
+				return err
+			}
+			if err := bucket.Put(binary.BigEndian.AppendUint64(nil, number), value); err != nil {
+				return err
+			}
+			used += int64(len(value))
+		}
+		return setSize(tx, used)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("spool: put: %w", err)
+	}
+	if n < len(events) {
+		return n, fmt.Errorf("spool: %w: it may hold %d bytes", attestlog.ErrSpoolFull, s.cfg.MaxBytes)
+	}
+	return n, nil
+}
+
+// Move implements attestlog.Outbox.
+func (s *Spool) Move(ctx context.Context, fn func([]attestlog.Prepared) ([]error, error)) (int, error) {
+	s.moving.Lock()
+	defer s.moving.Unlock()
+	keys, events, err := s.oldest()
+	if err != nil || len(events) == 0 {
+		return 0, err
+	}
+	verdicts, err := fn(events)
+	if err != nil {
+		return 0, err
+	}
+	err = s.db.Update(func(tx *bolt.Tx) error {
+		bucket, used := tx.Bucket(eventsBucket), size(tx)
+		for i, key := range keys {
+			value := bucket.Get(key)
+			used -= int64(len(value))
+			if verdicts[i] != nil {
+				if err := tx.Bucket(refusedBucket).Put(key, refused(verdicts[i], value)); err != nil {
+					return err
+				}
+			}
+			if err := bucket.Delete(key); err != nil {
+				return err
+			}
+		}
+		return setSize(tx, used)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("spool: remove what was moved: %w", err)
+	}
+	return len(events), nil
+}
+
+// oldest copies the first events, within the bounds of a Move.
+func (s *Spool) oldest() (keys [][]byte, events []attestlog.Prepared, err error) {
+	err = s.db.View(func(tx *bolt.Tx) error {
+		c := tx.Bucket(eventsBucket).Cursor()
+		bytes := 0
+		for key, value := c.First(); key != nil && len(events) < attestlog.MaxMove; key, value = c.Next() {
+			if bytes += len(value); len(events) > 0 && bytes > attestlog.MaxMoveBytes {
+				break
+			}
+			p, err := decode(value)
+			if err != nil {
+				return fmt.Errorf("event %d: %w", binary.BigEndian.Uint64(key), err)
+			}
+			keys, events = append(keys, append([]byte(nil), key...)), append(events, p)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("spool: read: %w", err)
+	}
+	return keys, events, nil
+}
+
+// Backlog implements attestlog.Outbox.
+func (s *Spool) Backlog(context.Context) (attestlog.Backlog, error) {
+	var b attestlog.Backlog
+	err := s.db.View(func(tx *bolt.Tx) error {
+		c := tx.Bucket(eventsBucket).Cursor()
+		b.Refused = uint64(tx.Bucket(refusedBucket).Stats().KeyN)
+		key, value := c.First()
+		if key == nil {
+			return nil
+		}
+		p, err := decode(value)
+		if err != nil {
+			return err
+		}
+		b.Since = p.At
+		b.First = binary.BigEndian.Uint64(key)
+		key, _ = c.Last()
+		b.Last = binary.BigEndian.Uint64(key)
+		b.Events = b.Last - b.First + 1 // they leave from the front
+		return nil
+	})
+	if err != nil {
+		return attestlog.Backlog{}, fmt.Errorf("spool: read: %w", err)
+	}
+	return b, nil
+}
+
+// Close releases the file.
+func (s *Spool) Close() error { return s.db.Close() }
+
+func size(tx *bolt.Tx) int64 {
+	b := tx.Bucket(stateBucket).Get(bytesName)
+	if len(b) != 8 {
+		return 0
+	}
+	return int64(binary.BigEndian.Uint64(b))
+}
+
+func setSize(tx *bolt.Tx, n int64) error {
+	return tx.Bucket(stateBucket).Put(bytesName, binary.BigEndian.AppendUint64(nil, uint64(n)))
+}
+
+func encode(p *attestlog.Prepared) []byte {
+	out := make([]byte, 0, timeBytes+len(p.Event))
+	out = binary.BigEndian.AppendUint64(out, uint64(p.At.UnixNano()))
+	return append(out, p.Event...)
+}
+
+// decode copies an event, which is valid only within its transaction.
+func decode(value []byte) (attestlog.Prepared, error) {
+	if len(value) < timeBytes {
+		return attestlog.Prepared{}, errors.New("is not whole")
+	}
+	at := time.Unix(0, int64(binary.BigEndian.Uint64(value))).UTC()
+	return attestlog.Prepared{Event: append([]byte(nil), value[timeBytes:]...), At: at}, nil
+}
+
+// Refused calls fn with each event that the log did not take, oldest first, and
+// the reason, until fn returns an error.
+func (s *Spool) Refused(fn func(reason string, p attestlog.Prepared) error) error {
+	return s.db.View(func(tx *bolt.Tx) error {
+		return tx.Bucket(refusedBucket).ForEach(func(_, value []byte) error {
+			if len(value) < 4 || uint64(len(value)-4) < uint64(binary.BigEndian.Uint32(value)) {
+				return errors.New("spool: a refused event is not whole")
+			}
+			reason, event := value[4:4+binary.BigEndian.Uint32(value)], value[4+binary.BigEndian.Uint32(value):]
+			p, err := decode(event)
+			if err != nil {
+				return fmt.Errorf("spool: a refused event %w", err)
+			}
+			return fn(string(reason), p)
+		})
+	})
+}
+
+func refused(reason error, value []byte) []byte {
+	text := reason.Error()
+	out := binary.BigEndian.AppendUint32(nil, uint32(len(text)))
+	return append(append(out, text...), value...)
+}

@@ -75,7 +75,7 @@ func Run(ctx context.Context, opts Options, out io.Writer) (err error) {
 		}
 	}
 	defer func() { err = errors.Join(err, b.backend.close()) }()
-	for _, part := range []func() error{b.describe, b.plain, b.durable, b.record, b.sealed, b.peak} {
+	for _, part := range []func() error{b.describe, b.plain, b.durable, b.record, b.sealed, b.shared, b.peak} {
 		if err := part(); err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package attestlog_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -9,9 +10,11 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
+	_ "modernc.org/sqlite" // the application's driver
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/jsonl"
+	"github.com/attestlog/attestlog/spool"
 	"github.com/attestlog/attestlog/sqlite"
 )
 
@@ -191,4 +194,97 @@ func ExampleFollower() {
 	line, err := r.Next()
 	fmt.Println(line.Record.Index, err)
 	// Output: 0 <nil>
+}
+
+// An event within a transaction of the application: it is in the log exactly if
+// the order is.
+func Example_outbox() {
+	ctx := context.Background()
+	dir, err := os.MkdirTemp("", "attestlog-example-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	db, err := sql.Open("sqlite", filepath.Join(dir, "app.db")) // the application's own database
+	if err != nil {
+		panic(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec("CREATE TABLE orders (id INTEGER PRIMARY KEY)"); err != nil {
+		panic(err)
+	}
+	outbox, err := sqlite.OpenOutbox(ctx, db, sqlite.OutboxConfig{})
+	if err != nil {
+		panic(err)
+	}
+	log, done := exampleLog(attestlog.Config{Outboxes: []attestlog.Outbox{outbox}})
+	defer done()
+
+	for order := range 4 {
+		tx, err := db.BeginTx(ctx, nil)
+		if err != nil {
+			panic(err)
+		}
+		if _, err := tx.Exec("INSERT INTO orders (id) VALUES (?)", order); err != nil {
+			panic(err)
+		}
+		err = outbox.AppendTx(ctx, tx, attestlog.Event{
+			Action: "order.create", Actor: attestlog.Actor{ID: "alice"},
+			Targets: []attestlog.Target{{Type: "order", ID: fmt.Sprint(order)}},
+		})
+		if err != nil {
+			panic(err)
+		}
+		if order == 2 {
+			tx.Rollback()
+			continue
+		}
+		if err := tx.Commit(); err != nil {
+			panic(err)
+		}
+	}
+	if err := log.Flush(ctx); err != nil { // or wait: it takes about 100 ms
+		panic(err)
+	}
+	for e, err := range log.Entries(ctx, attestlog.Query{}) {
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(e.Index, e.Action, e.Targets[0].ID)
+	}
+	// Output:
+	// 0 order.create 0
+	// 1 order.create 1
+	// 2 order.create 3
+}
+
+// A spool keeps what is recorded while the store is away; see Policy.
+func Example_spool() {
+	ctx := context.Background()
+	dir, err := os.MkdirTemp("", "attestlog-example-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	file, err := spool.Open(filepath.Join(dir, "audit.spool"), spool.Config{MaxBytes: 64 << 20})
+	if err != nil {
+		panic(err)
+	}
+	log, done := exampleLog(attestlog.Config{
+		Spool: file,
+		Policies: []attestlog.ActionPolicy{
+			{Action: "payment.*", Policy: attestlog.Fail}, // rather not at all than unseen
+			{Action: "*", Policy: attestlog.ToSpool},
+		},
+	})
+	defer done()
+	if err := log.Record(ctx, attestlog.Event{Action: "mail.view", Actor: attestlog.Actor{ID: "alice"}}); err != nil {
+		panic(err)
+	}
+	if err := log.Flush(ctx); err != nil { // waits until the spool is empty, too
+		panic(err)
+	}
+	stats, err := log.Stats(ctx)
+	fmt.Println(stats.Size, stats.Spooled, err)
+	// Output: 1 0 <nil>
 }

@@ -140,6 +140,10 @@ type PageOptions struct {
 type Page struct {
 	Entries []Entry
 	Next    string // the next page's cursor, "" on the last page
+	// Size is how many entries the log had when it was searched: what was
+	// appended since, and with a replica what that has yet to receive, is not
+	// in the page.
+	Size uint64
 }
 
 // ErrCursor is returned for a cursor that is damaged or of another query.
@@ -159,7 +163,7 @@ func (l *Log) Query(ctx context.Context, q Query, opts PageOptions) (Page, error
 		return Page{}, err
 	}
 	var page Page
-	err = l.search(ctx, q, false, below, func(e *Entry) (bool, error) {
+	page.Size, err = l.search(ctx, q, false, below, func(e *Entry) (bool, error) {
 		if len(page.Entries) == limit {
 			last := &page.Entries[limit-1]
 			page.Next = encodeCursor(q, Position{last.Time.UnixNano(), last.Index})
@@ -171,12 +175,12 @@ func (l *Log) Query(ctx context.Context, q Query, opts PageOptions) (Page, error
 	return page, err
 }
 
-// search calls fn with the entries that q selects. Entries come newest first,
-// or ascending.
-func (l *Log) search(ctx context.Context, q Query, ascending bool, below *Position, fn func(*Entry) (bool, error)) error {
+// search calls fn with the entries that q selects, and returns how many there
+// were to select from. Entries come newest first, or ascending.
+func (l *Log) search(ctx context.Context, q Query, ascending bool, below *Position, fn func(*Entry) (bool, error)) (uint64, error) {
 	plan, err := l.plan(ctx, q)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	plan.Ascending = ascending
 	return l.store.Search(ctx, plan, below, func(r *Record) (bool, error) {
@@ -282,7 +286,7 @@ func (l *Log) Count(ctx context.Context, q Query, limit uint64) (uint64, error) 
 		plan.From = max(plan.From, upto)
 	}
 	plan.Ascending, plan.Order = true, ByIndex
-	err = l.store.Search(ctx, plan, nil, func(r *Record) (bool, error) {
+	_, err = l.store.Search(ctx, plan, nil, func(r *Record) (bool, error) {
 		e, err := entry(r)
 		if err == nil && q.Match(&e) {
 			n++
@@ -298,7 +302,7 @@ func (l *Log) Count(ctx context.Context, q Query, limit uint64) (uint64, error) 
 func (l *Log) Entries(ctx context.Context, q Query) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		stopped := false
-		err := l.search(ctx, q, q.order == ByIndex, nil, func(e *Entry) (bool, error) {
+		_, err := l.search(ctx, q, q.order == ByIndex, nil, func(e *Entry) (bool, error) {
 			stopped = !yield(*e, nil)
 			return !stopped, nil
 		})
@@ -316,17 +320,19 @@ func (l *Log) Tail(ctx context.Context, from uint64, q Query) iter.Seq2[Entry, e
 		for {
 			changed := l.committed.wait()
 			tree, err := l.store.Tree(ctx)
-			for err == nil && from < tree.Size {
+			for behind := false; err == nil && from < tree.Size && !behind; {
 				end := min(tree.Size, from+scanChunk)
 				stopped := false
-				err = l.search(ctx, And(q.OrderBy(ByIndex), Indexes(from, end)), true, nil, func(e *Entry) (bool, error) {
+				var seen uint64 // a replica's may be fewer
+				seen, err = l.search(ctx, And(q.OrderBy(ByIndex), Indexes(from, end)), true, nil, func(e *Entry) (bool, error) {
 					stopped = !yield(*e, nil)
 					return !stopped, nil
 				})
 				if stopped {
 					return
 				}
-				from = end
+				behind = seen < end
+				from = max(from, min(end, seen))
 			}
 			if ctx.Err() != nil {
 				return

@@ -109,8 +109,9 @@ type Store interface {
 
 	// Search calls fn with at least the entries that plan selects below the
 	// position, in the plan's order, until fn returns false or an error. The
-	// bytes are valid only during the call.
-	Search(ctx context.Context, plan Plan, below *Position, fn func(*Record) (bool, error)) error
+	// bytes are valid only during the call. It returns how many entries the log
+	// had, which with a replica may be fewer than Tree says.
+	Search(ctx context.Context, plan Plan, below *Position, fn func(*Record) (bool, error)) (size uint64, err error)
 	// Count returns the number of entries below upto that an exact plan
 	// selects, or limit if there are at least as many. A store that cannot
 	// count such a plan returns upto 0.

@@ -10,6 +10,9 @@ import (
 // Count counts from the index what plan selects among the entries that it has
 // from the first on.
 func (s *Store) Count(ctx context.Context, plan attestlog.Plan, limit uint64) (n, upto uint64, err error) {
+	if s.replica != nil {
+		return s.replica.Count(ctx, plan, limit)
+	}
 	for {
 		n, upto, err = s.count(ctx, plan, limit)
 		if !errors.Is(err, errGone) {

@@ -49,6 +49,11 @@ type Config struct {
 	MustExist bool
 	// ReadOnly never writes to the database. Defaults to reading and writing.
 	ReadOnly bool
+	// Reader is the DSN of a streaming replica, or of several. Queries, counts
+	// and exports are answered there, as of what it has received: Page.Size
+	// says how much. Everything else, single entries among it, is read where
+	// it was written. Defaults to none.
+	Reader string
 	// NoIndex leaves the search index alone: what is appended is not indexed
 	// until another process does it, and every query reads the entries.
 	// Defaults to filling it.
@@ -73,11 +78,12 @@ const (
 
 // A Store is an attestlog.Store in a schema of a PostgreSQL database.
 type Store struct {
-	cfg    Config
-	pool   *pgxpool.Pool
-	owns   bool   // the pool is closed with the store
-	schema string // quoted
-	home   keep.Files
+	cfg     Config
+	pool    *pgxpool.Pool
+	owns    bool   // the pool is closed with the store
+	replica *Store // what searches instead, or nil
+	schema  string // quoted
+	home    keep.Files
 
 	sqlMu sync.RWMutex
 	sqls  map[string]string // with the schema's name, by the text without
@@ -177,7 +183,7 @@ func ownParameters(dsn string, cfg *Config) (string, error) {
 func OpenPool(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Store, error) {
 	s, err := openPool(ctx, pool, cfg)
 	if err != nil {
-		s.end()
+		s.Close()
 		return nil, fmt.Errorf("postgres: open log %q: %w", s.cfg.Log, err)
 	}
 	return s, nil
@@ -204,7 +210,33 @@ func openPool(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Store, erro
 	if v, err := s.version(ctx, pool); err != nil || v == 0 {
 		return s, errors.Join(err, ErrNoLog)
 	}
-	return s, s.openIndex(ctx)
+	if err := s.openIndex(ctx); err != nil {
+		return s, err
+	}
+	return s, s.openReplica(ctx)
+}
+
+// openReplica opens the reader, which may not have received a new log yet.
+func (s *Store) openReplica(ctx context.Context) (err error) {
+	if s.cfg.Reader == "" {
+		return nil
+	}
+	cfg := s.cfg
+	cfg.Reader, cfg.ReadOnly = "", true
+	for began := time.Now(); ; {
+		s.replica, err = Open(ctx, s.cfg.Reader, cfg)
+		if !errors.Is(err, ErrNoLog) || time.Since(began) > s.cfg.Retry || ctx.Err() != nil {
+			break
+		}
+		time.Sleep(retryFirst)
+	}
+	if err != nil {
+		return fmt.Errorf("the reader: %w", err)
+	}
+	if r := s.replica; r.index.k0 != s.index.k0 || r.index.k1 != s.index.k1 {
+		return errors.New("the reader: it has another log of this name")
+	}
+	return nil
 }
 
 var validName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,47}$`)
@@ -330,6 +362,9 @@ func (s *Store) Home() attestlog.Home { return s.home }
 
 // Close ends the store, and closes the pool unless it is the caller's.
 func (s *Store) Close() error {
+	if s.replica != nil {
+		defer s.replica.Close()
+	}
 	s.index.close()
 	s.end()
 	if !s.owns {

@@ -38,10 +38,13 @@ type search struct {
 // Search calls fn with the entries that plan selects, and perhaps others. The
 // entries that the index lacks are read themselves. No connection is held
 // while fn runs.
-func (s *Store) Search(ctx context.Context, plan attestlog.Plan, below *attestlog.Position, fn func(*attestlog.Record) (bool, error)) error {
+func (s *Store) Search(ctx context.Context, plan attestlog.Plan, below *attestlog.Position, fn func(*attestlog.Record) (bool, error)) (uint64, error) {
+	if s.replica != nil {
+		return s.replica.Search(ctx, plan, below, fn)
+	}
 	tree, err := s.Tree(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	q := &search{s: s, plan: plan, lo: plan.From, hi: min(plan.To, tree.Size), below: at{math.MaxInt64, math.MaxInt64}, fn: fn, group: emitFirst}
 	if below != nil {
@@ -52,15 +55,15 @@ func (s *Store) Search(ctx context.Context, plan attestlog.Plan, below *attestlo
 		}
 	}
 	if plan.After >= plan.Before {
-		return nil
+		return tree.Size, nil
 	}
 	for {
 		err := q.run(ctx)
 		switch {
 		case q.finished:
-			return nil
+			return tree.Size, nil
 		case !errors.Is(err, errGone):
-			return err
+			return tree.Size, err
 		}
 	}
 }

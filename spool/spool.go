@@ -4,12 +4,14 @@
 // up from 1 leads to the time at which the event was handed over, 8 big-endian
 // bytes of nanoseconds since 1970, and the event's JSON. In "refused" it leads
 // to the reason's length, 4 big-endian bytes, the reason, and the same. In
-// "state", "bytes" leads to the sum of the lengths of what is in "events".
+// "state", "format" leads to "attestlog spool 1", and "bytes" to the sum of the
+// lengths of what is in "events".
 //
 // Every Put and every Move is one transaction, and durable when it returns.
 package spool
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -46,7 +48,13 @@ var (
 	refusedBucket = []byte("refused")
 	stateBucket   = []byte("state")
 	bytesName     = []byte("bytes")
+	formatName    = []byte("format")
+	format        = []byte("attestlog spool 1")
 )
+
+// ErrForeign is returned by Open for a database that is no spool, or one of a
+// newer version. It is not changed.
+var ErrForeign = errors.New("not a spool that this program knows")
 
 // ErrInUse is returned by Open for a file that another process, or another
 // Spool of this one, has open.
@@ -64,7 +72,7 @@ var _ attestlog.Spool = (*Spool)(nil)
 
 // Open opens or creates the file, with mode 0600. The folder must exist. A file
 // belongs to one Spool of one process at a time: Open waits 5 s for another
-// and returns ErrInUse.
+// and returns ErrInUse. It returns ErrForeign for a database of something else.
 func Open(path string, cfg Config) (*Spool, error) {
 	s, err := open(path, cfg)
 	if err != nil {
@@ -86,14 +94,7 @@ func open(path string, cfg Config) (*Spool, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = db.Update(func(tx *bolt.Tx) error {
-		for _, name := range [][]byte{eventsBucket, refusedBucket, stateBucket} {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	err = db.Update(setUp)
 	if err == nil {
 		err = syncFolder(filepath.Dir(path))
 	}
@@ -102,6 +103,22 @@ func open(path string, cfg Config) (*Spool, error) {
 		return nil, err
 	}
 	return &Spool{path: path, cfg: cfg, db: db}, nil
+}
+
+// setUp makes the buckets of a new spool.
+func setUp(tx *bolt.Tx) error {
+	if state := tx.Bucket(stateBucket); state != nil && bytes.Equal(state.Get(formatName), format) {
+		return nil
+	}
+	if name, _ := tx.Cursor().First(); name != nil {
+		return ErrForeign
+	}
+	for _, name := range [][]byte{eventsBucket, refusedBucket, stateBucket} {
+		if _, err := tx.CreateBucket(name); err != nil {
+			return err
+		}
+	}
+	return tx.Bucket(stateBucket).Put(formatName, format)
 }
 
 // syncFolder makes the file's name durable.
@@ -199,9 +216,9 @@ func (s *Spool) Move(ctx context.Context, fn func([]attestlog.Prepared) ([]error
 func (s *Spool) oldest() (keys [][]byte, events []attestlog.Prepared, err error) {
 	err = s.db.View(func(tx *bolt.Tx) error {
 		c := tx.Bucket(eventsBucket).Cursor()
-		bytes := 0
+		size := 0
 		for key, value := c.First(); key != nil && len(events) < attestlog.MaxMove; key, value = c.Next() {
-			if bytes += len(value); len(events) > 0 && bytes > attestlog.MaxMoveBytes {
+			if size += len(value); len(events) > 0 && size > attestlog.MaxMoveBytes {
 				break
 			}
 			p, err := decode(value)

@@ -35,16 +35,16 @@ type search struct {
 // Search calls fn with the entries that plan selects, and perhaps others. The
 // entries behind the index's watermark are read themselves. Nothing is held
 // open between two chunks.
-func (s *Store) Search(ctx context.Context, plan attestlog.Plan, below *attestlog.Position, fn func(*attestlog.Record) (bool, error)) error {
+func (s *Store) Search(ctx context.Context, plan attestlog.Plan, below *attestlog.Position, fn func(*attestlog.Record) (bool, error)) (uint64, error) {
 	// The index first, then the log: what the index has yet to take is then
 	// in the log for certain.
 	mark, err := s.index.watermark(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	tree, err := s.Tree(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	q := &search{s: s, plan: plan, lo: plan.From, hi: min(plan.To, tree.Size), below: below, mark: min(mark, tree.Size), fn: fn}
 	if below != nil && plan.Order == attestlog.ByIndex {
@@ -55,13 +55,13 @@ func (s *Store) Search(ctx context.Context, plan attestlog.Plan, below *attestlo
 	}
 	switch {
 	case q.lo >= q.hi || plan.After >= plan.Before:
-		return nil
+		return tree.Size, nil
 	case plan.Order == attestlog.ByTime:
-		return q.byTime(ctx)
+		return tree.Size, q.byTime(ctx)
 	case plan.Ascending:
-		return q.ascending(ctx)
+		return tree.Size, q.ascending(ctx)
 	}
-	return q.descending(ctx)
+	return tree.Size, q.descending(ctx)
 }
 
 // emit gives an entry to the caller unless its time is out of bounds.

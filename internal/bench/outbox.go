@@ -89,7 +89,9 @@ func (b *bench) transactions(s *schemas) (err error) {
 		return row(ctx, tx, p.Event)
 	}
 	small := []byte("a row of the application's own")
-	both := func(ctx context.Context, tx pgx.Tx, i int) error { return errors.Join(row(ctx, tx, small), with(ctx, tx, i)) }
+	both := func(ctx context.Context, tx pgx.Tx, i int) error {
+		return errors.Join(row(ctx, tx, small), with(ctx, tx, i))
+	}
 	alone := func(ctx context.Context, tx pgx.Tx, _ int) error { return row(ctx, tx, small) }
 
 	const each = 1_000

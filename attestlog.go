@@ -397,3 +397,28 @@ func (l *Log) recordFailed(err error) {
 		l.failed = append(l.failed, err)
 	}
 }
+
+// Ready returns nil if a recorded event would be taken now, as far as can be
+// told without writing: the log is open for writing, no events wait for the
+// store, the queue has room, and the store answers. Otherwise it returns why
+// not. A service that rather refuses its own work than leave it unrecorded
+// asks first.
+func (l *Log) Ready(ctx context.Context) error {
+	switch {
+	case l.readOnly != nil:
+		return l.readOnly
+	case l.queue.full():
+		return ErrQueueFull
+	case l.waiting.Load():
+		return fmt.Errorf("%w: events wait for it", ErrUnavailable)
+	}
+	select {
+	case <-l.ending:
+		return ErrClosed
+	default:
+	}
+	if _, err := l.store.Tree(ctx); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return nil
+}

@@ -157,7 +157,9 @@ func (e *Event) check() error {
 		if err != nil {
 			return &FieldError{Field: "source.ip", Rule: "not an IP address (a name goes to source.host)"}
 		}
-		e.Source.IP = addr.String()
+		if !addr.Is4() { // which has only one form
+			e.Source.IP = addr.String()
+		}
 	}
 	if !e.Time.IsZero() && (e.Time.Before(minTime) || e.Time.After(maxTime)) {
 		return &FieldError{Field: "time", Rule: "outside the years 1678 to 2261"}

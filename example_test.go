@@ -205,7 +205,7 @@ func Example_outbox() {
 		panic(err)
 	}
 	defer os.RemoveAll(dir)
-	db, err := sql.Open("sqlite", filepath.Join(dir, "app.db")) // the application's own database
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "app.db")+"?_pragma=busy_timeout(5000)") // the application's own
 	if err != nil {
 		panic(err)
 	}

@@ -6,14 +6,18 @@ import (
 	"unicode/utf8"
 )
 
-// A QueryError points at what ParseQuery could not read.
+// A QueryError points at what ParseQuery could not read, or says why a log
+// cannot answer a query.
 type QueryError struct {
 	Query  string
-	Column int // in characters, from 1
+	Column int // in characters, from 1; 0 if it is about no place
 	Msg    string
 }
 
 func (e *QueryError) Error() string {
+	if e.Column == 0 {
+		return "query: " + e.Msg
+	}
 	return fmt.Sprintf("query: column %d: %s", e.Column, e.Msg)
 }
 

@@ -213,3 +213,9 @@ func (q *queue) depth() (events, bytes int) {
 	defer q.mu.Unlock()
 	return q.events, q.bytes
 }
+
+func (q *queue) full() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.events >= q.maxEvents || q.bytes >= q.maxBytes
+}

@@ -253,10 +253,10 @@ func (l *Log) refusePrefixes(n *node) error {
 		}
 		set := &l.enc.seals
 		if fixed, ok := fieldOf(f.pointer); ok && set.has(fixed) {
-			return fmt.Errorf("query: %s is a sealed field; it can be searched by its exact value, not by a prefix", n.field)
+			return sealedPrefix(n.field)
 		}
 		if name, ok := attributeName(f.pointer); ok && set.attributes[name] {
-			return fmt.Errorf("query: %s is a sealed field; it can be searched by its exact value, not by a prefix", n.field)
+			return sealedPrefix(n.field)
 		}
 	}
 	for _, kid := range n.kids {
@@ -265,6 +265,10 @@ func (l *Log) refusePrefixes(n *node) error {
 		}
 	}
 	return nil
+}
+
+func sealedPrefix(field string) error {
+	return &QueryError{Msg: field + " is a sealed field; it can be searched by its exact value, not by a prefix"}
 }
 
 // Count returns how many entries q selects, counting no further than limit; 0

@@ -52,6 +52,7 @@ type termWalker struct {
 	scanner
 	emit    func(field string, value []byte)
 	scratch []byte
+	net     []byte // scratch for networks
 }
 
 func (t *termWalker) leaf() {
@@ -227,7 +228,8 @@ func (t *termWalker) address() {
 	}
 	for _, bits := range networksOf(addr) {
 		p, _ := addr.WithZone("").Prefix(bits)
-		t.emit("net", p.AppendTo(nil))
+		t.net = p.AppendTo(t.net[:0])
+		t.emit("net", t.net)
 	}
 }
 

@@ -22,7 +22,10 @@ const DefaultOutbox = "attestlog_outbox"
 // own, and may also be in PostgreSQL. An Outbox is safe for concurrent use.
 //
 // All is done through the application's handle, with whatever driver it has:
-// SQLite's files must not be opened by two libraries in one process.
+// SQLite's files must not be opened by two libraries in one process. The handle
+// needs a busy timeout, because what was moved is deleted beside the
+// application's own transactions; those that read before they write should
+// begin as IMMEDIATE, as with any other writer.
 //
 // What the log never takes, because the id is there with other content, is set
 // aside in the table whose name ends in "_refused", logged and counted.
@@ -49,13 +52,20 @@ func OpenOutbox(ctx context.Context, db *sql.DB, cfg OutboxConfig) (*Outbox, err
 		cfg.Table = DefaultOutbox
 	}
 	o := &Outbox{db: db, name: cfg.Table, table: quote(cfg.Table), set: quote(cfg.Table + "_refused"), cfg: cfg.Log}
+	var timeout int
+	if err := db.QueryRowContext(ctx, "PRAGMA busy_timeout").Scan(&timeout); err != nil {
+		return nil, o.failed(err)
+	}
+	if timeout == 0 {
+		return nil, o.failed(errors.New("the database handle has no busy timeout, so emptying the outbox would make the application's transactions fail: set one, such as _pragma=busy_timeout(5000) or _busy_timeout=5000"))
+	}
 	// AUTOINCREMENT: a number is never given twice.
 	for _, text := range []string{
 		"CREATE TABLE IF NOT EXISTS " + o.table + " (id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, event TEXT NOT NULL)",
 		"CREATE TABLE IF NOT EXISTS " + o.set + " (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, event TEXT NOT NULL, reason TEXT NOT NULL)",
 	} {
 		if _, err := db.ExecContext(ctx, text); err != nil {
-			return nil, fmt.Errorf("sqlite: outbox %s: %w", cfg.Table, err)
+			return nil, o.failed(err)
 		}
 	}
 	return o, nil

@@ -204,3 +204,14 @@ func TestAnEventThatBreaksARuleDoesNotEndTheTransaction(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestAnOutboxNeedsABusyTimeout(t *testing.T) {
+	db, err := sql.Open("sqlite", filepath.Join(t.TempDir(), "app.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := sqlite.OpenOutbox(t.Context(), db, sqlite.OutboxConfig{}); err == nil {
+		t.Error("OpenOutbox without a busy timeout succeeded")
+	}
+}

@@ -1,0 +1,144 @@
+package audithttp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/attestlog/attestlog"
+)
+
+// A Querier answers queries: an *attestlog.Log.
+type Querier interface {
+	Query(ctx context.Context, q attestlog.Query, opts attestlog.PageOptions) (attestlog.Page, error)
+}
+
+// ListConfig configures Handler. The zero ListConfig is useful.
+type ListConfig struct {
+	// Within returns what a request may see at all, such as
+	// attestlog.Field("tenant", …): it is ANDed onto the request's own query.
+	// An error is answered with status 403. Defaults to everything.
+	Within func(*http.Request) (attestlog.Query, error)
+	// MaxLimit bounds the entries of a page. Defaults to 1,000.
+	MaxLimit int
+	// Logger receives queries that failed. Defaults to slog.Default().
+	Logger *slog.Logger
+}
+
+const defaultMaxLimit = 1000
+
+// Handler answers GET with a page of entries as JSON, newest first. It has no
+// authentication of its own: mount it behind the application's.
+//
+// Parameters are q, a query as attestlog.ParseQuery reads it, limit (50 by
+// default) and cursor. The answer is
+//
+//	{"entries":[{"index":7,"leaf_hash":"…","logged_time":"…","action":"…",…}],
+//	 "next":"…","size":1234}
+//
+// where next is the cursor of the page after this, absent on the last, and
+// also stands in a Link header (RFC 8288); size is how many entries the log
+// had. Errors are problems (RFC 9457).
+func Handler(log Querier, cfg ListConfig) http.Handler {
+	if cfg.MaxLimit <= 0 {
+		cfg.MaxLimit = defaultMaxLimit
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	return &list{log, cfg}
+}
+
+type list struct {
+	log Querier
+	cfg ListConfig
+}
+
+func (l *list) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		problem(w, http.StatusMethodNotAllowed, "entries are only read here")
+		return
+	}
+	params := r.URL.Query()
+	limit := 0
+	if text := params.Get("limit"); text != "" {
+		var err error
+		if limit, err = strconv.Atoi(text); err != nil || limit < 1 {
+			problem(w, http.StatusBadRequest, "limit: want a number from 1 to "+strconv.Itoa(l.cfg.MaxLimit))
+			return
+		}
+	}
+	query, err := attestlog.ParseQuery(params.Get("q"))
+	if err != nil {
+		problem(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	if l.cfg.Within != nil {
+		within, err := l.cfg.Within(r)
+		if err != nil {
+			problem(w, http.StatusForbidden, err.Error())
+			return
+		}
+		query = attestlog.And(query, within)
+	}
+	page, err := l.log.Query(r.Context(), query, attestlog.PageOptions{Limit: min(limit, l.cfg.MaxLimit), Cursor: params.Get("cursor")})
+	var unanswerable *attestlog.QueryError
+	switch {
+	case errors.Is(err, attestlog.ErrCursor), errors.As(err, &unanswerable):
+		problem(w, http.StatusBadRequest, err.Error())
+	case r.Context().Err() != nil: // nobody listens any more
+	case err != nil:
+		l.cfg.Logger.Error("audithttp: query", "q", params.Get("q"), "err", err)
+		problem(w, http.StatusInternalServerError, "the query failed; the program's log says why")
+	default:
+		l.answer(w, r, params, page)
+	}
+}
+
+func (l *list) answer(w http.ResponseWriter, r *http.Request, params url.Values, page attestlog.Page) {
+	if page.Entries == nil {
+		page.Entries = []attestlog.Entry{}
+	}
+	body, err := json.Marshal(struct {
+		Entries []attestlog.Entry `json:"entries"`
+		Next    string            `json:"next,omitempty"`
+		Size    uint64            `json:"size"`
+	}{page.Entries, page.Next, page.Size})
+	if err != nil {
+		l.cfg.Logger.Error("audithttp: query", "err", err)
+		problem(w, http.StatusInternalServerError, "an entry could not be written as JSON")
+		return
+	}
+	if page.Next != "" {
+		params.Set("cursor", page.Next)
+		w.Header().Set("Link", "<"+r.URL.EscapedPath()+"?"+params.Encode()+`>; rel="next"`)
+	}
+	header(w, "application/json")
+	w.Write(body)
+}
+
+func header(w http.ResponseWriter, contentType string) {
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+}
+
+func problem(w http.ResponseWriter, status int, detail string) {
+	body, err := json.Marshal(struct {
+		Title  string `json:"title"`
+		Status int    `json:"status"`
+		Detail string `json:"detail"`
+	}{http.StatusText(status), status, detail})
+	if err != nil {
+		http.Error(w, http.StatusText(status), status)
+		return
+	}
+	header(w, "application/problem+json")
+	w.WriteHeader(status)
+	w.Write(body)
+}

@@ -1,0 +1,130 @@
+package audithttp
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/attestlog/attestlog"
+)
+
+const (
+	forwardedFor = "X-Forwarded-For"
+	forwarded    = "Forwarded" // RFC 7239
+)
+
+// clientAddress returns the address that a request came from, or where it is
+// not an IP address, as over a Unix socket, its text as a host.
+//
+// Each trusted proxy appends the address that it was called from. So the last
+// one is genuine if the connection comes from a trusted proxy, the one before
+// if the last is that of a trusted proxy, and so on. Whatever stands before the
+// first address that is not trusted was written by the client.
+func clientAddress(r *http.Request, trusted []netip.Prefix, header string) (ip, host string) {
+	peer, ok := addressOf(r.RemoteAddr)
+	if !ok {
+		return "", r.RemoteAddr
+	}
+	if len(trusted) == 0 || !isTrusted(peer, trusted) {
+		if text, _, found := strings.Cut(r.RemoteAddr, ":"); found && peer.Is4() && text != "" && text[0] != '[' {
+			return text, "" // as it stands, which is its only form
+		}
+		return peer.String(), ""
+	}
+	hops := r.Header[header]
+	for i := len(hops) - 1; i >= 0; i-- {
+		rest := hops[i]
+		for rest != "" {
+			var hop string
+			if rest, hop = cutLast(rest); hop == "" {
+				continue
+			}
+			if header == forwarded {
+				hop = forParameter(hop)
+			}
+			addr, ok := addressOf(hop)
+			if !ok {
+				return peer.String(), "" // what stands before is behind a stranger
+			}
+			if peer = addr; !isTrusted(peer, trusted) {
+				return peer.String(), ""
+			}
+		}
+	}
+	return peer.String(), ""
+}
+
+// cutLast cuts the last element off a list whose commas may stand in quotes.
+func cutLast(list string) (rest, last string) {
+	quoted, at := false, -1
+	for i := 0; i < len(list); i++ {
+		switch c := list[i]; {
+		case c == '\\' && quoted:
+			i++
+		case c == '"':
+			quoted = !quoted
+		case c == ',' && !quoted:
+			at = i
+		}
+	}
+	if at < 0 {
+		return "", strings.TrimSpace(list)
+	}
+	return list[:at], strings.TrimSpace(list[at+1:])
+}
+
+// forParameter returns the address in an element of Forwarded, without quotes.
+func forParameter(element string) string {
+	for pair := range strings.SplitSeq(element, ";") {
+		name, value, ok := strings.Cut(strings.TrimSpace(pair), "=")
+		if ok && strings.EqualFold(strings.TrimSpace(name), "for") {
+			value = strings.TrimSpace(value)
+			if len(value) >= 2 && value[0] == '"' && value[len(value)-1] == '"' {
+				value = value[1 : len(value)-1]
+			}
+			return value
+		}
+	}
+	return ""
+}
+
+// addressOf reads an address, with or without a port, an IPv6 one in brackets
+// or bare.
+func addressOf(text string) (netip.Addr, bool) {
+	if host, _, err := net.SplitHostPort(text); err == nil {
+		text = host
+	}
+	text = strings.TrimSuffix(strings.TrimPrefix(text, "["), "]")
+	addr, err := netip.ParseAddr(text)
+	return addr.Unmap().WithZone(""), err == nil
+}
+
+func isTrusted(addr netip.Addr, trusted []netip.Prefix) bool {
+	return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
+// traceOf reads a traceparent (W3C Trace Context, Section 3.2), and returns
+// nothing for one that is invalid.
+func traceOf(header string) attestlog.Trace {
+	const size = len("00-") + 32 + 1 + 16 + len("-00")
+	if len(header) < size || header[2] != '-' || header[35] != '-' || header[52] != '-' || header[:2] == "ff" ||
+		header[:2] == "00" && len(header) != size {
+		return attestlog.Trace{}
+	}
+	trace, span := header[3:35], header[36:52]
+	if !isHex(trace) || !isHex(span) || strings.Trim(trace, "0") == "" || strings.Trim(span, "0") == "" {
+		return attestlog.Trace{}
+	}
+	return attestlog.Trace{TraceID: trace, SpanID: span}
+}
+
+func isHex(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}

@@ -53,6 +53,16 @@ var arrows = []struct {
 		[]string{"golang.org/x/mod/", "golang.org/x/sys/", "github.com/google/uuid", "go.etcd.io/bbolt"},
 	},
 	{
+		module + "/audithttp", "a service that records its requests compiles the standard library, and no framework",
+		[]string{module, module + "/convert"},
+		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
+	},
+	{
+		module + "/auditslog", "a service that logs compiles the standard library alone",
+		[]string{module, module + "/convert"},
+		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
+	},
+	{
 		module + "/convert/cloudtrail", "an importer needs no store",
 		[]string{module, module + "/convert"},
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},

@@ -1,0 +1,165 @@
+package attestlog_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/attestlog/attestlog"
+)
+
+type account struct {
+	ID       string
+	Email    string `json:"email,omitempty"`
+	Password string `audit:"password,redact"`
+	Token    []byte `json:"-"`
+	Shown    string `json:"-" audit:"shown"`
+	Cache    string `audit:"-"`
+	Since    time.Time
+	Limit    *int
+	Tags     []string
+	Roles    []role `audit:"roles"`
+	Extra    map[string]any
+	Settings settings
+	base
+	private int
+}
+
+type base struct{ Version int }
+
+type settings struct {
+	Theme  string `json:"theme"`
+	Secret secret `audit:",redact"`
+}
+
+type secret struct{ Key string }
+
+type role struct {
+	Name string `audit:"name,key"`
+	Site string
+	Pin  string `audit:"pin,redact"`
+}
+
+// lines writes changes one a line.
+func lines(t *testing.T, changes []attestlog.Change) string {
+	t.Helper()
+	var out strings.Builder
+	for _, c := range changes {
+		was, err := json.Marshal(c.Old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		is, err := json.Marshal(c.New)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&out, "%s %s %s -> %s\n", c.Op, c.Path, was, is)
+	}
+	return out.String()
+}
+
+func TestChangesOfStructs(t *testing.T) {
+	five, six := 5, 6
+	old := account{
+		ID: "7", Email: "a@example.com", Password: "old", Token: []byte("t1"), Shown: "a", Cache: "c1", Since: time.Unix(0, 0).UTC(), Limit: &five, Tags: []string{"x"},
+		Roles: []role{{"admin", "a", "1"}, {"reader", "b", "2"}}, Extra: map[string]any{"a/b~c": 1, "gone": nil, "same": []int{1}},
+		Settings: settings{"dark", secret{"k1"}}, base: base{1}, private: 1,
+	}
+	new := old
+	new.Email, new.Password, new.Token, new.Shown, new.Cache, new.Limit, new.Tags = "b@example.com", "new", []byte("t2"), "b", "c2", &six, []string{"x", "y"}
+	new.Roles = []role{{"reader", "c", "2"}, {"writer", "d", "9"}, {"admin", "a", "8"}}
+	new.Extra = map[string]any{"a/b~c": 2, "same": []int{1}, "come": "x"}
+	new.Settings, new.base, new.private = settings{"light", secret{"k2"}}, base{2}, 2
+	want := `replace /Extra/a~1b~0c 1 -> 2
+add /Extra/come null -> "x"
+remove /Extra/gone null -> null
+replace /Limit 5 -> 6
+replace /Settings/Secret "[redacted]" -> "[redacted]"
+replace /Settings/theme "dark" -> "light"
+replace /Tags ["x"] -> ["x","y"]
+replace /Version 1 -> 2
+replace /email "a@example.com" -> "b@example.com"
+replace /password "[redacted]" -> "[redacted]"
+replace /roles/admin/pin "[redacted]" -> "[redacted]"
+replace /roles/reader/Site "b" -> "c"
+add /roles/writer null -> {"Site":"d","name":"writer","pin":"[redacted]"}
+replace /shown "a" -> "b"
+`
+	if diff := cmp.Diff(want, lines(t, attestlog.Changes(old, &new))); diff != "" {
+		t.Errorf("changes (-want +got):\n%s", diff)
+	}
+	if same := attestlog.Changes(&old, old); len(same) != 0 {
+		t.Errorf("a value differs from itself: %s", lines(t, same))
+	}
+	if got := lines(t, attestlog.Changes(nil, role{"a", "b", "1"})); got != `add  null -> {"Site":"b","name":"a","pin":"[redacted]"}`+"\n" {
+		t.Errorf("a new value: %s", got)
+	}
+}
+
+func TestChangesShowNothingThatIsRedacted(t *testing.T) {
+	type inner struct {
+		Pin string `audit:",redact"`
+	}
+	type outer struct {
+		List  []inner
+		Map   map[string]inner
+		Ptr   *inner
+		Any   any
+		Whole inner `audit:",redact"`
+	}
+	was := outer{[]inner{{"s3cret-1"}}, map[string]inner{"a": {"s3cret-2"}}, &inner{"s3cret-3"}, inner{"s3cret-4"}, inner{"s3cret-5"}}
+	is := outer{[]inner{{"s3cret-6"}, {"s3cret-7"}}, map[string]inner{"b": {"s3cret-8"}}, nil, "now a text", inner{"s3cret-9"}}
+	for _, pair := range [][2]any{{was, is}, {is, was}, {nil, was}, {was, nil}} {
+		changes := attestlog.Changes(pair[0], pair[1])
+		if text := lines(t, changes); len(changes) == 0 || strings.Contains(text, "s3cret") {
+			t.Errorf("changes show what is redacted:\n%s", text)
+		}
+	}
+}
+
+type chain struct {
+	Next *chain
+	N    int
+}
+
+func TestChangesAreBounded(t *testing.T) {
+	was, is := map[int]string{}, map[int]string{}
+	for n := range 250 {
+		was[n], is[n] = "a", "b"
+	}
+	changes := attestlog.Changes(was, is)
+	if len(changes) != attestlog.MaxChanges+1 || changes[attestlog.MaxChanges].Op != "truncated" {
+		t.Errorf("%d changes, the last %+v; want %d and one that says how many there were", len(changes), changes[len(changes)-1], attestlog.MaxChanges)
+	}
+	long := strings.Repeat("ü", 50_000)
+	changes = attestlog.Changes(map[string]any{"x": long}, map[string]any{"x": long + "y"})
+	if len(changes) != 1 || len(fmt.Sprint(changes[0].Old)) > attestlog.MaxChangeValue || fmt.Sprint(changes[0].Old) == fmt.Sprint(changes[0].New) || !strings.Contains(fmt.Sprint(changes[0].New), "100003 bytes") {
+		t.Errorf("changes of a long text: %.300v", changes)
+	}
+	circle := &chain{N: 1}
+	circle.Next = circle
+	other := &chain{N: 2}
+	other.Next = other
+	if changes := attestlog.Changes(circle, other); len(changes) == 0 {
+		t.Error("circles do not differ")
+	}
+}
+
+func TestChangesMakeAnEvent(t *testing.T) {
+	l, done := exampleLog(attestlog.Config{})
+	defer done()
+	was := map[string]any{"nan": math.NaN(), "chan": make(chan int), "inf": math.Inf(1), "n": 1, "t": time.Second, "b": []byte{1}, "nil": nil, "e": json.RawMessage(`{"a":1}`)}
+	is := map[string]any{"nan": 1, "chan": 2, "inf": 3, "n": nil, "t": time.Minute, "b": []byte{2}, "nil": 4, "e": json.RawMessage(`{"a":2}`)}
+	changes := attestlog.Changes(was, is)
+	if len(changes) != len(was) {
+		t.Errorf("%d changes, want %d:\n%s", len(changes), len(was), lines(t, changes))
+	}
+	if _, err := l.Append(t.Context(), attestlog.Event{Action: "a", Actor: attestlog.Actor{ID: "x"}, Changes: changes}); err != nil {
+		t.Error(err)
+	}
+}

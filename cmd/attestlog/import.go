@@ -8,13 +8,14 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/convert/auditlog"
 	"github.com/attestlog/attestlog/convert/cloudtrail"
 	"github.com/attestlog/attestlog/convert/jsonlines"
 )
 
 type importCmd struct {
-	From  string   `help:"The records' format: cloudtrail or jsonl." enum:"cloudtrail,jsonl" required:""`
-	Files []string `arg:"" help:"Files of records, gzip-compressed or not; - for standard input." name:"FILE"`
+	From  string   `help:"The records' format: cloudtrail, jsonl or auditlog-sqlite." enum:"cloudtrail,jsonl,auditlog-sqlite" required:""`
+	Files []string `arg:"" help:"Files of records, gzip-compressed or not; - for standard input. For auditlog-sqlite, databases with a table audit." name:"FILE"`
 }
 
 func (importCmd) Help() string {
@@ -24,7 +25,8 @@ A record that cannot be read is named and passed over, and the exit code is 1.
 
 Examples:
   attestlog import --from cloudtrail logs/*.json.gz
-  attestlog import --from jsonl old-audit.jsonl`
+  attestlog import --from jsonl old-audit.jsonl
+  attestlog import --from auditlog-sqlite /var/lib/app/audit.db`
 }
 
 // importBatch is how many records one transaction holds.
@@ -57,7 +59,12 @@ func (c *importCmd) Run(a *app) error {
 		}
 	}
 	for _, name := range c.Files {
-		if err = w.file(readers[c.From], name); err != nil {
+		if read := readers[c.From]; read != nil {
+			err = w.file(read, name)
+		} else {
+			err = w.table(name)
+		}
+		if err != nil {
 			break
 		}
 	}
@@ -103,24 +110,52 @@ func (w *importer) file(read convert.Reader, name string) error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	for event, err := range read(in, convert.SourceName(name)) {
-		w.records++
-		var refused *convert.RecordError
-		if errors.As(err, &refused) {
-			w.refused++
-			fmt.Fprintf(w.app.stderr, "attestlog: %s\n", clean(err.Error()))
-			continue
+		if err := w.take(name, event, err); err != nil {
+			return err
 		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// table imports the audit table of a database, and checks that every row was
+// read.
+func (w *importer) table(name string) error {
+	t, err := auditlog.Open(name)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	began := w.records
+	w.read, w.total = 0, t.Rows // the bar counts rows
+	for event, err := range t.Events(w.app.ctx) {
+		w.read++
+		if err := w.take(name, event, err); err != nil {
+			return err
 		}
-		w.events = append(w.events, event)
-		w.bytes += len(event.Original)
-		const mostBytes = 8 << 20
-		if len(w.events) == importBatch || w.bytes > mostBytes {
-			if err := w.flush(); err != nil {
-				return err
-			}
-		}
+	}
+	if read := w.records - began; read != uint64(t.Rows) {
+		return fmt.Errorf("%s: the table has %d rows, %d were read", name, t.Rows, read)
+	}
+	return nil
+}
+
+// take adds an event to the batch, or tells of a record that is none.
+func (w *importer) take(name string, event attestlog.Event, err error) error {
+	w.records++
+	var refused *convert.RecordError
+	if errors.As(err, &refused) {
+		w.refused++
+		fmt.Fprintf(w.app.stderr, "attestlog: %s\n", clean(err.Error()))
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	w.events = append(w.events, event)
+	w.bytes += len(event.Original)
+	const mostBytes = 8 << 20
+	if len(w.events) == importBatch || w.bytes > mostBytes {
+		return w.flush()
 	}
 	return nil
 }

@@ -32,6 +32,9 @@ type Config struct {
 	// MaxBytes bounds the events that wait, as JSON. The file is up to twice as
 	// large, and does not shrink. Defaults to 256 MiB.
 	MaxBytes int64
+	// Wait is how long Open waits for another owner of the file to close it.
+	// Defaults to 5 s.
+	Wait time.Duration
 	// Log prepares the events that are recorded into the spool itself; only its
 	// Sealed and Clock matter.
 	Log attestlog.Config
@@ -71,8 +74,8 @@ type Spool struct {
 var _ attestlog.Spool = (*Spool)(nil)
 
 // Open opens or creates the file, with mode 0600. The folder must exist. A file
-// belongs to one Spool of one process at a time: Open waits 5 s for another
-// and returns ErrInUse. It returns ErrForeign for a database of something else.
+// belongs to one Spool of one process at a time: Open waits for another for
+// Config.Wait and returns ErrInUse. It returns ErrForeign for a database of something else.
 func Open(path string, cfg Config) (*Spool, error) {
 	s, err := open(path, cfg)
 	if err != nil {
@@ -85,8 +88,11 @@ func open(path string, cfg Config) (*Spool, error) {
 	if cfg.MaxBytes <= 0 {
 		cfg.MaxBytes = defaultBytes
 	}
+	if cfg.Wait <= 0 {
+		cfg.Wait = lockWait
+	}
 	opts := *bolt.DefaultOptions
-	opts.Timeout = lockWait
+	opts.Timeout = cfg.Wait
 	db, err := bolt.Open(path, 0o600, &opts)
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, ErrInUse

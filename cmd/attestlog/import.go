@@ -1,21 +1,24 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/convert/audit"
 	"github.com/attestlog/attestlog/convert/auditlog"
 	"github.com/attestlog/attestlog/convert/cloudtrail"
 	"github.com/attestlog/attestlog/convert/jsonlines"
 )
 
 type importCmd struct {
-	From  string   `help:"The records' format: cloudtrail, jsonl or auditlog-sqlite." enum:"cloudtrail,jsonl,auditlog-sqlite" required:""`
-	Files []string `arg:"" help:"Files of records, gzip-compressed or not; - for standard input. For auditlog-sqlite, databases with a table audit." name:"FILE"`
+	From  string   `help:"The records' format: cloudtrail, jsonl, auditlog-sqlite, audit-postgres or audit-jsonl." enum:"cloudtrail,jsonl,auditlog-sqlite,audit-postgres,audit-jsonl" required:""`
+	Files []string `arg:"" help:"Files of records, gzip-compressed or not; - for standard input. For auditlog-sqlite, databases with a table audit; for audit-postgres, the URLs of such with a table audit_log." name:"FILE"`
 }
 
 func (importCmd) Help() string {
@@ -26,13 +29,36 @@ A record that cannot be read is named and passed over, and the exit code is 1.
 Examples:
   attestlog import --from cloudtrail logs/*.json.gz
   attestlog import --from jsonl old-audit.jsonl
-  attestlog import --from auditlog-sqlite /var/lib/app/audit.db`
+  attestlog import --from auditlog-sqlite /var/lib/app/audit.db
+  attestlog import --from audit-postgres postgres://app@db/app`
 }
 
 // importBatch is how many records one transaction holds.
 const importBatch = 1000
 
-var readers = map[string]convert.Reader{"cloudtrail": cloudtrail.Read, "jsonl": jsonlines.Read}
+var readers = map[string]convert.Reader{"cloudtrail": cloudtrail.Read, "jsonl": jsonlines.Read, "audit-jsonl": audit.Read}
+
+// A rowReader reads an old log's table.
+type rowReader interface {
+	Events(ctx context.Context) iter.Seq2[attestlog.Event, error]
+	Close() error
+}
+
+// openTable opens a table and returns how many rows it has.
+func openTable(ctx context.Context, format, name string) (rowReader, int64, error) {
+	if format == "audit-postgres" {
+		t, err := audit.Open(ctx, name)
+		if err != nil {
+			return nil, 0, err
+		}
+		return t, t.Rows, nil
+	}
+	t, err := auditlog.Open(name)
+	if err != nil {
+		return nil, 0, err
+	}
+	return t, t.Rows, nil
+}
 
 // importer stores foreign records in batches.
 type importer struct {
@@ -62,7 +88,7 @@ func (c *importCmd) Run(a *app) error {
 		if read := readers[c.From]; read != nil {
 			err = w.file(read, name)
 		} else {
-			err = w.table(name)
+			err = w.table(c.From, name)
 		}
 		if err != nil {
 			break
@@ -119,22 +145,25 @@ func (w *importer) file(read convert.Reader, name string) error {
 
 // table imports the audit table of a database, and checks that every row was
 // read.
-func (w *importer) table(name string) error {
-	t, err := auditlog.Open(name)
+func (w *importer) table(format, name string) error {
+	t, rows, err := openTable(w.app.ctx, format, name)
 	if err != nil {
 		return err
 	}
 	defer t.Close()
+	if format == "audit-postgres" {
+		name = "audit_log" // the URL may hold a password
+	}
 	began := w.records
-	w.read, w.total = 0, t.Rows // the bar counts rows
+	w.read, w.total = 0, rows // the bar counts rows
 	for event, err := range t.Events(w.app.ctx) {
 		w.read++
 		if err := w.take(name, event, err); err != nil {
 			return err
 		}
 	}
-	if read := w.records - began; read != uint64(t.Rows) {
-		return fmt.Errorf("%s: the table has %d rows, %d were read", name, t.Rows, read)
+	if read := w.records - began; read < uint64(rows) { // more may have come since
+		return fmt.Errorf("%s: the table has %d rows, %d were read", name, rows, read)
 	}
 	return nil
 }

@@ -26,7 +26,6 @@
 package jsonlines
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -43,16 +42,16 @@ const Format = "jsonl"
 // Read is a convert.Reader. Blank lines and a byte order mark are skipped.
 func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
 	return func(yield func(attestlog.Event, error) bool) {
-		lines := lineReader{r: bufio.NewReaderSize(r, 64<<10)}
+		lines := convert.NewLines(r)
 		ids := convert.NewIDs(Format, source)
 		record := 0
 		for {
-			line, err := lines.next()
+			line, err := lines.Next()
 			if err == io.EOF {
 				return
 			}
-			if err != nil && !errors.Is(err, errTooLong) {
-				yield(attestlog.Event{}, fmt.Errorf("line %d: %w", lines.number, err))
+			if err != nil && !errors.Is(err, convert.ErrTooLong) {
+				yield(attestlog.Event{}, fmt.Errorf("line %d: %w", lines.Number, err))
 				return
 			}
 			if err == nil && (len(line) == 0 || isCheckpoint(line)) {
@@ -64,7 +63,7 @@ func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
 				e, err = event(line, ids)
 			}
 			if err != nil {
-				err = &convert.RecordError{Source: source, Record: record, Line: lines.number, Offset: lines.start, Err: err}
+				err = &convert.RecordError{Source: source, Record: record, Line: lines.Number, Offset: lines.Start, Err: err}
 			}
 			if !yield(e, err) {
 				return
@@ -107,49 +106,3 @@ func native(e attestlog.Event, line []byte, ids *convert.IDs) attestlog.Event {
 	convert.Bound(&e)
 	return e
 }
-
-// A lineReader reads lines of bounded length.
-type lineReader struct {
-	r      *bufio.Reader
-	buf    []byte
-	number int   // of the last line, from 1
-	start  int64 // its offset
-	end    int64 // the offset behind it
-}
-
-var errTooLong = fmt.Errorf("longer than %d bytes", convert.MaxRecord)
-
-// next returns the next line without the white space around it. It is valid
-// until the next call.
-func (l *lineReader) next() ([]byte, error) {
-	l.buf = l.buf[:0]
-	l.start = l.end
-	l.number++
-	tooLong := false
-	for {
-		part, err := l.r.ReadSlice('\n')
-		l.end += int64(len(part))
-		if len(l.buf)+len(part) > convert.MaxRecord+2 { // a line's end takes up to two
-			tooLong = true
-			l.buf = l.buf[:0]
-		}
-		l.buf = append(l.buf, part...)
-		switch {
-		case err == bufio.ErrBufferFull:
-			continue
-		case err == io.EOF && l.end > l.start:
-		case err != nil:
-			return nil, err
-		}
-		if tooLong {
-			return nil, errTooLong
-		}
-		if l.start == 0 {
-			return bytes.Trim(bytes.TrimPrefix(l.buf, []byte("\uFEFF")), white), nil
-		}
-		return bytes.Trim(l.buf, white), nil
-	}
-}
-
-// white is JSON's white space.
-const white = " \t\r\n"

@@ -1,0 +1,398 @@
+// Package audit has the API of an audit log that many Go services keep in a
+// PostgreSQL table with an append-only trigger and in a JSON Lines file, on top
+// of attestlog: change the import path, and each record is an entry of a log that
+// can prove itself.
+//
+//	l, err := audit.New(dsn, "/var/log/app/audit.jsonl", logger)
+//	l.Log(audit.Entry{EventType: audit.EventLogin, Username: "alice", Success: true})
+//	entries, total, err := l.Query(audit.QueryFilter{Username: "alice"})
+//	l.Close()
+//
+// The log is the schema "attestlog" of the same database, or the one that the
+// DSN names with log=. New imports a table audit_log that is there once, and
+// leaves it as it was. While the database is down, Log keeps the entries in a
+// file beside the log's keys, and they follow in their order.
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/convert"
+	old "github.com/attestlog/attestlog/convert/audit"
+	"github.com/attestlog/attestlog/postgres"
+	"github.com/attestlog/attestlog/spool"
+)
+
+// The types of events.
+const (
+	EventLogin        = "login"
+	EventLogout       = "logout"
+	EventSearch       = "search"
+	EventMailView     = "mail_view"
+	EventImport       = "import"
+	EventExport       = "export"
+	EventUserMgmt     = "user_mgmt"
+	EventOCRDownload  = "mail:ocr_download"
+	EventDSGVORequest = "dsgvo_request"
+)
+
+// An Entry is one audited event. Log ignores the ID; a zero Timestamp is the
+// time of the call.
+type Entry struct {
+	ID        int64     `json:"id"`
+	Timestamp time.Time `json:"timestamp"`
+	EventType string    `json:"event_type"`
+	Username  string    `json:"username"`
+	IPAddress string    `json:"ip_address"`
+	Query     string    `json:"query,omitempty"`
+	MailID    string    `json:"mail_id,omitempty"`
+	Success   bool      `json:"success"`
+	Detail    string    `json:"detail,omitempty"`
+}
+
+// A QueryFilter selects entries. Empty fields select all.
+type QueryFilter struct {
+	Username  string
+	EventType string
+	MailID    string
+	From, To  *time.Time // both included
+	PageSize  int        // default 50
+	Page      int        // from 0
+}
+
+// newIDs is where the ids of entries that are not imported start: they are this
+// and the index in the log. A larger id would not be exact in JavaScript.
+const newIDs = 1 << 52
+
+// imported is the action of the entry that ends an import.
+const imported = "audit.imported"
+
+const (
+	storeTimeout = 10 * time.Second // after which an entry goes to the spool
+	defaultPage  = 50
+)
+
+// A Logger is an open log. Its methods are safe for concurrent use.
+type Logger struct {
+	log    *attestlog.Log
+	spool  *spool.Spool
+	logger *slog.Logger
+	close  sync.Once
+	err    error // of Close
+
+	mu   sync.Mutex // orders what Log writes
+	file *os.File   // nil: off
+}
+
+// New opens or creates the log in the database, and opens logPath for appending:
+// folders are made with mode 0750, the file with 0640. A file that cannot be
+// written, or an empty logPath, is a warning. A nil logger is slog.Default().
+func New(dsn, logPath string, logger *slog.Logger) (*Logger, error) {
+	if logger == nil {
+		logger = slog.Default()
+	}
+	l, err := open(context.Background(), dsn, logger)
+	if err != nil {
+		return nil, fmt.Errorf("audit: %w", err)
+	}
+	l.openFile(logPath)
+	return l, nil
+}
+
+func open(ctx context.Context, dsn string, logger *slog.Logger) (*Logger, error) {
+	store, err := postgres.Open(ctx, dsn, postgres.Config{Logger: logger, Retry: -1})
+	if err != nil {
+		return nil, err
+	}
+	l := &Logger{logger: logger}
+	boxes, err := l.openSpools(dsn)
+	if err == nil {
+		l.log, err = attestlog.New(ctx, store, attestlog.Config{Logger: logger, Outboxes: boxes})
+	}
+	if err != nil {
+		for _, box := range boxes {
+			err = errors.Join(err, box.Close())
+		}
+		return nil, errors.Join(err, store.Close())
+	}
+	if err = l.log.ReadOnly(); err == nil {
+		err = l.takeOver(ctx, dsn)
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.log.Close(ctx))
+	}
+	return l, nil
+}
+
+// openSpools opens the first spool that no other process has as this one's, and
+// with it those that processes which are gone have left.
+func (l *Logger) openSpools(dsn string) ([]attestlog.Outbox, error) {
+	home, err := postgres.HomePath(dsn)
+	if err != nil {
+		return nil, err
+	}
+	var boxes []attestlog.Outbox
+	for n := 1; ; n++ {
+		path := fmt.Sprintf("%s.spool-%d", home, n)
+		if _, err := os.Stat(path); err != nil && l.spool != nil {
+			return boxes, nil
+		}
+		s, err := spool.Open(path, spool.Config{Wait: time.Millisecond})
+		switch {
+		case errors.Is(err, spool.ErrInUse):
+		case err != nil:
+			return boxes, err
+		default:
+			boxes = append(boxes, s)
+			if l.spool == nil {
+				l.spool = s
+			}
+		}
+	}
+}
+
+func (l *Logger) openFile(path string) {
+	if path == "" {
+		l.logger.Warn("audit: no file was named; entries go to the database alone")
+		return
+	}
+	err := os.MkdirAll(filepath.Dir(path), 0o750)
+	if err == nil {
+		l.file, err = os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+	}
+	if err != nil {
+		l.file = nil
+		l.logger.Warn("audit: the file cannot be written; entries go to the database alone", "path", path, "err", err)
+	}
+}
+
+// takeOver imports the old table, unless there is none or an entry says that
+// this was done. One that was interrupted goes on.
+func (l *Logger) takeOver(ctx context.Context, dsn string) error {
+	server, err := postgres.ServerDSN(dsn)
+	if err != nil {
+		return err
+	}
+	if n, err := l.log.Count(ctx, attestlog.Field("action", imported), 1); err != nil || n > 0 {
+		return err
+	}
+	table, err := old.Open(ctx, server)
+	if errors.Is(err, old.ErrNoTable) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer table.Close()
+	rows, err := l.importRows(ctx, table)
+	if err != nil {
+		return fmt.Errorf("import of the table audit_log: %w", err)
+	}
+	_, err = l.log.Append(ctx, attestlog.Event{
+		Action: imported, Operation: "import", Outcome: attestlog.Success, Actor: attestlog.Actor{ID: "audit", Type: "system"},
+		Attributes: map[string]any{"rows": rows},
+	})
+	return err
+}
+
+func (l *Logger) importRows(ctx context.Context, table *old.Table) (rows int64, err error) {
+	const batch, every = 1_000, 100_000
+	l.logger.Info("audit: importing the table audit_log", "rows", table.Rows)
+	events := make([]attestlog.Event, 0, batch)
+	flush := func() error {
+		_, err := l.log.Append(ctx, events...)
+		events = events[:0]
+		return err
+	}
+	for e, err := range table.Events(ctx) {
+		if err != nil {
+			return rows, err
+		}
+		if record, err := old.RecordOf(e); err != nil || record.ID < 0 || record.ID >= newIDs {
+			return rows, fmt.Errorf("row %d: its id is not one of 0 to 2^52, %v", record.ID, err)
+		}
+		events = append(events, e)
+		if rows++; len(events) == batch {
+			if err := flush(); err != nil {
+				return rows, err
+			}
+		}
+		if rows%every == 0 {
+			l.logger.Info("audit: importing the table audit_log", "done", rows, "rows", table.Rows)
+		}
+	}
+	if err := flush(); err != nil {
+		return rows, err
+	}
+	stored, err := l.log.Count(ctx, attestlog.Prefix("id", old.Format+":"), 0)
+	if err == nil && (rows < table.Rows || int64(stored) < rows) {
+		err = fmt.Errorf("the table has %d rows, of which %d were read and %d are in the log", table.Rows, rows, stored)
+	}
+	return rows, err
+}
+
+// Log stores an entry, and returns once that is durable: in the log, or while
+// the database is down in the spool. Errors are logged.
+func (l *Logger) Log(e Entry) {
+	if e.Timestamp.IsZero() {
+		e.Timestamp = time.Now()
+	}
+	e.Timestamp = e.Timestamp.UTC()
+	record := recordOf(e)
+	event := record.Event()
+	id, err := uuid.NewV7()
+	if err == nil {
+		event.ID = id.String()
+		convert.Bound(&event)
+		err = l.store(event)
+	}
+	if err != nil {
+		l.logger.Error("audit: an entry could not be stored", "err", err, "event_type", e.EventType, "username", e.Username, "mail_id", e.MailID, "success", e.Success)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.file == nil {
+		return
+	}
+	if _, err := l.file.Write(append(record.Line(), '\n')); err != nil {
+		l.logger.Warn("audit: an entry could not be written to the file", "path", l.file.Name(), "err", err)
+	}
+}
+
+func recordOf(e Entry) old.Record {
+	return old.Record{
+		Timestamp: &e.Timestamp, EventType: &e.EventType, Username: &e.Username, IPAddress: &e.IPAddress,
+		Query: &e.Query, MailID: &e.MailID, Success: &e.Success, Detail: &e.Detail,
+	}
+}
+
+// store appends an event, or spools it behind those that wait already.
+func (l *Logger) store(e attestlog.Event) error {
+	waiting, err := l.spool.Backlog(context.Background())
+	if err != nil {
+		return err
+	}
+	if waiting.Events == 0 {
+		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+		defer cancel()
+		_, err = l.log.Append(ctx, e)
+		if !errors.Is(err, attestlog.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		l.logger.Warn("audit: the database does not take entries, which wait in the spool", "spool", l.spool.Name(), "err", err)
+	}
+	return l.spool.Record(context.Background(), e) // with the same id
+}
+
+// Query returns the entries of one page, newest timestamp first, and how many
+// there are without paging. What waits in the spool is not among them.
+func (l *Logger) Query(f QueryFilter) ([]Entry, int, error) {
+	ctx := context.Background()
+	q := filter(f)
+	total, err := l.log.Count(ctx, q, 0)
+	if err != nil {
+		return nil, 0, fmt.Errorf("audit: query: %w", err)
+	}
+	if f.PageSize <= 0 {
+		f.PageSize = defaultPage
+	}
+	skip := max(f.Page, 0) * f.PageSize
+	out := []Entry{}
+	for cursor := ""; len(out) < f.PageSize; {
+		page, err := l.log.Query(ctx, q.OrderBy(attestlog.ByTime), attestlog.PageOptions{Limit: skip + f.PageSize - len(out), Cursor: cursor})
+		if err != nil {
+			return nil, 0, fmt.Errorf("audit: query: %w", err)
+		}
+		passed := min(skip, len(page.Entries))
+		skip -= passed
+		for i := range page.Entries[passed:] {
+			out = append(out, entryOf(&page.Entries[passed+i]))
+		}
+		if cursor = page.Next; cursor == "" {
+			break
+		}
+	}
+	return out, int(total), nil
+}
+
+// filter selects what Log and the import put into the log.
+func filter(f QueryFilter) attestlog.Query {
+	all := []attestlog.Query{attestlog.Not(attestlog.Prefix("action", "attestlog.")), attestlog.Not(attestlog.Field("action", imported))}
+	if f.Username != "" {
+		all = append(all, attestlog.Field("actor", f.Username))
+	}
+	if f.EventType != "" {
+		all = append(all, attestlog.Field("action", f.EventType))
+	}
+	if f.MailID != "" {
+		all = append(all, attestlog.Field("target", "mail/"+f.MailID))
+	}
+	var from, before time.Time
+	if f.From != nil {
+		from = *f.From
+	}
+	if f.To != nil {
+		before = f.To.Add(1)
+	}
+	if f.From != nil || f.To != nil {
+		all = append(all, attestlog.Between(from, before))
+	}
+	return attestlog.And(all...)
+}
+
+func entryOf(e *attestlog.Entry) Entry {
+	out := Entry{ID: newIDs + int64(e.Index)}
+	r, err := old.RecordOf(e.Event)
+	if err != nil { // an entry that another program put into the log
+		out.Timestamp, out.EventType, out.Username, out.Success, out.Detail = e.Time, e.Action, e.Actor.ID, e.Outcome == attestlog.Success, e.Message
+		return out
+	}
+	if r.ID != 0 {
+		out.ID = r.ID
+	}
+	out.Timestamp = e.Time
+	for _, f := range [...]struct{ from, to *string }{
+		{r.EventType, &out.EventType}, {r.Username, &out.Username}, {r.IPAddress, &out.IPAddress},
+		{r.Query, &out.Query}, {r.MailID, &out.MailID}, {r.Detail, &out.Detail},
+	} {
+		if f.from != nil {
+			*f.to = *f.from
+		}
+	}
+	if r.Timestamp != nil {
+		out.Timestamp = *r.Timestamp
+	}
+	out.Success = r.Success != nil && *r.Success
+	return out
+}
+
+// Close closes the log and the file. A second Close does nothing and returns
+// what the first did.
+func (l *Logger) Close() error {
+	l.close.Do(func() {
+		l.err = l.log.Close(context.Background())
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.file != nil {
+			l.err = errors.Join(l.err, l.file.Close())
+			l.file = nil
+		}
+	})
+	if l.err != nil {
+		return fmt.Errorf("audit: close: %w", l.err)
+	}
+	return nil
+}
+
+// AuditLog returns the log itself, to query, verify and prove.
+func (l *Logger) AuditLog() *attestlog.Log { return l.log }

@@ -1,0 +1,359 @@
+// Package audit reads the audit log that many Go services keep in PostgreSQL,
+// and the JSON Lines file that they write beside it:
+//
+//	audit_log(id BIGSERIAL, timestamp TIMESTAMPTZ, event_type VARCHAR(50),
+//	          username VARCHAR(255), ip_address VARCHAR(45), query TEXT,
+//	          mail_id VARCHAR(255), success BOOLEAN, detail TEXT)
+//
+//	{"timestamp":"2026-03-01T10:00:00Z","event_type":"login","username":"alice",
+//	 "ip_address":"192.0.2.7","success":true,"detail":"second factor"}
+//
+// A record becomes an event as follows:
+//
+//	timestamp   time
+//	event_type  action
+//	username    actor.id
+//	ip_address  source.ip, or source.host if it is none
+//	query       attributes.query
+//	mail_id     target mail/…
+//	success     outcome
+//	detail      message
+//	id          attributes.audit.id, of a row
+//
+// Columns that are NULL are named in attributes.audit.null. A record that this
+// does not bring back to the letter, such as one with an IP address that is not
+// in its usual form, is also the event's original. RecordOf maps back: what went
+// in comes out identical.
+//
+// Ids are those of convert.IDs: over a row, which has an id of its own, without
+// a source, and over a line with its file's name. The table and the file hold
+// the same records: import one of them.
+package audit
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/convert"
+)
+
+// Format starts the ids of events.
+const Format = "audit"
+
+// Attribute holds what has no field.
+const Attribute = "audit"
+
+// ErrNoTable is returned for a database without such a table.
+var ErrNoTable = errors.New("there is no table audit_log of id, timestamp, event_type, username, ip_address, query, mail_id, success and detail")
+
+// A Record is a row of the table, or a line of the file, which has no ID. Nil
+// is NULL, or absent.
+type Record struct {
+	ID        int64      `json:"id,omitempty"`
+	Timestamp *time.Time `json:"timestamp"`
+	EventType *string    `json:"event_type"`
+	Username  *string    `json:"username"`
+	IPAddress *string    `json:"ip_address"`
+	Query     *string    `json:"query,omitempty"`
+	MailID    *string    `json:"mail_id,omitempty"`
+	Success   *bool      `json:"success"`
+	Detail    *string    `json:"detail,omitempty"`
+	// Far is a timestamp that RFC 3339 cannot write: "infinity", "-infinity", or
+	// microseconds since 1970. Timestamp is nil then.
+	Far string `json:"far,omitempty"`
+}
+
+// Event returns the record's event, without an id.
+func (r *Record) Event() attestlog.Event {
+	e := r.plain()
+	bounded := e
+	convert.Bound(&bounded)
+	if back, err := fromFields(convert.Restore(bounded)); err != nil || !back.equal(r) {
+		e.Original, _ = json.Marshal(r) // strings, numbers and times
+	}
+	return e
+}
+
+func (r *Record) plain() attestlog.Event {
+	var e attestlog.Event
+	var null []any
+	text := func(name string, v *string) string {
+		if v == nil {
+			null = append(null, name)
+			return ""
+		}
+		return *v
+	}
+	if r.Timestamp != nil {
+		e.Time = r.Timestamp.UTC()
+	} else {
+		null = append(null, "timestamp")
+	}
+	e.Action = text("event_type", r.EventType)
+	e.Actor.ID = text("username", r.Username)
+	e.Source.IP = text("ip_address", r.IPAddress)
+	e.Message = text("detail", r.Detail)
+	if id := text("mail_id", r.MailID); id != "" {
+		e.Targets = []attestlog.Target{{Type: "mail", ID: id}}
+	}
+	e.Attributes = map[string]any{}
+	if q := text("query", r.Query); q != "" {
+		e.Attributes["query"] = q
+	}
+	switch {
+	case r.Success == nil:
+		null = append(null, "success")
+		e.Outcome = attestlog.Unknown
+	case *r.Success:
+		e.Outcome = attestlog.Success
+	default:
+		e.Outcome = attestlog.Failure
+	}
+	own := map[string]any{}
+	if r.ID != 0 {
+		own["id"] = r.ID
+	}
+	if len(null) > 0 {
+		own["null"] = null
+	}
+	e.Attributes[Attribute] = own
+	if e.Time.IsZero() {
+		convert.Undated(&e)
+	}
+	return e
+}
+
+// fromFields undoes plain.
+func fromFields(e attestlog.Event) (Record, error) {
+	own, ok := e.Attributes[Attribute].(map[string]any)
+	if !ok {
+		return Record{}, errors.New("audit: the event is of no record")
+	}
+	null, _ := own["null"].([]any)
+	text := func(name, v string) *string {
+		if v == "" && slices.Contains(null, any(name)) {
+			return nil
+		}
+		return &v
+	}
+	r := Record{
+		EventType: text("event_type", e.Action), Username: text("username", e.Actor.ID), IPAddress: text("ip_address", e.Source.IP),
+		Detail: text("detail", e.Message),
+	}
+	var mail, query string
+	if len(e.Targets) == 1 {
+		mail = e.Targets[0].ID
+	}
+	query, _ = e.Attributes["query"].(string)
+	r.MailID, r.Query = text("mail_id", mail), text("query", query)
+	if e.Outcome != attestlog.Unknown {
+		success := e.Outcome == attestlog.Success
+		r.Success = &success
+	}
+	if !slices.Contains(null, any("timestamp")) {
+		at := e.Time
+		r.Timestamp = &at
+	}
+	switch id := own["id"].(type) {
+	case float64:
+		r.ID = int64(id)
+	case int64:
+		r.ID = id
+	case json.Number:
+		r.ID, _ = id.Int64()
+	}
+	return r, nil
+}
+
+func (r *Record) equal(o *Record) bool {
+	same := func(a, b *string) bool { return (a == nil) == (b == nil) && (a == nil || *a == *b) }
+	return r.ID == o.ID && same(r.EventType, o.EventType) && same(r.Username, o.Username) && same(r.IPAddress, o.IPAddress) && same(r.Query, o.Query) &&
+		same(r.MailID, o.MailID) && same(r.Detail, o.Detail) && r.Far == o.Far &&
+		(r.Success == nil) == (o.Success == nil) && (r.Success == nil || *r.Success == *o.Success) &&
+		(r.Timestamp == nil) == (o.Timestamp == nil) && (r.Timestamp == nil || r.Timestamp.Equal(*o.Timestamp))
+}
+
+// RecordOf returns the record that an event was made of. The error is of an
+// event that was made of none.
+func RecordOf(e attestlog.Event) (Record, error) {
+	if len(e.Original) > 0 {
+		if r, _, err := parse(e.Original); err == nil {
+			return r, nil
+		}
+	}
+	return fromFields(convert.Restore(e))
+}
+
+// parse reads a line. It reports whether the record brings the line back.
+func parse(line []byte) (r Record, whole bool, err error) {
+	if err := json.Unmarshal(line, &r); err != nil {
+		return r, false, err
+	}
+	return r, bytes.Equal(r.Line(), line), nil
+}
+
+// Line returns the record as the file has it, without the line's end: names in
+// their order, and query, mail_id and detail only if they are not empty.
+func (r *Record) Line() []byte {
+	out := *r
+	for _, f := range []**string{&out.Query, &out.MailID, &out.Detail} {
+		if *f != nil && **f == "" {
+			*f = nil
+		}
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.Encode(out) // strings, numbers and times
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+// LineOf returns the line of the file that an event was made of.
+func LineOf(e attestlog.Event) ([]byte, error) {
+	if len(e.Original) > 0 {
+		return e.Original, nil
+	}
+	r, err := RecordOf(e)
+	return r.Line(), err
+}
+
+// Read is a convert.Reader of the file. A line in another form than this
+// package's is kept as the event's original too.
+func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
+	return func(yield func(attestlog.Event, error) bool) {
+		lines := convert.NewLines(r)
+		ids := convert.NewIDs(Format, source)
+		record := 0
+		for {
+			line, err := lines.Next()
+			if err == io.EOF {
+				return
+			}
+			if err != nil && !errors.Is(err, convert.ErrTooLong) {
+				yield(attestlog.Event{}, fmt.Errorf("line %d: %w", lines.Number, err))
+				return
+			}
+			if err == nil && len(line) == 0 {
+				continue
+			}
+			record++
+			var e attestlog.Event
+			if err == nil {
+				e, err = lineEvent(line, ids)
+			}
+			if err != nil {
+				err = &convert.RecordError{Source: source, Record: record, Line: lines.Number, Offset: lines.Start, Err: err}
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+func lineEvent(line []byte, ids *convert.IDs) (attestlog.Event, error) {
+	r, whole, err := parse(line)
+	if err != nil {
+		return attestlog.Event{}, err
+	}
+	e := r.Event()
+	if !whole || len(e.Original) > 0 {
+		e.Original = bytes.Clone(line)
+	}
+	e.ID = ids.Next(line)
+	convert.Bound(&e)
+	return e, nil
+}
+
+// A Table is the table in an open database.
+type Table struct {
+	conn *pgx.Conn
+	Rows int64 // when it was opened
+}
+
+// Open connects to a database and looks for the table in its search path.
+// Nothing is written. Errors match ErrNoTable where there is none.
+func Open(ctx context.Context, dsn string) (*Table, error) {
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return nil, err
+	}
+	t := &Table{conn: conn}
+	if err := t.find(ctx); err != nil {
+		conn.Close(ctx)
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *Table) find(ctx context.Context) error {
+	var columns int
+	err := t.conn.QueryRow(ctx, `SELECT count(*) FROM pg_attribute WHERE attrelid = to_regclass('audit_log') AND NOT attisdropped
+		AND attname IN ('id', 'timestamp', 'event_type', 'username', 'ip_address', 'query', 'mail_id', 'success', 'detail')`).Scan(&columns)
+	if err == nil && columns != 9 {
+		err = ErrNoTable
+	}
+	if err == nil {
+		err = t.conn.QueryRow(ctx, "SELECT count(*) FROM audit_log").Scan(&t.Rows)
+	}
+	return err
+}
+
+// Events returns the rows as events, by id, in constant memory.
+func (t *Table) Events(ctx context.Context) iter.Seq2[attestlog.Event, error] {
+	return func(yield func(attestlog.Event, error) bool) {
+		rows, err := t.conn.Query(ctx, "SELECT id, timestamp, event_type, username, ip_address, query, mail_id, success, detail FROM audit_log ORDER BY id")
+		if err != nil {
+			yield(attestlog.Event{}, err)
+			return
+		}
+		defer rows.Close()
+		ids := convert.NewIDs(Format, "")
+		for rows.Next() {
+			var r Record
+			var at pgtype.Timestamptz
+			if err := rows.Scan(&r.ID, &at, &r.EventType, &r.Username, &r.IPAddress, &r.Query, &r.MailID, &r.Success, &r.Detail); err != nil {
+				yield(attestlog.Event{}, fmt.Errorf("audit_log: %w", err))
+				return
+			}
+			r.timestamp(at)
+			e := r.Event()
+			e.ID = ids.Next(r.Line())
+			convert.Bound(&e)
+			if !yield(e, nil) {
+				return
+			}
+		}
+		if err := rows.Err(); err != nil {
+			yield(attestlog.Event{}, fmt.Errorf("audit_log: %w", err))
+		}
+	}
+}
+
+func (r *Record) timestamp(at pgtype.Timestamptz) {
+	when := at.Time.UTC()
+	switch year := when.Year(); {
+	case !at.Valid:
+	case at.InfinityModifier != pgtype.Finite:
+		r.Far = at.InfinityModifier.String()
+	case year < 1 || year > 9999:
+		r.Far = strconv.FormatInt(when.UnixMicro(), 10)
+	default:
+		r.Timestamp = &when
+	}
+}
+
+// Close closes the connection.
+func (t *Table) Close() error { return t.conn.Close(context.Background()) }

@@ -58,6 +58,11 @@ var arrows = []struct {
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
 	},
 	{
+		module + "/auditpolicy", "what stands in front of a log compiles the standard library alone",
+		[]string{module, module + "/convert"},
+		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
+	},
+	{
 		module + "/auditslog", "a service that logs compiles the standard library alone",
 		[]string{module, module + "/convert"},
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},

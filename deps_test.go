@@ -63,6 +63,21 @@ var arrows = []struct {
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
 	},
 	{
+		module + "/auditrpc", "what the interceptors share compiles neither framework",
+		[]string{module, module + "/convert", module + "/audithttp"},
+		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
+	},
+	{
+		module + "/auditgrpc", "a gRPC server compiles gRPC alone",
+		[]string{module, module + "/convert", module + "/audithttp", module + "/auditrpc"},
+		[]string{"golang.org/x/", "github.com/google/uuid", "google.golang.org/"},
+	},
+	{
+		module + "/auditconnect", "a Connect server compiles Connect alone",
+		[]string{module, module + "/convert", module + "/audithttp", module + "/auditrpc"},
+		[]string{"golang.org/x/", "github.com/google/uuid", "google.golang.org/protobuf/", "connectrpc.com/connect"},
+	},
+	{
 		module + "/auditslog", "a service that logs compiles the standard library alone",
 		[]string{module, module + "/convert"},
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},

@@ -204,7 +204,7 @@ func (m *middleware) begin(d *draft, r *http.Request, began time.Time) {
 	e.Request.ID = first(r.Header[m.cfg.RequestID])
 	e.Request.Method = r.Method
 	e.Request.Path = r.URL.Path
-	e.Trace = traceOf(first(r.Header["Traceparent"]))
+	e.Trace = TraceOf(first(r.Header["Traceparent"]))
 }
 
 var operations = map[string]string{

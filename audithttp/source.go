@@ -15,25 +15,30 @@ const (
 	forwarded    = "Forwarded" // RFC 7239
 )
 
-// clientAddress returns the address that a request came from, or where it is
-// not an IP address, as over a Unix socket, its text as a host.
+// clientAddress returns the address that a request came from.
+func clientAddress(r *http.Request, trusted []netip.Prefix, header string) (ip, host string) {
+	return ClientAddress(r.RemoteAddr, r.Header[header], trusted, header)
+}
+
+// ClientAddress returns the address that a request over a connection from remote
+// came from, or where that is not an IP address, as over a Unix socket, its text
+// as a host. hops are the values of header, "X-Forwarded-For" or "Forwarded".
 //
 // Each trusted proxy appends the address that it was called from. So the last
 // one is genuine if the connection comes from a trusted proxy, the one before
 // if the last is that of a trusted proxy, and so on. Whatever stands before the
 // first address that is not trusted was written by the client.
-func clientAddress(r *http.Request, trusted []netip.Prefix, header string) (ip, host string) {
-	peer, ok := addressOf(r.RemoteAddr)
+func ClientAddress(remote string, hops []string, trusted []netip.Prefix, header string) (ip, host string) {
+	peer, ok := addressOf(remote)
 	if !ok {
-		return "", r.RemoteAddr
+		return "", remote
 	}
 	if len(trusted) == 0 || !isTrusted(peer, trusted) {
-		if text, _, found := strings.Cut(r.RemoteAddr, ":"); found && peer.Is4() && text != "" && text[0] != '[' {
+		if text, _, found := strings.Cut(remote, ":"); found && peer.Is4() && text != "" && text[0] != '[' {
 			return text, "" // as it stands, which is its only form
 		}
 		return peer.String(), ""
 	}
-	hops := r.Header[header]
 	for i := len(hops) - 1; i >= 0; i-- {
 		rest := hops[i]
 		for rest != "" {
@@ -105,9 +110,9 @@ func isTrusted(addr netip.Addr, trusted []netip.Prefix) bool {
 	return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
-// traceOf reads a traceparent (W3C Trace Context, Section 3.2), and returns
+// TraceOf reads a traceparent (W3C Trace Context, Section 3.2), and returns
 // nothing for one that is invalid.
-func traceOf(header string) attestlog.Trace {
+func TraceOf(header string) attestlog.Trace {
 	const size = len("00-") + 32 + 1 + 16 + len("-00")
 	if len(header) < size || header[2] != '-' || header[35] != '-' || header[52] != '-' || header[:2] == "ff" ||
 		header[:2] == "00" && len(header) != size {

@@ -1,0 +1,232 @@
+// Package auditrpc is what the interceptors of packages auditgrpc and
+// auditconnect share: their configuration, and how a handler adds to its event.
+//
+// A call becomes this event when its handler returns:
+//
+//	{"action":"mail.v1.MailService.Delete","outcome":"failure","reason":"permission_denied",
+//	 "actor":{"id":"alice"},"source":{"ip":"192.0.2.7","user_agent":"…"},
+//	 "request":{"path":"/mail.v1.MailService/Delete","status":7,"duration_us":812},
+//	 "trace":{"trace_id":"…","span_id":"…"},"time":"…"}
+//
+// The status is the RPC's code, 0 to 16, as gRPC and Connect number them.
+package auditrpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/audithttp"
+	"github.com/attestlog/attestlog/convert"
+)
+
+// A Call is one RPC that arrives.
+type Call struct {
+	Procedure string // "/mail.v1.MailService/Delete"
+	Peer      string // the connection's address
+	// Header returns the values of a request header, or of metadata.
+	Header func(name string) []string
+}
+
+// Config configures an Auditor. The zero Config is useful.
+type Config struct {
+	// Actor returns who makes a call; it is called before the handler. Defaults
+	// to an actor "anonymous".
+	Actor func(context.Context, Call) attestlog.Actor
+	// Tenant returns whose call it is. Defaults to none.
+	Tenant func(context.Context, Call) string
+	// Service names the program. Defaults to none.
+	Service string
+	// Record says which calls are recorded. Defaults to all but those of the
+	// standard services: health checks and reflection.
+	Record func(Call) bool
+	// Action names what a call does. Defaults to the procedure with dots.
+	Action func(Call) string
+	// FailClosed says which calls are refused, as unavailable and before their
+	// handler runs, while the log cannot take events. It needs a recorder that
+	// is an audithttp.Readier. Defaults to none.
+	FailClosed func(Call) bool
+	// TrustedProxies and ProxyHeader are those of audithttp.Config.
+	TrustedProxies []netip.Prefix
+	ProxyHeader    string
+	// Logger receives what could not be recorded, with the event. Defaults to
+	// slog.Default().
+	Logger *slog.Logger
+	// Clock returns the current time. Defaults to time.Now.
+	Clock func() time.Time
+}
+
+// ErrUnavailable is returned by Begin for a call that must not run unrecorded.
+var ErrUnavailable = errors.New("the audit log is unavailable")
+
+// An Auditor records calls. It is safe for concurrent use.
+type Auditor struct {
+	rec   convert.Recorder
+	ready audithttp.Readier // nil if the recorder is none
+	cfg   Config
+}
+
+// New returns an Auditor that records with rec, an attestlog.Log.
+func New(rec convert.Recorder, cfg Config) (*Auditor, error) {
+	a := &Auditor{rec: rec, cfg: cfg}
+	a.ready, _ = rec.(audithttp.Readier)
+	if cfg.FailClosed != nil && a.ready == nil {
+		return nil, errors.New("auditrpc: FailClosed needs a recorder with a method Ready")
+	}
+	switch strings.ToLower(cfg.ProxyHeader) {
+	case "", "x-forwarded-for":
+		a.cfg.ProxyHeader = "X-Forwarded-For"
+	case "forwarded":
+		a.cfg.ProxyHeader = "Forwarded"
+	default:
+		return nil, fmt.Errorf("auditrpc: ProxyHeader %q: want X-Forwarded-For or Forwarded", cfg.ProxyHeader)
+	}
+	if cfg.Record == nil {
+		a.cfg.Record = func(c Call) bool {
+			return !strings.HasPrefix(c.Procedure, "/grpc.health.") && !strings.HasPrefix(c.Procedure, "/grpc.reflection.")
+		}
+	}
+	if cfg.Action == nil {
+		a.cfg.Action = func(c Call) string { return strings.ReplaceAll(strings.TrimPrefix(c.Procedure, "/"), "/", ".") }
+	}
+	if cfg.Logger == nil {
+		a.cfg.Logger = slog.Default()
+	}
+	if cfg.Clock == nil {
+		a.cfg.Clock = time.Now
+	}
+	return a, nil
+}
+
+// A Draft is the event of a call that is being answered.
+type Draft struct {
+	auditor *Auditor
+	began   time.Time
+	mu      sync.Mutex
+	event   attestlog.Event
+	vetoed  bool
+}
+
+type draftKey struct{}
+
+// Begin starts a call's event. The context is for its handler; the draft is nil
+// for a call that is not recorded. The error is ErrUnavailable.
+func (a *Auditor) Begin(ctx context.Context, c Call) (context.Context, *Draft, error) {
+	if !a.cfg.Record(c) {
+		return ctx, nil, nil
+	}
+	if a.cfg.FailClosed != nil && a.cfg.FailClosed(c) {
+		if err := a.ready.Ready(ctx); err != nil {
+			a.cfg.Logger.Error("auditrpc: a call was refused because it cannot be recorded", "procedure", c.Procedure, "err", err)
+			return ctx, nil, ErrUnavailable
+		}
+	}
+	d := &Draft{auditor: a, began: a.cfg.Clock()}
+	e := &d.event
+	e.Time, e.Service, e.Action = d.began, a.cfg.Service, a.cfg.Action(c)
+	e.Actor = attestlog.Actor{ID: "anonymous", Type: "anonymous"}
+	if a.cfg.Actor != nil {
+		if actor := a.cfg.Actor(ctx, c); actor.ID != "" {
+			e.Actor = actor
+		}
+	}
+	if a.cfg.Tenant != nil {
+		e.Tenant = a.cfg.Tenant(ctx, c)
+	}
+	e.Source.IP, e.Source.Host = audithttp.ClientAddress(c.Peer, c.Header(a.cfg.ProxyHeader), a.cfg.TrustedProxies, a.cfg.ProxyHeader)
+	e.Source.UserAgent = first(c.Header("User-Agent"))
+	e.Request.ID = first(c.Header("X-Request-Id"))
+	e.Request.Path = c.Procedure
+	e.Trace = audithttp.TraceOf(first(c.Header("Traceparent")))
+	return context.WithValue(ctx, draftKey{}, d), d, nil
+}
+
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
+}
+
+// codes are the names of the RPC codes, as Connect writes them.
+var codes = [...]string{
+	"", "canceled", "unknown", "invalid_argument", "deadline_exceeded", "not_found", "already_exists", "permission_denied", "resource_exhausted",
+	"failed_precondition", "aborted", "out_of_range", "unimplemented", "internal", "unavailable", "data_loss", "unauthenticated",
+}
+
+// internalCode is the code of a handler that panicked.
+const internalCode = 13
+
+// End records the event of a call that was answered with a code, 0 for success.
+// It does nothing on a nil Draft.
+func (d *Draft) End(ctx context.Context, code int, panicked bool) {
+	if d == nil {
+		return
+	}
+	d.mu.Lock()
+	e, vetoed := d.event, d.vetoed
+	d.mu.Unlock()
+	if vetoed {
+		return
+	}
+	if panicked {
+		code = internalCode
+	}
+	e.Request.Status = code
+	e.Request.DurationUS = max(0, d.auditor.cfg.Clock().Sub(d.began).Microseconds())
+	if e.Outcome == "" {
+		e.Outcome = attestlog.Success
+		if code != 0 {
+			e.Outcome = attestlog.Failure
+		}
+		switch {
+		case e.Reason != "" || code == 0:
+		case panicked:
+			e.Reason = "the handler panicked"
+		case code > 0 && code < len(codes):
+			e.Reason = codes[code]
+		}
+	}
+	if err := convert.Record(context.WithoutCancel(ctx), d.auditor.rec, e); err != nil {
+		d.auditor.cfg.Logger.Error("auditrpc: a call could not be recorded", "event", e, "err", err)
+	}
+}
+
+// Edit calls fn with the event of the call that a context belongs to, so that a
+// handler can add targets, changes and attributes, or say who the actor is. It
+// reports whether the call is recorded. Edits after the handler has returned are
+// lost. Safe for concurrent use; fn must not keep the event.
+func Edit(ctx context.Context, fn func(*attestlog.Event)) bool {
+	d, ok := ctx.Value(draftKey{}).(*Draft)
+	if !ok {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	fn(&d.event)
+	return true
+}
+
+// AddTargets adds what the call was done to.
+func AddTargets(ctx context.Context, targets ...attestlog.Target) bool {
+	return Edit(ctx, func(e *attestlog.Event) { e.Targets = append(slices.Clip(e.Targets), targets...) })
+}
+
+// Veto leaves the call's event out. It reports whether there was one.
+func Veto(ctx context.Context) bool {
+	d, ok := ctx.Value(draftKey{}).(*Draft)
+	if !ok {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.vetoed = true
+	return true
+}

@@ -274,7 +274,6 @@ func number(v any) any {
 type Table struct {
 	conn   *sqlite.Conn
 	source string
-	query  string
 	Rows   int64 // when it was opened
 }
 

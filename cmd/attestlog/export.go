@@ -79,7 +79,7 @@ func (c *exportCmd) csv(a *app, log *attestlog.Log, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	p, err := newPrinter(a, w, "csv", c.Fields)
+	p, err := newPrinter(a, w, log.Origin(), "csv", c.Fields)
 	if err != nil {
 		return err
 	}

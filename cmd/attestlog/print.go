@@ -13,6 +13,10 @@ import (
 	"golang.org/x/term"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/convert/cef"
+	"github.com/attestlog/attestlog/convert/cloudevents"
+	"github.com/attestlog/attestlog/convert/ecs"
+	"github.com/attestlog/attestlog/convert/ocsf"
 )
 
 // A printer writes entries in one format.
@@ -31,11 +35,26 @@ var (
 	}
 )
 
-func newPrinter(a *app, out io.Writer, format string, fields []string) (printer, error) {
+// views are the formats of other people's programs, one entry a line.
+var views = map[string]func(dst []byte, origin string, e *attestlog.Entry) ([]byte, error){
+	"ocsf":        func(dst []byte, _ string, e *attestlog.Entry) ([]byte, error) { return ocsf.Append(dst, e) },
+	"ecs":         func(dst []byte, _ string, e *attestlog.Entry) ([]byte, error) { return ecs.Append(dst, e) },
+	"cef":         func(dst []byte, _ string, e *attestlog.Entry) ([]byte, error) { return cef.Append(dst, e) },
+	"cloudevents": cloudevents.Append,
+}
+
+// newPrinter returns a printer for the entries of the log with an origin.
+func newPrinter(a *app, out io.Writer, origin, format string, fields []string) (printer, error) {
 	for _, f := range fields {
 		if _, err := new(attestlog.Entry).Field(f); err != nil {
 			return nil, err
 		}
+	}
+	if view := views[format]; view != nil {
+		if fields != nil {
+			return nil, fmt.Errorf("--fields: the format %s has fields of its own", format)
+		}
+		return &viewPrinter{out: out, origin: origin, view: view}, nil
 	}
 	switch format {
 	case "json":
@@ -55,6 +74,23 @@ func newPrinter(a *app, out io.Writer, format string, fields []string) (printer,
 	width, color := terminal(a.stdout)
 	return &tablePrinter{out: out, fields: fields, width: width, color: color}, nil
 }
+
+type viewPrinter struct {
+	out    io.Writer
+	origin string
+	view   func([]byte, string, *attestlog.Entry) ([]byte, error)
+	line   []byte
+}
+
+func (p *viewPrinter) entry(e *attestlog.Entry) (err error) {
+	if p.line, err = p.view(p.line[:0], p.origin, e); err == nil {
+		_, err = p.out.Write(append(p.line, '\n'))
+	}
+	return err
+}
+
+func (p *viewPrinter) flush() error { return nil }
+func (p *viewPrinter) end() error   { return nil }
 
 // terminal returns the width of out, 0 if it is no terminal, and whether
 // colours are wanted.

@@ -12,7 +12,7 @@ import (
 
 type queryCmd struct {
 	Query  []string `arg:"" optional:"" help:"What to look for; everything without." name:"QUERY"`
-	Format string   `help:"table, json, jsonl or csv. Defaults to table." enum:"table,json,jsonl,csv" default:"table"`
+	Format string   `help:"table, json, jsonl, csv, ocsf, ecs, cef or cloudevents. Defaults to table." enum:"table,json,jsonl,csv,ocsf,ecs,cef,cloudevents" default:"table"`
 	Limit  int      `help:"Entries on a page." default:"50" short:"n"`
 	Cursor string   `help:"Show the page that begins where another ended."`
 	All    bool     `help:"All entries, not only one page."`
@@ -51,7 +51,7 @@ func (c *queryCmd) Run(a *app) error {
 			return err
 		}
 		out := bufio.NewWriter(a.stdout)
-		p, err := newPrinter(a, out, c.Format, c.Fields)
+		p, err := newPrinter(a, out, log.Origin(), c.Format, c.Fields)
 		if err != nil {
 			return err
 		}
@@ -104,7 +104,7 @@ type tailCmd struct {
 	Query  []string `arg:"" optional:"" help:"What to look for; everything without." name:"QUERY"`
 	Follow bool     `help:"Go on with new entries as they come." short:"f"`
 	Limit  int      `help:"Entries to begin with." default:"10" short:"n"`
-	Format string   `help:"table, json, jsonl or csv. Defaults to table." enum:"table,json,jsonl,csv" default:"table"`
+	Format string   `help:"table, json, jsonl, csv, ocsf, ecs, cef or cloudevents. Defaults to table." enum:"table,json,jsonl,csv,ocsf,ecs,cef,cloudevents" default:"table"`
 	Fields []string `help:"Fields to show, with commas between them." placeholder:"FIELD"`
 }
 
@@ -122,7 +122,7 @@ func (c *tailCmd) Run(a *app) error {
 	}
 	return a.reading(func(log *attestlog.Log, _ attestlog.Store) error {
 		out := bufio.NewWriter(a.stdout)
-		p, err := newPrinter(a, out, c.Format, c.Fields)
+		p, err := newPrinter(a, out, log.Origin(), c.Format, c.Fields)
 		if err != nil {
 			return err
 		}

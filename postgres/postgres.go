@@ -65,6 +65,13 @@ type Config struct {
 	// lost, the server was restarting, or it had to be rolled back. Defaults
 	// to 5 s; negative means not at all.
 	Retry time.Duration
+	// Timeout is how long a network or a server that hangs is waited for: a
+	// transaction of which a step takes longer, besides LockTimeout, is given
+	// up, and so is connecting, unless the DSN has connect_timeout. The other
+	// way round, the server ends a transaction within which it hears nothing
+	// for as long, so that a process that hangs does not hold up the others.
+	// Defaults to 30 s.
+	Timeout time.Duration
 	// Logger receives warnings. Defaults to slog.Default().
 	Logger *slog.Logger
 }
@@ -72,6 +79,7 @@ type Config struct {
 const (
 	defaultLockTimeout = 10 * time.Second
 	defaultRetry       = 5 * time.Second
+	defaultTimeout     = 30 * time.Second
 	minServer          = 150_000
 	closeWait          = 10 * time.Second // for callers that are still reading
 )
@@ -114,6 +122,16 @@ func Open(ctx context.Context, dsn string, cfg Config) (*Store, error) {
 	if len(pc.ConnConfig.Fallbacks) > 0 && !cfg.ReadOnly && pc.ConnConfig.ValidateConnect == nil {
 		// Of several hosts, the one that takes writes.
 		pc.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
+	timeout := cfg.Timeout
+	if timeout <= 0 {
+		timeout = defaultTimeout
+	}
+	if pc.ConnConfig.ConnectTimeout == 0 {
+		pc.ConnConfig.ConnectTimeout = timeout
+	}
+	if pc.PingTimeout == 0 { // of a connection that was idle
+		pc.PingTimeout = timeout
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
@@ -264,6 +282,9 @@ func (s *Store) configure() error {
 	}
 	if c.Retry == 0 {
 		c.Retry = defaultRetry
+	}
+	if c.Timeout <= 0 {
+		c.Timeout = defaultTimeout
 	}
 	s.schema = pgx.Identifier{c.Log}.Sanitize()
 	if c.Home == "" {

@@ -197,7 +197,7 @@ func ownParameters(dsn string, cfg *Config) (string, error) {
 // to. The pool stays the caller's, who closes it after the store; an append,
 // a query, each of the two goroutines that keep the search index, and the one
 // that empties the outbox take one of its connections at a time, so it needs
-// two at least. It must not use the simple protocol.
+// two at least. Its query mode must be neither exec nor simple_protocol.
 func OpenPool(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Store, error) {
 	s, err := openPool(ctx, pool, cfg)
 	if err != nil {
@@ -213,8 +213,9 @@ func openPool(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Store, erro
 	if err := s.configure(); err != nil {
 		return s, err
 	}
-	if pool.Config().ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol {
-		return s, errors.New("the connections use the simple protocol, which has no binary values: set default_query_exec_mode to exec, which also works behind a pooler")
+	switch pool.Config().ConnConfig.DefaultQueryExecMode {
+	case pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec:
+		return s, errors.New("default_query_exec_mode is simple_protocol or exec, which have no binary values: set it to cache_describe, which also works behind a pooler")
 	}
 	if pool.Config().MaxConns < 2 && !s.cfg.ReadOnly {
 		return s, errors.New("the pool has one connection: set pool_max_conns to 2 or more")

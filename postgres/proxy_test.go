@@ -44,7 +44,7 @@ func TestCutConnectionsLoseAndDoubleNothing(t *testing.T) {
 	for w := range 6 {
 		wg.Go(func() { g.write(t, logs[w%2], []int{1, 7, 300}[w/2], 0) })
 	}
-	until(t, "40 cuts and 2000 receipts", 20*time.Second, func() bool { return cuts.Load() >= 40 && g.len() >= 2000 || t.Failed() })
+	until(t, "25 cuts and 2000 receipts", 20*time.Second, func() bool { return cuts.Load() >= 25 && g.len() >= 2000 || t.Failed() })
 	for _, p := range proxies {
 		p.toServer.Store(nil)
 		p.toClient.Store(nil)

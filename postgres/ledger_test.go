@@ -62,6 +62,10 @@ func (g *ledger) write(t *testing.T, l *attestlog.Log, n int, patience time.Dura
 				break
 			}
 			g.failures.Add(1)
+			if got != nil {
+				t.Errorf("Append gave %d receipts together with the error %v", len(got), err)
+				return
+			}
 			var failed *attestlog.AppendError
 			if !errors.As(err, &failed) || len(failed.IDs) != n || !errors.Is(err, attestlog.ErrUnavailable) && ctx.Err() == nil {
 				t.Errorf("Append = %v, want an *AppendError with %d ids that is ErrUnavailable", err, n)

@@ -155,7 +155,7 @@ func (ix *index) pause(d time.Duration) {
 // locked runs fn in a transaction, unless another process is at the same work.
 // The server ends it if this process hangs, or the others would wait for good.
 func (ix *index) locked(ctx context.Context, work int, fn func(pgx.Tx) error) (free bool, err error) {
-	err = pgx.BeginFunc(ctx, ix.s.pool, func(tx pgx.Tx) error {
+	err = ix.s.locking(ctx, func(tx pgx.Tx) error {
 		err := tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock(hashtextextended($1, $2)), set_config('idle_in_transaction_session_timeout', $3, true)",
 			"attestlog index "+ix.s.cfg.Log, work, milliseconds(ix.s.cfg.Timeout)).Scan(&free, nil)
 		if err != nil || !free {
@@ -305,7 +305,7 @@ func (s *Store) Reindex(ctx context.Context, progress func(done, total uint64)) 
 	if !s.index.runs {
 		return fmt.Errorf("postgres: reindex: %w", attestlog.ErrReadOnly)
 	}
-	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+	err := s.locking(ctx, func(tx pgx.Tx) error {
 		for work := range 2 { // waits for whoever adds or merges
 			if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, $2))", "attestlog index "+s.cfg.Log, work); err != nil {
 				return err

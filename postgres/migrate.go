@@ -50,7 +50,7 @@ func Migrations(log string, from int) (string, error) {
 		if v == 1 {
 			key := make([]byte, 16)
 			rand.Read(key) // never fails: crypto/rand
-			fmt.Fprintf(&out, "\n-- Keys the hashes that stand for terms in the search index.\nINSERT INTO %s.meta (name, value) VALUES ('index_key', '\\x%x');\n", quoted, key)
+			fmt.Fprintf(&out, "\n-- Keys the hashes that stand for terms in the search index.\nINSERT INTO %s.meta (name, value) VALUES ('index_key', E'\\\\x%x');\n", quoted, key)
 			fmt.Fprintf(&out, "SELECT %s.make_partition(0);\n", quoted)
 		}
 		fmt.Fprintf(&out, "COMMENT ON TABLE %s.meta IS 'attestlog schema %d';\n", quoted, v)
@@ -95,7 +95,7 @@ func (s *Store) migrate(ctx context.Context) error {
 	case s.cfg.ReadOnly:
 		return nil
 	}
-	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+	err = s.locking(ctx, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "attestlog "+s.cfg.Log); err != nil {
 			return err
 		}

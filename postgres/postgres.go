@@ -341,6 +341,13 @@ type queryer interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
+// locking runs fn in a transaction whose statements each see what is committed,
+// whatever the sessions' default: what is read behind a lock must be what its
+// last holder left.
+func (s *Store) locking(ctx context.Context, fn func(pgx.Tx) error) error {
+	return pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, fn)
+}
+
 // sql writes the schema's name for the @ of each "@.".
 func (s *Store) sql(text string) string {
 	s.sqlMu.RLock()

@@ -69,7 +69,7 @@ func passing(err error) bool {
 		"40001", "40P01", // serialization failure, deadlock
 		"53300", // too many connections
 		"23505", // a key that another batch took: it is looked up then
-		"25P03": // idle in transaction for too long
+		"25P03", "57P05": // idle for too long, in a transaction or without one
 		return true
 	}
 	return pg.Code[:2] == "08" // connection exceptions

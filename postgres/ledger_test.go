@@ -168,7 +168,7 @@ func admin(t *testing.T, dsn string) *pgx.Conn {
 	return conn
 }
 
-func exec(t *testing.T, conn *pgx.Conn, statements ...string) {
+func execute(t *testing.T, conn *pgx.Conn, statements ...string) {
 	t.Helper()
 	for _, sql := range statements {
 		if _, err := conn.Exec(t.Context(), sql); err != nil {
@@ -192,9 +192,9 @@ func database(t *testing.T, settings ...string) (dsn string) {
 	t.Helper()
 	name := fmt.Sprintf("db_%d", logs.Add(1))
 	conn := admin(t, cluster.DSN("postgres"))
-	exec(t, conn, "CREATE DATABASE "+name)
+	execute(t, conn, "CREATE DATABASE "+name)
 	for _, s := range settings {
-		exec(t, conn, "ALTER DATABASE "+name+" SET "+s)
+		execute(t, conn, "ALTER DATABASE "+name+" SET "+s)
 	}
 	return cluster.DSN(name)
 }

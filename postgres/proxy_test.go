@@ -150,7 +150,7 @@ func TestAppendAgainstABlackHoleEndsAndTheLogGoesOn(t *testing.T) {
 			settled(t, o, l)
 			c.lose(p)
 			events := testEvents(300, 300+c.events)
-			appendIntoBlackHole(t, l, events)
+			appendInVain(t, l, events)
 			if err := l.Record(t.Context(), testEvent(9000)); err != nil {
 				t.Errorf("Record = %v, want it queued", err)
 			}
@@ -269,7 +269,7 @@ func TestAnIndexerThatHangsHoldsUpNobodyForGood(t *testing.T) {
 	g.check(t, l)
 }
 
-func appendIntoBlackHole(t *testing.T, l *attestlog.Log, events []attestlog.Event) {
+func appendInVain(t *testing.T, l *attestlog.Log, events []attestlog.Event) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()

@@ -85,7 +85,7 @@ func TestADatabaseThatIsSetReadOnly(t *testing.T) {
 	closeLog(t, l)
 	conn := admin(t, dsn)
 	name := one[string](t, conn, "SELECT current_database()")
-	exec(t, conn, "ALTER DATABASE "+name+" SET default_transaction_read_only = on")
+	execute(t, conn, "ALTER DATABASE "+name+" SET default_transaction_read_only = on")
 
 	if _, err := postgres.Open(t.Context(), dsn, postgres.Config{Log: "new", Home: home, Logger: slog.New(slog.DiscardHandler)}); err == nil || !strings.Contains(err.Error(), "read-only transaction") {
 		t.Errorf("Open of a new log = %v, want the server's reason", err)
@@ -96,8 +96,8 @@ func TestADatabaseThatIsSetReadOnly(t *testing.T) {
 		t.Errorf("Append = %v, %v; want ErrUnavailable with the server's reason, and no receipt", got, err)
 	}
 	g.check(t, l)
-	exec(t, conn, "SET default_transaction_read_only = off", "ALTER DATABASE "+name+" RESET default_transaction_read_only")
-	exec(t, conn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+	execute(t, conn, "SET default_transaction_read_only = off", "ALTER DATABASE "+name+" RESET default_transaction_read_only")
+	execute(t, conn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
 	until(t, "an Append that succeeds", 5*time.Second, func() bool {
 		got, err := l.Append(t.Context(), testEvents(300, 310)...)
 		g.note(got)
@@ -127,7 +127,7 @@ func TestIdleSessionsMayBeEnded(t *testing.T) {
 		})
 	}
 	// Reading is not tried again, nor is the signing of the last checkpoint.
-	exec(t, conn, "ALTER DATABASE "+name+" RESET idle_session_timeout")
+	execute(t, conn, "ALTER DATABASE "+name+" RESET idle_session_timeout")
 	until(t, "a session that was not ended", 5*time.Second, func() bool {
 		_, err := l.Size(t.Context())
 		return err == nil

@@ -67,8 +67,8 @@ func passing(err error) bool {
 	case "57P01", "57P02", "57P03", // shutting down, crashed, starting up
 		"25006",          // read-only: a standby that may be promoted
 		"40001", "40P01", // serialization failure, deadlock
-		"53300", // too many connections
-		"23505", // a key that another batch took: it is looked up then
+		"53300",          // too many connections
+		"23505",          // a key that another batch took: it is looked up then
 		"25P03", "57P05": // idle for too long, in a transaction or without one
 		return true
 	}

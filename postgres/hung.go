@@ -12,6 +12,26 @@ import (
 	"github.com/attestlog/attestlog"
 )
 
+const defaultTimeout = 30 * time.Second
+
+func timeoutOr(d time.Duration) time.Duration {
+	if d <= 0 {
+		return defaultTimeout
+	}
+	return d
+}
+
+// limitConnecting bounds how long a new connection, and the question whether
+// one that was idle still answers, may take in a pool.
+func limitConnecting(pc *pgxpool.Config, d time.Duration) {
+	if pc.ConnConfig.ConnectTimeout == 0 {
+		pc.ConnConfig.ConnectTimeout = timeoutOr(d)
+	}
+	if pc.PingTimeout == 0 {
+		pc.PingTimeout = timeoutOr(d)
+	}
+}
+
 // limit is how long a step of a transaction may take.
 func (s *Store) limit() time.Duration { return s.cfg.LockTimeout + s.cfg.Timeout }
 

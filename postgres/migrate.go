@@ -79,6 +79,13 @@ func (s *Store) version(ctx context.Context, db queryer) (int, error) {
 	return 0, fmt.Errorf("schema %s: %w", s.cfg.Log, ErrForeign)
 }
 
+// locking runs fn in a transaction whose statements each see what is committed,
+// whatever the sessions' default: what is read behind a lock must be what its
+// last holder left.
+func (s *Store) locking(ctx context.Context, fn func(pgx.Tx) error) error {
+	return pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, fn)
+}
+
 // migrate brings the log to the newest schema, under an advisory lock.
 func (s *Store) migrate(ctx context.Context) error {
 	v, err := s.version(ctx, s.pool)

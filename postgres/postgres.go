@@ -79,7 +79,6 @@ type Config struct {
 const (
 	defaultLockTimeout = 10 * time.Second
 	defaultRetry       = 5 * time.Second
-	defaultTimeout     = 30 * time.Second
 	minServer          = 150_000
 	closeWait          = 10 * time.Second // for callers that are still reading
 )
@@ -123,16 +122,7 @@ func Open(ctx context.Context, dsn string, cfg Config) (*Store, error) {
 		// Of several hosts, the one that takes writes.
 		pc.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
-	timeout := cfg.Timeout
-	if timeout <= 0 {
-		timeout = defaultTimeout
-	}
-	if pc.ConnConfig.ConnectTimeout == 0 {
-		pc.ConnConfig.ConnectTimeout = timeout
-	}
-	if pc.PingTimeout == 0 { // of a connection that was idle
-		pc.PingTimeout = timeout
-	}
+	limitConnecting(pc, cfg.Timeout)
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
 		return nil, fmt.Errorf("postgres: %w", err)
@@ -284,9 +274,7 @@ func (s *Store) configure() error {
 	if c.Retry == 0 {
 		c.Retry = defaultRetry
 	}
-	if c.Timeout <= 0 {
-		c.Timeout = defaultTimeout
-	}
+	c.Timeout = timeoutOr(c.Timeout)
 	s.schema = pgx.Identifier{c.Log}.Sanitize()
 	if c.Home == "" {
 		home, err := defaultHome(s.pool.Config().ConnConfig, c.Log)
@@ -339,13 +327,6 @@ type queryer interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}
-
-// locking runs fn in a transaction whose statements each see what is committed,
-// whatever the sessions' default: what is read behind a lock must be what its
-// last holder left.
-func (s *Store) locking(ctx context.Context, fn func(pgx.Tx) error) error {
-	return pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, fn)
 }
 
 // sql writes the schema's name for the @ of each "@.".

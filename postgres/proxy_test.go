@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/postgres"
 )
@@ -196,6 +198,33 @@ func loseAtLock(p *proxy) {
 	p.toClient.Store(&toClient)
 }
 
+// loseBehind makes the network a black hole once the server has run a statement
+// in the mode cache_describe, in which the first time it is only described.
+func loseBehind(p *proxy, statement string) {
+	var seen atomic.Int64
+	toServer := func(chunk []byte) fate {
+		if bytes.Contains(chunk, []byte(statement)) {
+			seen.Add(1)
+		}
+		return pass
+	}
+	toClient := func([]byte) fate {
+		if seen.Load() > 1 {
+			p.loseAll()
+		}
+		return pass
+	}
+	p.toServer.Store(&toServer)
+	p.toClient.Store(&toClient)
+}
+
+// lockHeld reports whether somebody holds one of a log's advisory locks.
+func lockHeld(t *testing.T, conn *pgx.Conn, name string, work int) bool {
+	t.Helper()
+	return one[bool](t, conn, `SELECT EXISTS (SELECT 1 FROM pg_locks
+		WHERE locktype = 'advisory' AND classid::bigint << 32 | objid::bigint = hashtextextended($1, $2))`, name, work)
+}
+
 // loseInCopy makes the network a black hole once the server was told of a COPY
 // and waits for its data.
 func loseInCopy(p *proxy) {
@@ -211,6 +240,44 @@ func loseInCopy(p *proxy) {
 	p.toServer.Store(&toServer)
 }
 
+// A process that hangs while it moves events from the outbox leaves them to the
+// others once the server has ended its session.
+func TestAMoverThatHangsHoldsUpNobodyForGood(t *testing.T) {
+	t.Parallel()
+	o := newLog(t)
+	p := newProxy(t, cluster)
+	cfg := postgres.Config{Log: o.log, Home: o.home, LockTimeout: 500 * time.Millisecond, Retry: -1, Timeout: time.Second}
+	hanging := openWith(t, p.dsn()+"&default_query_exec_mode=cache_describe", cfg, attestlog.Config{})
+	loseBehind(p, "pg_try_advisory_xact_lock(hashtextextended($1, 2))")
+	callers, box := pool(t), o.outbox(t)
+	put := func(n int) {
+		err := pgx.BeginFunc(t.Context(), callers, func(tx pgx.Tx) error { return box.AppendTx(t.Context(), tx, testEvent(n)) })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(0)
+	conn := o.connect(t)
+	until(t, "the outbox's lock in the hanging process's hands", 5*time.Second, func() bool {
+		return lockHeld(t, conn, "attestlog "+o.log, 2)
+	})
+	put(1)
+	l := openWith(t, cluster.DSN("postgres"), cfg, attestlog.Config{})
+	until(t, "both events in the log", 10*time.Second, func() bool {
+		size, err := l.Size(t.Context())
+		return err == nil && size == 2
+	})
+	p.toServer.Store(nil)
+	p.toClient.Store(nil)
+	p.cutLost()
+	p.restore()
+	closeLog(t, hanging)
+	closeLog(t, l)
+	if r, err := o.verify(t, attestlog.VerifyOptions{Index: true}); err != nil || r.Size != 2 {
+		t.Errorf("Verify = %+v, %v; want each event once", r, err)
+	}
+}
+
 // A process that hangs while it fills the search index, and holds the lock for
 // that, holds up the appends of others only until the server ends its session.
 func TestAnIndexerThatHangsHoldsUpNobodyForGood(t *testing.T) {
@@ -219,21 +286,7 @@ func TestAnIndexerThatHangsHoldsUpNobodyForGood(t *testing.T) {
 	p := newProxy(t, cluster)
 	cfg := postgres.Config{Log: o.log, Home: o.home, Timeout: time.Second}
 	hanging := openWith(t, p.dsn()+"&default_query_exec_mode=cache_describe", cfg, attestlog.Config{})
-	var locks atomic.Int64
-	toServer := func(chunk []byte) fate {
-		if bytes.Contains(chunk, []byte("pg_try_advisory_xact_lock")) {
-			locks.Add(1) // at first the statement is described
-		}
-		return pass
-	}
-	toClient := func([]byte) fate {
-		if locks.Load() > 1 {
-			p.loseAll()
-		}
-		return pass
-	}
-	p.toServer.Store(&toServer)
-	p.toClient.Store(&toClient)
+	loseBehind(p, "pg_try_advisory_xact_lock(hashtextextended($1, $2))")
 	var g ledger
 	got, err := hanging.Append(t.Context(), testEvents(0, 10)...)
 	if err != nil {
@@ -242,7 +295,7 @@ func TestAnIndexerThatHangsHoldsUpNobodyForGood(t *testing.T) {
 	g.note(got)
 	conn := o.connect(t)
 	until(t, "the index's lock in the hanging process's hands", 5*time.Second, func() bool {
-		return one[bool](t, conn, "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid::bigint << 32 | objid::bigint = hashtextextended($1, 0))", "attestlog index "+o.log)
+		return lockHeld(t, conn, "attestlog index "+o.log, 0)
 	})
 
 	l := openWith(t, cluster.DSN("postgres"), cfg, attestlog.Config{})

@@ -21,9 +21,10 @@ func timeoutOr(d time.Duration) time.Duration {
 	return d
 }
 
-// limitConnecting bounds how long a new connection, and the question whether
-// one that was idle still answers, may take in a pool.
+// limitConnecting bounds how long a pool waits for a new connection, for one
+// that was idle to say that it still answers, and for a network that is gone.
 func limitConnecting(pc *pgxpool.Config, d time.Duration) {
+	pc.ConnConfig.DialFunc = dialer(timeoutOr(d)).DialContext
 	if pc.ConnConfig.ConnectTimeout == 0 {
 		pc.ConnConfig.ConnectTimeout = timeoutOr(d)
 	}

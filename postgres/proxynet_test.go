@@ -52,6 +52,10 @@ func newProxy(t *testing.T, c *pgtest.Cluster) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newProxyAt(t, c, listener)
+}
+
+func newProxyAt(t *testing.T, c *pgtest.Cluster, listener net.Listener) *proxy {
 	p := &proxy{listener: listener, server: filepath.Join(c.Dir, ".s.PGSQL.5432"), links: map[*link]bool{}}
 	accepting := make(chan struct{})
 	go func() { p.accept(); close(accepting) }()
@@ -66,7 +70,7 @@ func newProxy(t *testing.T, c *pgtest.Cluster) *proxy {
 
 func (p *proxy) dsn() string {
 	addr := p.listener.Addr().(*net.TCPAddr)
-	return fmt.Sprintf("postgres://postgres@127.0.0.1:%d/postgres?sslmode=disable", addr.Port)
+	return fmt.Sprintf("postgres://postgres@%v/postgres?sslmode=disable", addr)
 }
 
 func (p *proxy) accept() {

@@ -156,8 +156,8 @@ func (ix *index) pause(d time.Duration) {
 // The server ends it if this process hangs, or the others would wait for good.
 func (ix *index) locked(ctx context.Context, work int, fn func(pgx.Tx) error) (free bool, err error) {
 	err = ix.s.locking(ctx, func(tx pgx.Tx) error {
-		err := tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock(hashtextextended($1, $2)), set_config('idle_in_transaction_session_timeout', $3, true)",
-			"attestlog index "+ix.s.cfg.Log, work, milliseconds(ix.s.cfg.Timeout)).Scan(&free, nil)
+		err := tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock(hashtextextended($1, $2)), set_config('idle_in_transaction_session_timeout', $3, true), set_config('statement_timeout', '0', true)",
+			"attestlog index "+ix.s.cfg.Log, work, milliseconds(ix.s.cfg.Timeout)).Scan(&free, nil, nil)
 		if err != nil || !free {
 			return err
 		}

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"errors"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -23,7 +24,7 @@ func TestTheSchemaOfADryRunIsThatOfOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := postgres.Open(t.Context(), byHand, postgres.Config{Home: filepath.Join(t.TempDir(), "home"), MustExist: true}); !errors.Is(err, postgres.ErrNoLog) {
+	if _, err := postgres.Open(t.Context(), byHand, postgres.Config{Home: filepath.Join(t.TempDir(), "home"), MustExist: true, Logger: slog.New(slog.DiscardHandler)}); !errors.Is(err, postgres.ErrNoLog) {
 		t.Errorf("Open after the dry run = %v, want ErrNoLog: it changes nothing", err)
 	}
 	psql(t, byHand, script)

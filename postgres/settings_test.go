@@ -55,6 +55,7 @@ func TestSettingsOfTheDatabaseDoNotMatter(t *testing.T) {
 		{"idle_in_transaction_session_timeout = '20ms'"},
 		{"statement_timeout = '3s'", "lock_timeout = '1ms'"},
 		{"search_path = ''"},
+		{"search_path = 'information_schema, pg_temp, nowhere'"},
 		{"DateStyle = 'German, DMY'", "TimeZone = 'Asia/Kathmandu'", "IntervalStyle = sql_standard", "bytea_output = escape", "extra_float_digits = -15"},
 		{"standard_conforming_strings = off", "backslash_quote = on", "escape_string_warning = off"},
 		{"client_encoding = LATIN1"},
@@ -104,6 +105,32 @@ func TestADatabaseThatIsSetReadOnly(t *testing.T) {
 		return err == nil
 	})
 	closeLog(t, l)
+	g.checkVerified(t, dsn, home)
+}
+
+// A statement_timeout that is meant for queries does not keep a large batch out
+// for good.
+func TestAShortStatementTimeoutDoesNotStopWriting(t *testing.T) {
+	t.Parallel()
+	dsn, home := database(t), filepath.Join(t.TempDir(), "home")
+	closeLog(t, openAt(t, dsn, home))
+	conn := admin(t, dsn)
+	name := one[string](t, conn, "SELECT current_database()")
+	execute(t, conn, "ALTER DATABASE "+name+" SET statement_timeout = '20ms'")
+	var g ledger
+	l := openAt(t, dsn, home)
+	for n := 0; n < 30_000; n += 10_000 {
+		until(t, "a batch that is taken", 5*time.Second, func() bool { // BEGIN has its 20 ms too
+			got, err := l.Append(t.Context(), testEvents(n, n+10_000)...)
+			g.note(got)
+			return err == nil
+		})
+	}
+	until(t, "an index over all entries", 10*time.Second, func() bool {
+		return one[int](t, conn, "SELECT coalesce(max(hi), 0) FROM attestlog.segments") == g.len()
+	})
+	execute(t, conn, "ALTER DATABASE "+name+" RESET statement_timeout")
+	l.Close(t.Context()) // its reading is still under the timeout
 	g.checkVerified(t, dsn, home)
 }
 

@@ -137,11 +137,12 @@ func (t *tx) begin() error {
 	t.step()
 	var b pgx.Batch
 	b.Queue("BEGIN ISOLATION LEVEL READ COMMITTED")
-	// A client that stalls must not stop the others, and a commit that is
-	// acknowledged must be durable whatever the session's setting is.
-	b.Queue(`SELECT set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true),
+	// A client that stalls must not stop the others, a batch takes longer than
+	// a query may, and a commit that is acknowledged must be durable, whatever
+	// the session's settings are.
+	b.Queue(`SELECT set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true), set_config('statement_timeout', $3, true),
 		CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') THEN set_config('synchronous_commit', 'on', true) END`,
-		milliseconds(t.s.cfg.LockTimeout), milliseconds(t.s.cfg.Timeout))
+		milliseconds(t.s.cfg.LockTimeout), milliseconds(t.s.cfg.Timeout), milliseconds(t.s.limit()))
 	b.Queue(t.s.sql("SELECT size, root, peaks, tail, logged_time FROM @.tree FOR UPDATE"))
 	// A statement of its own, whose snapshot is taken once the row is locked.
 	b.Queue(t.s.sql("SELECT (SELECT key FROM @.keys ORDER BY key DESC LIMIT 1)"))

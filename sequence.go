@@ -79,7 +79,7 @@ func (l *Log) fail(j *job, err error) {
 	if !j.call.moved {
 		l.counters.failed.Add(uint64(len(j.call.drafts)))
 	}
-	j.call.err = j.call.failure(err)
+	j.call.receipts, j.call.err = nil, j.call.failure(err)
 	close(j.call.done)
 }
 

@@ -23,7 +23,7 @@ func (s *Store) Grant(ctx context.Context, roles Roles) error {
 	if s.cfg.ReadOnly {
 		return errors.New("postgres: grant: the log was opened for reading")
 	}
-	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+	err := s.locking(ctx, func(tx pgx.Tx) error {
 		tables, err := s.tables(ctx, tx)
 		if err != nil {
 			return err

@@ -153,9 +153,11 @@ func (ix *index) pause(d time.Duration) {
 }
 
 // locked runs fn in a transaction, unless another process is at the same work.
+// The server ends it if this process hangs, or the others would wait for good.
 func (ix *index) locked(ctx context.Context, work int, fn func(pgx.Tx) error) (free bool, err error) {
-	err = pgx.BeginFunc(ctx, ix.s.pool, func(tx pgx.Tx) error {
-		err := tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock(hashtextextended($1, $2))", "attestlog index "+ix.s.cfg.Log, work).Scan(&free)
+	err = ix.s.locking(ctx, func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock(hashtextextended($1, $2)), set_config('idle_in_transaction_session_timeout', $3, true), set_config('statement_timeout', '0', true)",
+			"attestlog index "+ix.s.cfg.Log, work, milliseconds(ix.s.cfg.Timeout)).Scan(&free, nil, nil)
 		if err != nil || !free {
 			return err
 		}
@@ -167,6 +169,8 @@ func (ix *index) locked(ctx context.Context, work int, fn func(pgx.Tx) error) (f
 // add indexes the next entries as a segment, from memory where this process
 // wrote them and otherwise from the log. It reports whether there are more.
 func (ix *index) add(ctx context.Context) (more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, ix.s.limit()) // appends wait for an index that hangs
+	defer cancel()
 	var indexed, size uint64
 	var old, newer bool
 	read := func(db queryer) error {
@@ -301,7 +305,7 @@ func (s *Store) Reindex(ctx context.Context, progress func(done, total uint64)) 
 	if !s.index.runs {
 		return fmt.Errorf("postgres: reindex: %w", attestlog.ErrReadOnly)
 	}
-	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+	err := s.locking(ctx, func(tx pgx.Tx) error {
 		for work := range 2 { // waits for whoever adds or merges
 			if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, $2))", "attestlog index "+s.cfg.Log, work); err != nil {
 				return err

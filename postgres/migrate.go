@@ -50,7 +50,7 @@ func Migrations(log string, from int) (string, error) {
 		if v == 1 {
 			key := make([]byte, 16)
 			rand.Read(key) // never fails: crypto/rand
-			fmt.Fprintf(&out, "\n-- Keys the hashes that stand for terms in the search index.\nINSERT INTO %s.meta (name, value) VALUES ('index_key', '\\x%x');\n", quoted, key)
+			fmt.Fprintf(&out, "\n-- Keys the hashes that stand for terms in the search index.\nINSERT INTO %s.meta (name, value) VALUES ('index_key', E'\\\\x%x');\n", quoted, key)
 			fmt.Fprintf(&out, "SELECT %s.make_partition(0);\n", quoted)
 		}
 		fmt.Fprintf(&out, "COMMENT ON TABLE %s.meta IS 'attestlog schema %d';\n", quoted, v)
@@ -79,6 +79,13 @@ func (s *Store) version(ctx context.Context, db queryer) (int, error) {
 	return 0, fmt.Errorf("schema %s: %w", s.cfg.Log, ErrForeign)
 }
 
+// locking runs fn in a transaction whose statements each see what is committed,
+// whatever the sessions' default: what is read behind a lock must be what its
+// last holder left.
+func (s *Store) locking(ctx context.Context, fn func(pgx.Tx) error) error {
+	return pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, fn)
+}
+
 // migrate brings the log to the newest schema, under an advisory lock.
 func (s *Store) migrate(ctx context.Context) error {
 	v, err := s.version(ctx, s.pool)
@@ -95,7 +102,7 @@ func (s *Store) migrate(ctx context.Context) error {
 	case s.cfg.ReadOnly:
 		return nil
 	}
-	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+	err = s.locking(ctx, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "attestlog "+s.cfg.Log); err != nil {
 			return err
 		}

@@ -86,8 +86,11 @@ func (o outbox) Move(ctx context.Context, fn func([]attestlog.Prepared) ([]error
 	}
 	err = pgx.BeginTxFunc(ctx, o.s.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
 		var alone bool
-		err := tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 2)) FROM set_config('synchronous_commit', 'off', true)",
-			"attestlog "+o.s.cfg.Log).Scan(&alone)
+		// The transaction is idle while fn appends, which takes that limit or
+		// fails; the server ends it if this process hangs.
+		err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock(hashtextextended($1, 2)) FROM set_config('synchronous_commit', 'off', true) a,
+			set_config('idle_in_transaction_session_timeout', $2, true) b`,
+			"attestlog "+o.s.cfg.Log, milliseconds(2*o.s.limit()+max(o.s.cfg.Retry, 0))).Scan(&alone)
 		if err != nil || !alone {
 			return errOr(err, attestlog.ErrOutboxHeld)
 		}

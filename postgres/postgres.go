@@ -65,6 +65,13 @@ type Config struct {
 	// lost, the server was restarting, or it had to be rolled back. Defaults
 	// to 5 s; negative means not at all.
 	Retry time.Duration
+	// Timeout is how long a network or a server that hangs is waited for: a
+	// transaction of which a step takes longer, besides LockTimeout, is given
+	// up, and so is connecting, unless the DSN has connect_timeout. The other
+	// way round, the server ends a transaction within which it hears nothing
+	// for as long, so that a process that hangs does not hold up the others.
+	// Defaults to 30 s.
+	Timeout time.Duration
 	// Logger receives warnings. Defaults to slog.Default().
 	Logger *slog.Logger
 }
@@ -115,6 +122,7 @@ func Open(ctx context.Context, dsn string, cfg Config) (*Store, error) {
 		// Of several hosts, the one that takes writes.
 		pc.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
+	limitConnecting(pc, cfg.Timeout)
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
 		return nil, fmt.Errorf("postgres: %w", err)
@@ -179,7 +187,7 @@ func ownParameters(dsn string, cfg *Config) (string, error) {
 // to. The pool stays the caller's, who closes it after the store; an append,
 // a query, each of the two goroutines that keep the search index, and the one
 // that empties the outbox take one of its connections at a time, so it needs
-// two at least. It must not use the simple protocol.
+// two at least. Its query mode must be neither exec nor simple_protocol.
 func OpenPool(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Store, error) {
 	s, err := openPool(ctx, pool, cfg)
 	if err != nil {
@@ -195,8 +203,9 @@ func openPool(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Store, erro
 	if err := s.configure(); err != nil {
 		return s, err
 	}
-	if pool.Config().ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol {
-		return s, errors.New("the connections use the simple protocol, which has no binary values: set default_query_exec_mode to exec, which also works behind a pooler")
+	switch pool.Config().ConnConfig.DefaultQueryExecMode {
+	case pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec:
+		return s, errors.New("default_query_exec_mode is simple_protocol or exec, which have no binary values: set it to cache_describe, which also works behind a pooler")
 	}
 	if pool.Config().MaxConns < 2 && !s.cfg.ReadOnly {
 		return s, errors.New("the pool has one connection: set pool_max_conns to 2 or more")
@@ -265,6 +274,7 @@ func (s *Store) configure() error {
 	if c.Retry == 0 {
 		c.Retry = defaultRetry
 	}
+	c.Timeout = timeoutOr(c.Timeout)
 	s.schema = pgx.Identifier{c.Log}.Sanitize()
 	if c.Home == "" {
 		home, err := defaultHome(s.pool.Config().ConnConfig, c.Log)

@@ -138,7 +138,7 @@ func (ix *index) mergeAll() {
 func sizeClass(entries uint64) int { return bits.Len64(entries/1024) / 3 }
 
 // mergeable returns adjacent segments that are to be merged: at least least
-// many, none of a larger class than the others together call for.
+// many, and balanced.
 func mergeable(segs []segment, least int) []segment {
 	for class := 0; class <= sizeClass(mergeMost); class++ {
 		from := 0
@@ -147,7 +147,7 @@ func mergeable(segs []segment, least int) []segment {
 			if fits {
 				continue
 			}
-			if i-from >= least {
+			if i-from >= least && balanced(segs[from:i]) {
 				return segs[from:i]
 			}
 			from = i
@@ -157,6 +157,18 @@ func mergeable(segs []segment, least int) []segment {
 		}
 	}
 	return nil
+}
+
+// balanced reports whether none of the segments is of a larger class than the
+// others together. A large one is not written anew for a few small ones: each
+// entry is merged a bounded number of times in each class.
+func balanced(segs []segment) bool {
+	var largest, all uint64
+	for _, seg := range segs {
+		largest = max(largest, seg.hi-seg.lo)
+		all += seg.hi - seg.lo
+	}
+	return sizeClass(largest) <= sizeClass(all-largest)
 }
 
 // mergeSome merges segments once, and reports whether there was anything to.

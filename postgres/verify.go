@@ -18,6 +18,10 @@ import (
 // grants that are not as they were installed.
 func (s *Store) CheckRows(ctx context.Context) error {
 	err := pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		// The server writes triggers as text, which is compared.
+		if _, err := tx.Exec(ctx, "SET LOCAL quote_all_identifiers = off"); err != nil {
+			return err
+		}
 		tree, err := s.readTree(ctx, tx)
 		if err != nil {
 			return err

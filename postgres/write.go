@@ -36,13 +36,13 @@ func (s *Store) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 	}
 	began := time.Now()
 	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
-		fnErr, err := s.write(ctx, fn)
+		fnErr, err := s.try(ctx, fn)
 		switch {
 		case fnErr != nil:
 			return fnErr
 		case err == nil:
 			return nil
-		case ctx.Err() != nil || !passing(err) || time.Since(began)+wait > s.cfg.Retry:
+		case ctx.Err() != nil || !passing(err) && !s.endHung(ctx, err) || time.Since(began)+wait > s.cfg.Retry:
 			return unavailable(err)
 		}
 		s.cfg.Logger.Warn("attestlog: a transaction is tried again", "log", s.cfg.Log, "err", err)
@@ -67,22 +67,23 @@ func passing(err error) bool {
 	case "57P01", "57P02", "57P03", // shutting down, crashed, starting up
 		"25006",          // read-only: a standby that may be promoted
 		"40001", "40P01", // serialization failure, deadlock
-		"53300", // too many connections
-		"23505", // a key that another batch took: it is looked up then
-		"25P03": // idle in transaction for too long
+		"53300",          // too many connections
+		"23505",          // a key that another batch took: it is looked up then
+		"25P03", "57P05": // idle for too long, in a transaction or without one
 		return true
 	}
 	return pg.Code[:2] == "08" // connection exceptions
 }
 
-// write is one try. fnErr is fn's own error, with which nothing was stored.
-func (s *Store) write(ctx context.Context, fn func(attestlog.Tx) error) (fnErr, err error) {
+// write is one try, which calls step before each of its steps. fnErr is fn's own
+// error, with which nothing was stored.
+func (s *Store) write(ctx context.Context, step func(), fn func(attestlog.Tx) error) (fnErr, err error) {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Release() // a connection within a transaction is closed
-	t := &tx{s: s, ctx: ctx, conn: conn}
+	defer release(conn)
+	t := &tx{s: s, ctx: ctx, step: step, conn: conn}
 	if err := t.begin(); err != nil {
 		return nil, err
 	}
@@ -102,6 +103,7 @@ func (s *Store) write(ctx context.Context, fn func(attestlog.Tx) error) (fnErr, 
 		s.index.offer(t.batch)
 		return nil, nil
 	}
+	step()
 	_, err = conn.Exec(ctx, "COMMIT")
 	return nil, err
 }
@@ -116,6 +118,7 @@ func (e *storeError) Unwrap() error { return e.err }
 type tx struct {
 	s         *Store
 	ctx       context.Context
+	step      func()
 	conn      *pgxpool.Conn
 	tree      attestlog.Tree
 	maxKey    *attestlog.Key // the greatest stored
@@ -131,13 +134,15 @@ type keyRow struct {
 
 // begin starts the transaction and locks the tree's row, in one round trip.
 func (t *tx) begin() error {
+	t.step()
 	var b pgx.Batch
 	b.Queue("BEGIN ISOLATION LEVEL READ COMMITTED")
-	// A client that stalls must not stop the others, and a commit that is
-	// acknowledged must be durable whatever the session's setting is.
-	b.Queue(`SELECT set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', '30s', true),
+	// A client that stalls must not stop the others, a batch takes longer than
+	// a query may, and a commit that is acknowledged must be durable, whatever
+	// the session's settings are.
+	b.Queue(`SELECT set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true), set_config('statement_timeout', $3, true),
 		CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') THEN set_config('synchronous_commit', 'on', true) END`,
-		fmt.Sprintf("%dms", t.s.cfg.LockTimeout.Milliseconds()))
+		milliseconds(t.s.cfg.LockTimeout), milliseconds(t.s.cfg.Timeout), milliseconds(t.s.limit()))
 	b.Queue(t.s.sql("SELECT size, root, peaks, tail, logged_time FROM @.tree FOR UPDATE"))
 	// A statement of its own, whose snapshot is taken once the row is locked.
 	b.Queue(t.s.sql("SELECT (SELECT key FROM @.keys ORDER BY key DESC LIMIT 1)"))
@@ -165,6 +170,7 @@ func (t *tx) Tree() (attestlog.Tree, error) { return t.tree, nil }
 // PutKeys finds out which keys are new; Put stores them. Nobody else stores
 // keys while the tree's row is locked.
 func (t *tx) PutKeys(keys []attestlog.Key) ([]attestlog.Duplicate, error) {
+	t.step()
 	taken, err := t.taken(keys)
 	if err != nil {
 		return nil, err
@@ -236,6 +242,7 @@ func (t *tx) taken(keys []attestlog.Key) (map[attestlog.Key]uint64, error) {
 }
 
 func (t *tx) Record(index uint64) (out attestlog.Record, err error) {
+	t.step()
 	found := false
 	_, err = t.s.scanChunk(t.ctx, t.conn, index, index+1, func(r *attestlog.Record) error {
 		out, found = r.Clone(), true
@@ -248,10 +255,14 @@ func (t *tx) Record(index uint64) (out attestlog.Record, err error) {
 }
 
 func (t *tx) Scan(from, to uint64, fn func(*attestlog.Record) error) error {
-	return mark(t.s.scan(t.ctx, t.conn, from, to, fn))
+	return mark(t.s.scan(t.ctx, t.conn, from, to, func(r *attestlog.Record) error {
+		t.step()
+		return fn(r)
+	}))
 }
 
 func (t *tx) Tile(level int, n uint64) ([]byte, error) {
+	t.step()
 	hashes, err := t.s.readTile(t.ctx, t.conn, level, n)
 	return hashes, mark(err)
 }
@@ -267,6 +278,7 @@ func mark(err error) error {
 
 // PutCheckpoint stores a note, unless a newer one is there.
 func (t *tx) PutCheckpoint(size uint64, at time.Time, note []byte) error {
+	t.step()
 	_, err := t.conn.Exec(t.ctx, t.s.sql(`INSERT INTO @.checkpoints (size, time, note)
 		SELECT $1, $2, $3 WHERE NOT EXISTS (SELECT 1 FROM @.checkpoints WHERE size >= $1)`), int64(size), at.UnixMicro(), note)
 	if err != nil {
@@ -277,6 +289,7 @@ func (t *tx) PutCheckpoint(size uint64, at time.Time, note []byte) error {
 
 // Put stores the batch and commits.
 func (t *tx) Put(b *attestlog.Batch) error {
+	t.step()
 	if err := t.put(b); err != nil {
 		return &storeError{err}
 	}

@@ -29,6 +29,7 @@ type Cluster struct {
 	bin      string
 	settings []string
 	cred     *syscall.Credential
+	mounts   []string
 
 	mu     sync.Mutex
 	server *exec.Cmd
@@ -57,6 +58,11 @@ func Bin(name string) (string, error) {
 
 // Start makes a cluster with further settings (name=value) and starts it.
 func Start(settings ...string) (*Cluster, error) {
+	return start(func(*Cluster) error { return nil }, settings)
+}
+
+// start is Start; prepare is called before there is a data directory.
+func start(prepare func(*Cluster) error, settings []string) (*Cluster, error) {
 	initdb, err := Bin("initdb")
 	if err != nil {
 		return nil, fmt.Errorf("PostgreSQL's server is needed (Debian: apt-get install postgresql), or its folder in %s: %w", BinEnv, err)
@@ -67,6 +73,10 @@ func Start(settings ...string) (*Cluster, error) {
 	}
 	c := &Cluster{Dir: dir, bin: filepath.Dir(initdb), settings: settings}
 	if err := c.dropRoot(); err != nil {
+		return nil, err
+	}
+	if err := prepare(c); err != nil {
+		c.clear()
 		return nil, err
 	}
 	out, err := c.Command("initdb", "-D", filepath.Join(dir, "data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale", "C", "--no-sync").CombinedOutput()
@@ -154,6 +164,11 @@ func (c *Cluster) Pid() int { return c.server.Process.Pid }
 // Remove ends the server and deletes the cluster.
 func (c *Cluster) Remove() {
 	c.Kill()
+	c.clear()
+}
+
+func (c *Cluster) clear() {
+	c.unmount()
 	os.RemoveAll(c.Dir)
 }
 

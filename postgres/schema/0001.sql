@@ -104,7 +104,7 @@ CREATE TABLE @.refused (
 );
 
 INSERT INTO @.tree (size, root, peaks, tail, logged_time)
-VALUES (0, '\xe3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855', '', '', 0);
+VALUES (0, E'\\xe3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855', '', '', 0);
 
 CREATE FUNCTION @.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -1,0 +1,151 @@
+package postgres_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/postgres"
+)
+
+// A namespace is a network of its own, which a wire leads to.
+type namespace struct {
+	wire string // the end of the wire inside
+	run  chan func()
+}
+
+// newNamespace skips the test where a namespace or a wire is not permitted.
+func newNamespace(t *testing.T) *namespace {
+	t.Helper()
+	n := &namespace{wire: fmt.Sprintf("al%dt", os.Getpid()%100_000), run: make(chan func())}
+	outside := fmt.Sprintf("al%dh", os.Getpid()%100_000)
+	go n.serve()
+	t.Cleanup(func() { close(n.run) })
+	if err := n.do(func() error { return syscall.Unshare(syscall.CLONE_NEWNET) }); err != nil {
+		t.Skipf("a network namespace is not permitted: %v", err)
+	}
+	err := n.do(func() error {
+		return ip("link", "add", n.wire, "type", "veth", "peer", "name", outside, "netns", fmt.Sprint(os.Getpid()))
+	})
+	if err != nil {
+		t.Skipf("a wire into a network namespace is not permitted: %v", err)
+	}
+	t.Cleanup(func() { ip("link", "delete", outside) })
+	for _, err := range []error{
+		n.do(func() error { return ip("addr", "add", "198.51.100.2/30", "dev", n.wire) }),
+		n.do(func() error { return ip("link", "set", n.wire, "up") }),
+		ip("addr", "add", "198.51.100.1/30", "dev", outside),
+		ip("link", "set", outside, "up"),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return n
+}
+
+// serve runs what do is given, on one thread, which ends with it. The process's
+// main thread is left alone: its namespace stands for the process.
+func (n *namespace) serve() {
+	runtime.LockOSThread() // and never unlocked
+	if syscall.Gettid() == os.Getpid() {
+		defer runtime.UnlockOSThread()
+		done := make(chan struct{})
+		go func() { n.serve(); close(done) }()
+		<-done // keeps the main thread from the other goroutine
+		return
+	}
+	for fn := range n.run {
+		fn()
+	}
+}
+
+// do runs fn in the namespace.
+func (n *namespace) do(fn func() error) error {
+	done := make(chan error)
+	n.run <- func() { done <- fn() }
+	return <-done
+}
+
+func (n *namespace) listen() (listener net.Listener, err error) {
+	err = n.do(func() (err error) {
+		listener, err = net.Listen("tcp", "198.51.100.2:5432")
+		return err
+	})
+	return listener, err
+}
+
+func ip(args ...string) error {
+	out, err := exec.Command("ip", args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("ip %v: %w\n%s", args, err, out)
+	}
+	return nil
+}
+
+// The wire to the server is cut, and nothing tells either side: what is waited
+// for without a deadline ends all the same, whether the server has acknowledged
+// the question or not, and the log goes on over the mended wire.
+func TestACutWireIsNoticed(t *testing.T) {
+	t.Parallel()
+	n := newNamespace(t)
+	listener, err := n.listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := newLog(t)
+	p := newProxyAt(t, cluster, listener)
+	l := openWith(t, p.dsn(), postgres.Config{Log: o.log, Home: o.home, LockTimeout: 500 * time.Millisecond, Timeout: 3 * time.Second, NoIndex: true}, attestlog.Config{})
+	var g ledger
+	got, err := l.Append(t.Context(), testEvents(0, 300)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.note(got)
+
+	holder := o.connect(t)
+	execute(t, holder, "BEGIN", "LOCK TABLE tree IN ACCESS EXCLUSIVE MODE")
+	ended := make(chan error, 2)
+	size := func() {
+		_, err := l.Size(context.Background())
+		ended <- err
+	}
+	go size()
+	until(t, "the question to be with the server", 5*time.Second, func() bool {
+		return one[int](t, holder, "SELECT count(*) FROM pg_locks WHERE relation = 'tree'::regclass AND NOT granted") > 0
+	})
+	if err := n.do(func() error { return ip("link", "set", n.wire, "down") }); err != nil {
+		t.Fatal(err)
+	}
+	go size()
+	for range 2 {
+		select {
+		case err := <-ended:
+			if err == nil {
+				t.Error("a question was answered over a cut wire")
+			}
+		case <-time.After(15 * time.Second):
+			t.Fatal("a question over a cut wire does not end")
+		}
+	}
+	execute(t, holder, "ROLLBACK")
+	if err := n.do(func() error { return ip("link", "set", n.wire, "up") }); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "an Append that succeeds", 10*time.Second, func() bool {
+		got, err := l.Append(t.Context(), testEvents(300, 310)...)
+		g.note(got)
+		return err == nil
+	})
+	closeLog(t, l)
+	l = o.openLog(t, postgres.Config{})
+	defer closeLog(t, l)
+	g.check(t, l)
+}

@@ -1,0 +1,351 @@
+package postgres_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/postgres"
+)
+
+// Two processes over two networks, slow ones whose connections are cut at any
+// moment: each event is there once, where its receipt says.
+func TestCutConnectionsLoseAndDoubleNothing(t *testing.T) {
+	t.Parallel()
+	c := durable(t)
+	home := filepath.Join(t.TempDir(), "home")
+	proxies := []*proxy{newProxy(t, c), newProxy(t, c)}
+	var logs []*attestlog.Log
+	for _, p := range proxies {
+		p.delay.Store(int64(500 * time.Microsecond))
+		logs = append(logs, openAt(t, p.dsn(), home))
+	}
+	var cuts atomic.Int64
+	maybe := func([]byte) fate {
+		if rand.IntN(150) > 0 {
+			return pass
+		}
+		cuts.Add(1)
+		return cut
+	}
+	for _, p := range proxies {
+		p.toServer.Store(&maybe)
+		p.toClient.Store(&maybe)
+	}
+	var g ledger
+	var wg sync.WaitGroup
+	for w := range 6 {
+		wg.Go(func() { g.write(t, logs[w%2], []int{1, 7, 300}[w/2], 0) })
+	}
+	until(t, "25 cuts and 2000 receipts", 20*time.Second, func() bool { return cuts.Load() >= 25 && g.len() >= 2000 || t.Failed() })
+	for _, p := range proxies {
+		p.toServer.Store(nil)
+		p.toClient.Store(nil)
+	}
+	g.stop.Store(true)
+	wg.Wait()
+	t.Logf("%d events, %d cuts, %d calls failed", g.len(), cuts.Load(), g.failures.Load())
+	for _, l := range logs {
+		closeLog(t, l)
+	}
+	g.checkVerified(t, c.DSN("postgres"), home)
+}
+
+// The answer to a COMMIT is lost each time: the call succeeds all the same,
+// with the receipt of what was committed at first.
+func TestALostCommitAnswerIsNotALostOrDoubleEntry(t *testing.T) {
+	t.Parallel()
+	o := newLog(t)
+	p := newProxy(t, cluster)
+	l := openWith(t, p.dsn(), postgres.Config{Log: o.log, Home: o.home, NoIndex: true}, attestlog.Config{})
+	if _, err := l.Append(t.Context(), testEvent(0)); err != nil {
+		t.Fatal(err)
+	}
+	conn := o.connect(t)
+	until(t, "a stored checkpoint, with which the log is alone with its calls", 5*time.Second, func() bool {
+		return one[int](t, conn, "SELECT count(*) FROM checkpoints") == 1
+	})
+	var lost atomic.Int64
+	first := true // of a transaction and its repetition; used by one connection at a time
+	var mu sync.Mutex
+	answer := func(chunk []byte) fate {
+		mu.Lock()
+		defer mu.Unlock()
+		if !committed(chunk) {
+			return pass
+		}
+		if first = !first; first {
+			return pass
+		}
+		lost.Add(1)
+		return cut
+	}
+	p.toClient.Store(&answer)
+	var g ledger
+	calls := 0
+	for n := 1; n < 2000; calls++ {
+		size := []int{1, 7, 400}[calls%3] // 400 go by COPY
+		got, err := l.Append(t.Context(), testEvents(n, n+size)...)
+		if err != nil {
+			t.Fatalf("Append = %v", err)
+		}
+		for i, r := range got {
+			if r.Index != uint64(n+i) {
+				t.Fatalf("event %d is said to be entry %d", n+i, r.Index)
+			}
+		}
+		g.note(got)
+		n += size
+	}
+	p.toClient.Store(nil)
+	if lost.Load() != int64(calls) {
+		t.Errorf("%d answers were lost in %d calls", lost.Load(), calls)
+	}
+	if st, err := l.Stats(t.Context()); err != nil || st.Duplicates != uint64(g.len()) {
+		t.Errorf("Stats = %+v, %v; want %d duplicates: each event once again", st, err, g.len())
+	}
+	closeLog(t, l)
+	l = o.openLog(t, postgres.Config{})
+	defer closeLog(t, l)
+	if others := g.check(t, l); others != 1 {
+		t.Errorf("%d entries without a receipt, want the first", others)
+	}
+	if r, err := l.Verify(t.Context(), attestlog.VerifyOptions{}); err != nil || r.Size != uint64(g.len()+1) {
+		t.Errorf("Verify = %+v, %v; want %d entries", r, err, g.len()+1)
+	}
+}
+
+// Within a black hole a call ends with its context. Afterwards the log goes on,
+// although the connections of before never answer, and the server still takes
+// their transactions for alive.
+func TestAppendAgainstABlackHoleEndsAndTheLogGoesOn(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		events int // of the call that is under way when the network goes
+		lose   func(*proxy)
+	}{
+		{"between transactions", 1, (*proxy).loseAll},
+		{"within a transaction", 1, loseAtLock},
+		{"within a COPY", 3000, loseInCopy},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			o := newLog(t)
+			p := newProxy(t, cluster)
+			l := openWith(t, p.dsn(), postgres.Config{Log: o.log, Home: o.home, LockTimeout: 500 * time.Millisecond, Timeout: time.Second}, attestlog.Config{})
+			var g ledger
+			got, err := l.Append(t.Context(), testEvents(0, 300)...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			g.note(got)
+			settled(t, o, l)
+			c.lose(p)
+			events := testEvents(300, 300+c.events)
+			appendInVain(t, l, events)
+			if err := l.Record(t.Context(), testEvent(9000)); err != nil {
+				t.Errorf("Record = %v, want it queued", err)
+			}
+			p.toClient.Store(nil)
+			p.toServer.Store(nil)
+			p.restore()
+			until(t, "an Append that succeeds", 15*time.Second, func() bool {
+				ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+				defer cancel()
+				got, err := l.Append(ctx, events...)
+				g.note(got)
+				return err == nil
+			})
+			if err := l.Flush(t.Context()); err != nil {
+				t.Errorf("Flush = %v", err)
+			}
+			if e, err := l.EntryByID(t.Context(), testEvent(9000).ID); err != nil {
+				t.Errorf("the event that was recorded meanwhile: entry %d, %v", e.Index, err)
+			}
+			p.cutLost() // or the store waits until its driver has given up what is lost
+			closeLog(t, l)
+			l = o.openLog(t, postgres.Config{})
+			defer closeLog(t, l)
+			if others := g.check(t, l); others != 1 {
+				t.Errorf("%d entries without a receipt, want the recorded one", others)
+			}
+			if r, err := l.Verify(t.Context(), attestlog.VerifyOptions{Index: true}); err != nil || r.Size != uint64(g.len()+1) {
+				t.Errorf("Verify = %+v, %v; want %d entries", r, err, g.len()+1)
+			}
+		})
+	}
+}
+
+// loseAtLock makes the network a black hole as soon as the server holds the
+// lock of a transaction, and before the store learns of it.
+func loseAtLock(p *proxy) {
+	toClient := func(chunk []byte) fate {
+		if bytes.Contains(chunk, []byte("C\x00\x00\x00\x0aBEGIN\x00")) {
+			p.loseAll()
+		}
+		return pass
+	}
+	p.toClient.Store(&toClient)
+}
+
+// loseBehind makes the network a black hole once the server has run a statement
+// in the mode cache_describe, in which the first time it is only described.
+func loseBehind(p *proxy, statement string) {
+	var seen atomic.Int64
+	toServer := func(chunk []byte) fate {
+		if bytes.Contains(chunk, []byte(statement)) {
+			seen.Add(1)
+		}
+		return pass
+	}
+	toClient := func([]byte) fate {
+		if seen.Load() > 1 {
+			p.loseAll()
+		}
+		return pass
+	}
+	p.toServer.Store(&toServer)
+	p.toClient.Store(&toClient)
+}
+
+// lockHeld reports whether somebody holds one of a log's advisory locks.
+func lockHeld(t *testing.T, conn *pgx.Conn, name string, work int) bool {
+	t.Helper()
+	return one[bool](t, conn, `SELECT EXISTS (SELECT 1 FROM pg_locks
+		WHERE locktype = 'advisory' AND classid::bigint << 32 | objid::bigint = hashtextextended($1, $2))`, name, work)
+}
+
+// loseInCopy makes the network a black hole once the server was told of a COPY
+// and waits for its data.
+func loseInCopy(p *proxy) {
+	var begun atomic.Bool
+	toServer := func(chunk []byte) fate {
+		if begun.Load() {
+			p.loseAll()
+		} else if bytes.Contains(chunk, []byte("FROM STDIN BINARY")) {
+			begun.Store(true)
+		}
+		return pass
+	}
+	p.toServer.Store(&toServer)
+}
+
+// A process that hangs while it moves events from the outbox leaves them to the
+// others once the server has ended its session.
+func TestAMoverThatHangsHoldsUpNobodyForGood(t *testing.T) {
+	t.Parallel()
+	o := newLog(t)
+	p := newProxy(t, cluster)
+	cfg := postgres.Config{Log: o.log, Home: o.home, LockTimeout: 500 * time.Millisecond, Retry: -1, Timeout: time.Second}
+	hanging := openWith(t, p.dsn()+"&default_query_exec_mode=cache_describe", cfg, attestlog.Config{})
+	loseBehind(p, "pg_try_advisory_xact_lock(hashtextextended($1, 2))")
+	callers, box := pool(t), o.outbox(t)
+	put := func(n int) {
+		err := pgx.BeginFunc(t.Context(), callers, func(tx pgx.Tx) error { return box.AppendTx(t.Context(), tx, testEvent(n)) })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(0)
+	conn := o.connect(t)
+	until(t, "the outbox's lock in the hanging process's hands", 5*time.Second, func() bool {
+		return lockHeld(t, conn, "attestlog "+o.log, 2)
+	})
+	put(1)
+	l := openWith(t, cluster.DSN("postgres"), cfg, attestlog.Config{})
+	until(t, "both events in the log", 10*time.Second, func() bool {
+		size, err := l.Size(t.Context())
+		return err == nil && size == 2
+	})
+	p.toServer.Store(nil)
+	p.toClient.Store(nil)
+	p.cutLost()
+	p.restore()
+	closeLog(t, hanging)
+	closeLog(t, l)
+	if r, err := o.verify(t, attestlog.VerifyOptions{Index: true}); err != nil || r.Size != 2 {
+		t.Errorf("Verify = %+v, %v; want each event once", r, err)
+	}
+}
+
+// A process that hangs while it fills the search index, and holds the lock for
+// that, holds up the appends of others only until the server ends its session.
+func TestAnIndexerThatHangsHoldsUpNobodyForGood(t *testing.T) {
+	t.Parallel()
+	o := newLog(t)
+	p := newProxy(t, cluster)
+	cfg := postgres.Config{Log: o.log, Home: o.home, Timeout: time.Second}
+	hanging := openWith(t, p.dsn()+"&default_query_exec_mode=cache_describe", cfg, attestlog.Config{})
+	loseBehind(p, "pg_try_advisory_xact_lock(hashtextextended($1, $2))")
+	var g ledger
+	got, err := hanging.Append(t.Context(), testEvents(0, 10)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.note(got)
+	conn := o.connect(t)
+	until(t, "the index's lock in the hanging process's hands", 5*time.Second, func() bool {
+		return lockHeld(t, conn, "attestlog index "+o.log, 0)
+	})
+
+	l := openWith(t, cluster.DSN("postgres"), cfg, attestlog.Config{})
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	defer cancel()
+	for n := 10; n < 40_000; n += 5000 { // twice what may wait for the index
+		got, err := l.Append(ctx, testEvents(n, n+5000)...)
+		if err != nil {
+			t.Fatalf("Append behind %d entries = %v", n, err)
+		}
+		g.note(got)
+	}
+	until(t, "an index over all entries", 5*time.Second, func() bool {
+		st, err := l.Stats(t.Context())
+		return err == nil && st.Store.IndexLag == 0
+	})
+	p.cutLost()
+	p.restore()
+	p.toClient.Store(nil)
+	closeLog(t, hanging)
+	closeLog(t, l)
+	l = o.openLog(t, postgres.Config{})
+	defer closeLog(t, l)
+	g.check(t, l)
+}
+
+func appendInVain(t *testing.T, l *attestlog.Log, events []attestlog.Event) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	_, err := l.Append(ctx, events...)
+	var failed *attestlog.AppendError
+	if !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &failed) || len(failed.IDs) != len(events) {
+		t.Errorf("Append = %v, want an *AppendError of the deadline with %d ids", err, len(events))
+	}
+	if waited := time.Since(began); waited > time.Second {
+		t.Errorf("Append took %v, its context 300ms", waited)
+	}
+}
+
+// settled waits until nothing but a further call makes the log's process write.
+func settled(t *testing.T, o opener, l *attestlog.Log) {
+	t.Helper()
+	conn := o.connect(t)
+	until(t, "an index and a stored checkpoint over all entries", 5*time.Second, func() bool {
+		size, err := l.Size(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return one[int64](t, conn, "SELECT least((SELECT coalesce(max(hi), 0) FROM segments), (SELECT coalesce(max(size), 0) FROM checkpoints))") == int64(size)
+	})
+}

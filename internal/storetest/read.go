@@ -220,7 +220,7 @@ func statsCount(t *testing.T, o Opener) {
 	if st.Store.Bytes == 0 || st.CheckpointAge < 0 || st.CheckpointAge > time.Minute {
 		t.Errorf("Stats = %+v; want bytes on disk and a young checkpoint", st)
 	}
-	st.Store, st.CheckpointAge = attestlog.StoreStats{}, 0
+	st.Store, st.CheckpointAge, st.Outboxes = attestlog.StoreStats{}, 0, nil
 	want := attestlog.Stats{Size: 20, Queued: 29, Appended: 20, Duplicates: 7, Failed: 2, CheckpointSize: 20}
 	if diff := cmp.Diff(want, st); diff != "" {
 		t.Errorf("Stats (-want +got):\n%s", diff)

@@ -1,0 +1,105 @@
+package convert_test
+
+import (
+	"encoding/json"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/convert/cef"
+	"github.com/attestlog/attestlog/convert/cloudevents"
+	"github.com/attestlog/attestlog/convert/ecs"
+	"github.com/attestlog/attestlog/convert/ocsf"
+)
+
+var viewed = attestlog.Entry{
+	Event: attestlog.Event{
+		ID: "019a9f0c-2f5e-7cc1-9c1e-000000000001", Time: time.Date(2026, 3, 1, 10, 0, 0, 123_456_789, time.UTC), Tenant: "acme", Service: "webmail", Module: "mail",
+		Action: "mail.view", Operation: "read", Outcome: attestlog.Failure, Reason: "denied", Message: "a|b\nc=d",
+		Actor: attestlog.Actor{ID: "alice", Type: "user", Name: "Alice"}, Source: attestlog.Source{IP: "192.0.2.7", UserAgent: "x"},
+		Targets: []attestlog.Target{{ID: "7", Type: "mail"}}, Request: attestlog.Request{Method: "GET", Path: "/mail/7", Status: 403, DurationUS: 1500},
+		Trace: attestlog.Trace{TraceID: "4bf92f3577b34da6a3ce929d0e0e4736", SpanID: "00f067aa0ba902b7"},
+	},
+	Index: 7, LoggedTime: time.Date(2026, 3, 1, 10, 0, 1, 0, time.UTC),
+}
+
+func TestViewsOfAnEntry(t *testing.T) {
+	const hash = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+	for _, view := range []struct {
+		name string
+		fn   func([]byte, *attestlog.Entry) ([]byte, error)
+		want string
+	}{
+		{"ocsf", ocsf.Append, `{"activity_id":2,"activity_name":"Read","actor":{"user":{"name":"Alice","type_id":1,"uid":"alice"}},"api":{"operation":"mail.view","service":{"name":"webmail"}},` +
+			`"category_uid":6,"class_uid":6003,"duration":1,"http_request":{"http_method":"GET","url":{"path":"/mail/7"},"user_agent":"x"},"http_response":{"code":403,"status":"Forbidden"},` +
+			`"message":"a|b\nc=d","metadata":{"correlation_uid":"4bf92f3577b34da6a3ce929d0e0e4736","event_code":"mail.view","log_name":"mail","logged_time":1772359201000,"product":{"name":"attestlog"},` +
+			`"sequence":7,"tenant_uid":"acme","uid":"019a9f0c-2f5e-7cc1-9c1e-000000000001","version":"1.8.0"},"resources":[{"type":"mail","uid":"7"}],"severity_id":1,"src_endpoint":{"ip":"192.0.2.7"},` +
+			`"status":"Failure","status_detail":"denied","status_id":2,"time":1772359200123,"type_uid":600302,"unmapped":{"action":"mail.view","actor_type":"user","leaf_hash":"` + hash + `",` +
+			`"operation":"read","service":"webmail","span_id":"00f067aa0ba902b7","targets":[{"id":"7","type":"mail"}],"time":"2026-03-01T10:00:00.123456789Z"}}`},
+		{"ecs", ecs.Append, `{"@timestamp":"2026-03-01T10:00:00.123Z","attestlog.actor_type":"user","attestlog.index":7,"attestlog.leaf_hash":"` + hash + `","attestlog.operation":"read",` +
+			`"attestlog.targets":[{"id":"7","name":"","type":"mail"}],"attestlog.time":"2026-03-01T10:00:00.123456789Z","ecs.version":"9.0.0","event.action":"mail.view","event.category":["web"],` +
+			`"event.created":"2026-03-01T10:00:01.000Z","event.duration":1500000,"event.id":"019a9f0c-2f5e-7cc1-9c1e-000000000001","event.kind":"event","event.module":"mail","event.outcome":"failure",` +
+			`"event.provider":"attestlog","event.reason":"denied","event.sequence":7,"event.type":["access"],"http.request.method":"GET","http.response.status_code":403,"message":"a|b\nc=d",` +
+			`"organization.id":"acme","related.ip":["192.0.2.7"],"related.user":["alice"],"service.name":"webmail","source.ip":"192.0.2.7","span.id":"00f067aa0ba902b7",` +
+			`"trace.id":"4bf92f3577b34da6a3ce929d0e0e4736","url.path":"/mail/7","user.id":"alice","user.name":"Alice","user_agent.original":"x"}`},
+		{"cef", cef.Append, `CEF:0|attestlog|attestlog|1|mail.view|a\|b c=d|6|rt=1772359201000 start=1772359200123 externalId=019a9f0c-2f5e-7cc1-9c1e-000000000001 act=read outcome=failure ` +
+			`reason=denied msg=a|b\nc\=d suid=alice suser=Alice src=192.0.2.7 requestMethod=GET request=/mail/7 requestClientApplication=x app=webmail cn1=7 cn1Label=index cs1=` +
+			strings.TrimSuffix(hash, "=") + `\= cs1Label=leafHash cs2=acme cs2Label=tenant cs3=mail cs3Label=module cs4=mail/7 cs4Label=targets cs5=4bf92f3577b34da6a3ce929d0e0e4736 cs5Label=traceId cn2=403 cn2Label=httpStatus`},
+		{"cloudevents", appendCloudEvent, `{"specversion":"1.0","id":"7","source":"/example.com/audit","type":"mail.view","subject":"mail/7","time":"2026-03-01T10:00:00.123456789Z","datacontenttype":"application/json",` +
+			`"traceparent":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01","data":` + entryJSON(t) + `}`},
+	} {
+		got, err := view.fn([]byte("before "), &viewed)
+		if diff := cmp.Diff("before "+view.want, string(got)); err != nil || diff != "" {
+			t.Errorf("%s: %v (-want +got):\n%s", view.name, err, diff)
+		}
+	}
+}
+
+func appendCloudEvent(dst []byte, e *attestlog.Entry) ([]byte, error) {
+	return cloudevents.Append(dst, "example.com/audit", e)
+}
+
+func entryJSON(t *testing.T) string {
+	t.Helper()
+	text, err := viewed.MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// cefLine is the form of a line, with pipes and equals signs only where they
+// separate.
+var cefLine = regexp.MustCompile(`^CEF:0(\|([^|\\]|\\[|\\])*){6}\|[a-zA-Z0-9]+=([^=\\]|\\[=\\nr])*( [a-zA-Z0-9]+=([^=\\]|\\[=\\nr])*)*$`)
+
+func TestViewsOfAnyEntryAreOneLine(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := func(name string) string { return rapid.String().Draw(t, name) }
+		e := attestlog.Entry{Event: attestlog.Event{
+			Action: s("action"), Operation: s("operation"), Message: s("message"), Reason: s("reason"), Actor: attestlog.Actor{ID: s("actor"), Name: s("name")},
+			Source: attestlog.Source{UserAgent: s("agent"), Host: s("host")}, Targets: []attestlog.Target{{ID: s("id"), Type: s("type")}}, Tenant: s("tenant"),
+			Attributes: map[string]any{s("attribute"): s("value")},
+		}}
+		for name, fn := range map[string]func([]byte, *attestlog.Entry) ([]byte, error){"ocsf": ocsf.Append, "ecs": ecs.Append, "cloudevents": appendCloudEvent, "cef": cef.Append} {
+			line, err := fn(nil, &e)
+			if err != nil || strings.ContainsAny(string(line), "\r\n") {
+				t.Fatalf("%s: %v: %q", name, err, line)
+			}
+			if name == "cef" {
+				if !cefLine.Match(line) {
+					t.Fatalf("cef: %q", line)
+				}
+				continue
+			}
+			var o map[string]any
+			if err := json.Unmarshal(line, &o); err != nil {
+				t.Fatalf("%s: %v: %q", name, err, line)
+			}
+		}
+	})
+}

@@ -76,8 +76,11 @@ func code(err error) int {
 	switch {
 	case err == nil:
 		return 0
-	case errors.Is(err, context.Canceled) && connect.CodeOf(err) == connect.CodeUnknown:
+	case connect.CodeOf(err) != connect.CodeUnknown:
+	case errors.Is(err, context.Canceled):
 		return int(connect.CodeCanceled)
+	case errors.Is(err, context.DeadlineExceeded):
+		return int(connect.CodeDeadlineExceeded)
 	}
 	return int(connect.CodeOf(err))
 }

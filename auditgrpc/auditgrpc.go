@@ -39,7 +39,7 @@ func (i *Interceptors) Unary(ctx context.Context, req any, info *grpc.UnaryServe
 		return nil, status.Error(codes.Unavailable, err.Error())
 	}
 	returned := false
-	defer func() { d.End(ctx, int(status.Code(err)), !returned) }()
+	defer func() { d.End(ctx, codeOf(err), !returned) }()
 	resp, err = handler(ctx, req)
 	returned = true
 	return resp, err
@@ -52,7 +52,7 @@ func (i *Interceptors) Stream(srv any, stream grpc.ServerStream, info *grpc.Stre
 		return status.Error(codes.Unavailable, err.Error())
 	}
 	returned := false
-	defer func() { d.End(ctx, int(status.Code(err)), !returned) }()
+	defer func() { d.End(ctx, codeOf(err), !returned) }()
 	err = handler(srv, serverStream{stream, ctx})
 	returned = true
 	return err
@@ -69,8 +69,17 @@ func (s serverStream) Context() context.Context { return s.ctx }
 func call(ctx context.Context, procedure string) auditrpc.Call {
 	md, _ := metadata.FromIncomingContext(ctx)
 	c := auditrpc.Call{Procedure: procedure, Header: func(name string) []string { return md[strings.ToLower(name)] }}
-	if p, ok := peer.FromContext(ctx); ok {
+	if p, ok := peer.FromContext(ctx); ok && p.Addr != nil {
 		c.Peer = p.Addr.String()
 	}
 	return c
+}
+
+// codeOf returns the code that the server sends for a handler's error.
+func codeOf(err error) int {
+	s, ok := status.FromError(err)
+	if !ok {
+		s = status.FromContextError(err)
+	}
+	return int(s.Code())
 }

@@ -48,6 +48,8 @@ func (s *server) Check(ctx context.Context, r *grpc_health_v1.HealthCheckRequest
 	switch r.Service {
 	case "denied":
 		return nil, status.Error(codes.PermissionDenied, "not yours")
+	case "slow":
+		return nil, fmt.Errorf("the store: %w", context.DeadlineExceeded)
 	case "panic":
 		panic("broken")
 	case "veto":
@@ -109,7 +111,7 @@ func TestCallsBecomeEvents(t *testing.T) {
 		return attestlog.Actor{}
 	}})
 	ctx := metadata.AppendToOutgoingContext(t.Context(), "user", "alice", "traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "x-request-id", "r1")
-	for _, service := range []string{"ok", "denied", "panic", "veto"} {
+	for _, service := range []string{"ok", "denied", "slow", "panic", "veto"} {
 		client.Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: service})
 	}
 	stream, err := client.Watch(t.Context(), &grpc_health_v1.HealthCheckRequest{})
@@ -117,7 +119,7 @@ func TestCallsBecomeEvents(t *testing.T) {
 		_, err = stream.Recv()
 	}
 	var got []string
-	for _, e := range events(t, l, 4) {
+	for _, e := range events(t, l, 5) {
 		if e.Source.IP != "127.0.0.1" || e.Source.UserAgent == "" || e.Service != "mail" || e.Request.Path == "" {
 			t.Errorf("event %+v", e)
 		}
@@ -126,6 +128,7 @@ func TestCallsBecomeEvents(t *testing.T) {
 	want := []string{
 		"grpc.health.v1.Health.Check alice success  0 [{ok service }] 00f067aa0ba902b7 r1",
 		"grpc.health.v1.Health.Check alice failure permission_denied 7 [] 00f067aa0ba902b7 r1",
+		"grpc.health.v1.Health.Check alice failure deadline_exceeded 4 [] 00f067aa0ba902b7 r1",
 		"grpc.health.v1.Health.Check alice failure the handler panicked 13 [] 00f067aa0ba902b7 r1",
 		"grpc.health.v1.Health.Watch watcher success  0 []  ",
 	}

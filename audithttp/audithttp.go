@@ -81,7 +81,8 @@ type Config struct {
 	// RequestID names the header that a request's id is taken from. Defaults
 	// to "X-Request-Id".
 	RequestID string
-	// Logger receives what could not be recorded, with the event. Defaults to
+	// Logger receives what could not be recorded: who did what, without the
+	// content, which may hold what a policy would have redacted. Defaults to
 	// slog.Default().
 	Logger *slog.Logger
 	// Clock returns the current time. Defaults to time.Now.
@@ -147,9 +148,10 @@ func (m *middleware) wrap(next http.Handler) http.Handler {
 // A draft is the event of a request that is being answered.
 type draft struct {
 	context.Context
-	mu     sync.Mutex // of event and vetoed: handlers may start goroutines
+	mu     sync.Mutex // of what follows: handlers may start goroutines
 	event  attestlog.Event
 	vetoed bool
+	ended  bool // the event is out of the handler's hands
 	answer writer
 }
 
@@ -250,6 +252,7 @@ func (d *draft) end(r *http.Request, panicked bool) {
 func (m *middleware) end(d *draft, r *http.Request, began time.Time) {
 	d.mu.Lock()
 	e, vetoed := d.event, d.vetoed
+	d.ended = true
 	d.mu.Unlock()
 	if vetoed {
 		return
@@ -273,7 +276,8 @@ func (m *middleware) end(d *draft, r *http.Request, began time.Time) {
 		e.Module = m.cfg.Module(r)
 	}
 	if err := convert.Record((*detached)(d), m.rec, e); err != nil {
-		m.cfg.Logger.Error("audithttp: a request could not be recorded", "event", e, "err", err)
+		m.cfg.Logger.Error("audithttp: a request could not be recorded", "err", err,
+			"action", e.Action, "actor", e.Actor.ID, "method", e.Request.Method, "path", e.Request.Path, "status", e.Request.Status, "time", e.Time)
 	}
 }
 
@@ -291,8 +295,9 @@ func actionOf(method string) string {
 
 // Edit calls fn with the event of the request that a context belongs to, so
 // that a handler can add targets, changes and attributes, or say who the actor
-// is. It reports whether the request is recorded. Edits after the handler has
-// returned are lost. Safe for concurrent use; fn must not keep the event.
+// is. It reports whether it did: not for a request that is not recorded, and not
+// after the handler has returned. Safe for concurrent use; fn must not keep the
+// event, nor what is in it.
 func Edit(ctx context.Context, fn func(*attestlog.Event)) bool {
 	d, ok := ctx.Value(draftKey{}).(*draft)
 	if !ok {
@@ -300,6 +305,9 @@ func Edit(ctx context.Context, fn func(*attestlog.Event)) bool {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.ended {
+		return false
+	}
 	fn(&d.event)
 	return true
 }
@@ -322,6 +330,6 @@ func Veto(ctx context.Context) bool {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.vetoed = true
-	return true
+	d.vetoed = d.vetoed || !d.ended
+	return !d.ended
 }

@@ -284,6 +284,12 @@ func TestTheClientsAddressIsNotForged(t *testing.T) {
 		{"Forwarded through two", "Forwarded", proxies, []string{"Forwarded", `for=198.51.100.1;x="\",", for="[2001:db8:1::5]"`, "X-Forwarded-For", "6.6.6.6"}, "198.51.100.1"},
 		{"Forwarded, hidden", "Forwarded", proxies, []string{"Forwarded", "for=198.51.100.1, for=_hidden"}, "127.0.0.1"},
 		{"Forwarded, unknown", "Forwarded", proxies, []string{"Forwarded", "for=198.51.100.1, for=unknown, for=10.0.0.9"}, "10.0.0.9"},
+		{"Forwarded behind a client's open quote", "Forwarded", proxies, []string{"Forwarded", `for=6.6.6.6;x=", for=203.0.113.9`}, "203.0.113.9"},
+		{"the same, quoted by the proxy", "Forwarded", proxies, []string{"Forwarded", `for=6.6.6.6;x=", for="203.0.113.9:1234";proto=https`}, "203.0.113.9"},
+		{"the same through two", "Forwarded", proxies, []string{"Forwarded", `for=6.6.6.6;x="\", for=203.0.113.9, for=10.1.2.3`}, "203.0.113.9"},
+		{"a semicolon in quotes", "Forwarded", proxies, []string{"Forwarded", `by="x;for=6.6.6.6";for=203.0.113.9`}, "203.0.113.9"},
+		{"a quote in X-Forwarded-For", "", proxies, []string{"X-Forwarded-For", `", 203.0.113.9`}, "203.0.113.9"},
+		{"a network written as IPv6", "", []netip.Prefix{netip.MustParsePrefix("::ffff:127.0.0.0/104")}, []string{"X-Forwarded-For", "203.0.113.9"}, "203.0.113.9"},
 		{"Forwarded with an open quote", "Forwarded", proxies, []string{"Forwarded", `for=198.51.100.1, for="203.0.113.9`}, "127.0.0.1"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -334,6 +340,12 @@ func TestHandlersMayEditFromGoroutines(t *testing.T) {
 	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/", nil))
 	if all := entries(t, l); len(all) != 1 || len(all[0].Targets) != 20 {
 		t.Errorf("entries = %+v, want one with 20 targets", all)
+	}
+	var late context.Context
+	middleware(t, l, audithttp.Config{})(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { late = r.Context() })).
+		ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/", nil))
+	if audithttp.Veto(late) || audithttp.AddTargets(late, attestlog.Target{ID: "late"}) {
+		t.Error("an event was edited after its handler had returned")
 	}
 	if audithttp.Veto(t.Context()) || audithttp.AddTargets(t.Context()) {
 		t.Error("a context without a request has an event")
@@ -424,10 +436,12 @@ func (recorder) Record(context.Context, attestlog.Event) error { return errors.N
 
 func TestWhatCannotBeRecordedIsLogged(t *testing.T) {
 	var text strings.Builder
-	h := middleware(t, recorder{}, audithttp.Config{Logger: slog.New(slog.NewJSONHandler(&text, nil))})(http.NotFoundHandler())
+	h := middleware(t, recorder{}, audithttp.Config{Logger: slog.New(slog.NewJSONHandler(&text, nil))})(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		audithttp.Edit(r.Context(), func(e *attestlog.Event) { e.Attributes = map[string]any{"password": "hunter2"} })
+	}))
 	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("DELETE", "/mail/7", nil))
-	if !strings.Contains(text.String(), `"path":"/mail/7"`) || !strings.Contains(text.String(), "full") {
-		t.Errorf("logged %s, want the event and the error", text.String())
+	if !strings.Contains(text.String(), `"path":"/mail/7"`) || !strings.Contains(text.String(), "full") || strings.Contains(text.String(), "hunter2") {
+		t.Errorf("logged %s, want who did what and the error, without the content", text.String())
 	}
 }
 

@@ -29,7 +29,10 @@ type ListConfig struct {
 	Logger *slog.Logger
 }
 
-const defaultMaxLimit = 1000
+const (
+	defaultLimit    = 50
+	defaultMaxLimit = 1000
+)
 
 // Handler answers GET with a page of entries as JSON, newest first. It has no
 // authentication of its own: mount it behind the application's.
@@ -64,10 +67,13 @@ func (l *list) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusMethodNotAllowed, "entries are only read here")
 		return
 	}
-	params := r.URL.Query()
-	limit := 0
+	params, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		problem(w, http.StatusBadRequest, "the parameters: "+err.Error())
+		return
+	}
+	limit := defaultLimit
 	if text := params.Get("limit"); text != "" {
-		var err error
 		if limit, err = strconv.Atoi(text); err != nil || limit < 1 {
 			problem(w, http.StatusBadRequest, "limit: want a number from 1 to "+strconv.Itoa(l.cfg.MaxLimit))
 			return
@@ -96,11 +102,11 @@ func (l *list) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		l.cfg.Logger.Error("audithttp: query", "q", params.Get("q"), "err", err)
 		problem(w, http.StatusInternalServerError, "the query failed; the program's log says why")
 	default:
-		l.answer(w, r, params, page)
+		l.answer(w, params, page)
 	}
 }
 
-func (l *list) answer(w http.ResponseWriter, r *http.Request, params url.Values, page attestlog.Page) {
+func (l *list) answer(w http.ResponseWriter, params url.Values, page attestlog.Page) {
 	if page.Entries == nil {
 		page.Entries = []attestlog.Entry{}
 	}
@@ -116,7 +122,7 @@ func (l *list) answer(w http.ResponseWriter, r *http.Request, params url.Values,
 	}
 	if page.Next != "" {
 		params.Set("cursor", page.Next)
-		w.Header().Set("Link", "<"+r.URL.EscapedPath()+"?"+params.Encode()+`>; rel="next"`)
+		w.Header().Set("Link", "<?"+params.Encode()+`>; rel="next"`)
 	}
 	header(w, "application/json")
 	w.Write(body)

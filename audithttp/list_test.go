@@ -45,6 +45,9 @@ func TestHandlerListsPageByPage(t *testing.T) {
 		}
 	}
 	h := audithttp.Handler(l, audithttp.ListConfig{MaxLimit: 5})
+	if _, body := get(t, h, "/"); strings.Count(string(body), `"index"`) != 5 {
+		t.Errorf("without a limit: %s; want 5 entries", body)
+	}
 	next := "/admin/audit?limit=100&q=" + url.QueryEscape("action:mail.view")
 	var seen []uint64
 	for pages := 0; next != "" && pages < 10; pages++ {
@@ -61,6 +64,7 @@ func TestHandlerListsPageByPage(t *testing.T) {
 			t.Errorf("Link is %q, next is %q", link, got.Next)
 		} else if link != "" {
 			next, _, _ = strings.Cut(strings.TrimPrefix(link, "<"), ">")
+			next = "/admin/audit" + next
 		}
 	}
 	if fmt.Sprint(seen) != "[24 22 20 18 16 14 12 10 8 6 4 2 0]" {
@@ -104,7 +108,7 @@ func TestHandlerShowsNoMoreThanWithin(t *testing.T) {
 func TestHandlerAnswersNonsenseWithAProblem(t *testing.T) {
 	l := newLog(t, nil)
 	h := audithttp.Handler(l, audithttp.ListConfig{Logger: quiet})
-	for _, target := range []string{"/?q=%28", "/?limit=x", "/?limit=-1", "/?limit=0", "/?cursor=zzz", "/?q=ip:10.*"} {
+	for _, target := range []string{"/?q=%28", "/?limit=x", "/?limit=-1", "/?limit=0", "/?cursor=zzz", "/?q=ip:10.*", "/?q=actor:bob;limit=3", "/?q=actor:bob%zz"} {
 		resp, body := get(t, h, target)
 		var p struct {
 			Status int    `json:"status"`

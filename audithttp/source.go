@@ -43,7 +43,7 @@ func ClientAddress(remote string, hops []string, trusted []netip.Prefix, header 
 		rest := hops[i]
 		for rest != "" {
 			var hop string
-			if rest, hop = cutLast(rest); hop == "" {
+			if rest, hop = cutLast(rest, header == forwarded); hop == "" {
 				continue
 			}
 			if header == forwarded {
@@ -61,38 +61,57 @@ func ClientAddress(remote string, hops []string, trusted []netip.Prefix, header 
 	return peer.String(), ""
 }
 
-// cutLast cuts the last element off a list whose commas may stand in quotes.
-func cutLast(list string) (rest, last string) {
-	quoted, at := false, -1
-	for i := 0; i < len(list); i++ {
+// cutLast cuts the last element off a list. It reads from the end, where what the
+// nearest proxy appended is well-formed, so that a quote which a client left open
+// swallows none of it. Commas stand in quotes in Forwarded alone.
+func cutLast(list string, quotes bool) (rest, last string) {
+	quoted := false
+	for i := len(list) - 1; i >= 0; i-- {
 		switch c := list[i]; {
-		case c == '\\' && quoted:
-			i++
-		case c == '"':
+		case c == '"' && quotes && !(quoted && escaped(list[:i])):
 			quoted = !quoted
 		case c == ',' && !quoted:
-			at = i
+			return list[:i], strings.TrimSpace(list[i+1:])
 		}
 	}
-	if at < 0 {
-		return "", strings.TrimSpace(list)
-	}
-	return list[:at], strings.TrimSpace(list[at+1:])
+	return "", strings.TrimSpace(list)
 }
 
-// forParameter returns the address in an element of Forwarded, without quotes.
-func forParameter(element string) string {
-	for pair := range strings.SplitSeq(element, ";") {
-		name, value, ok := strings.Cut(strings.TrimSpace(pair), "=")
-		if ok && strings.EqualFold(strings.TrimSpace(name), "for") {
-			value = strings.TrimSpace(value)
-			if len(value) >= 2 && value[0] == '"' && value[len(value)-1] == '"' {
-				value = value[1 : len(value)-1]
+// escaped reports whether what follows a text stands behind a backslash that is
+// not itself escaped.
+func escaped(before string) bool {
+	return (len(before)-len(strings.TrimRight(before, `\`)))%2 == 1
+}
+
+// forParameter returns the address in an element of Forwarded (RFC 7239, Section
+// 4), without quotes, and nothing if a quote is left open.
+func forParameter(element string) (address string) {
+	for element != "" {
+		var pair string
+		quoted, end := false, len(element)
+		for i := 0; i < len(element); i++ {
+			if c := element[i]; c == '\\' && quoted {
+				i++
+			} else if c == '"' {
+				quoted = !quoted
+			} else if c == ';' && !quoted {
+				end = i
+				break
 			}
-			return value
+		}
+		if quoted {
+			return ""
+		}
+		pair, element = element[:end], strings.TrimPrefix(element[end:], ";")
+		name, value, ok := strings.Cut(strings.TrimSpace(pair), "=")
+		if ok && address == "" && strings.EqualFold(strings.TrimSpace(name), "for") {
+			address = strings.TrimSpace(value)
+			if len(address) >= 2 && address[0] == '"' && address[len(address)-1] == '"' {
+				address = address[1 : len(address)-1]
+			}
 		}
 	}
-	return ""
+	return address
 }
 
 // addressOf reads an address, with or without a port, an IPv6 one in brackets
@@ -106,8 +125,12 @@ func addressOf(text string) (netip.Addr, bool) {
 	return addr.Unmap().WithZone(""), err == nil
 }
 
+// isTrusted looks for an address in networks; one of IPv4 may be written as IPv6
+// has it, ::ffff:10.0.0.0/104.
 func isTrusted(addr netip.Addr, trusted []netip.Prefix) bool {
-	return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(addr) })
+	return slices.ContainsFunc(trusted, func(p netip.Prefix) bool {
+		return p.Contains(addr) || addr.Is4() && p.Addr().Is4In6() && p.Contains(netip.AddrFrom16(addr.As16()))
+	})
 }
 
 // TraceOf reads a traceparent (W3C Trace Context, Section 3.2), and returns

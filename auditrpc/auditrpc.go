@@ -56,8 +56,8 @@ type Config struct {
 	// TrustedProxies and ProxyHeader are those of audithttp.Config.
 	TrustedProxies []netip.Prefix
 	ProxyHeader    string
-	// Logger receives what could not be recorded, with the event. Defaults to
-	// slog.Default().
+	// Logger receives what could not be recorded: who did what, without the
+	// content. Defaults to slog.Default().
 	Logger *slog.Logger
 	// Clock returns the current time. Defaults to time.Now.
 	Clock func() time.Time
@@ -112,6 +112,7 @@ type Draft struct {
 	mu      sync.Mutex
 	event   attestlog.Event
 	vetoed  bool
+	ended   bool // the event is out of the handler's hands
 }
 
 type draftKey struct{}
@@ -172,6 +173,7 @@ func (d *Draft) End(ctx context.Context, code int, panicked bool) {
 	}
 	d.mu.Lock()
 	e, vetoed := d.event, d.vetoed
+	d.ended = true
 	d.mu.Unlock()
 	if vetoed {
 		return
@@ -195,14 +197,16 @@ func (d *Draft) End(ctx context.Context, code int, panicked bool) {
 		}
 	}
 	if err := convert.Record(context.WithoutCancel(ctx), d.auditor.rec, e); err != nil {
-		d.auditor.cfg.Logger.Error("auditrpc: a call could not be recorded", "event", e, "err", err)
+		d.auditor.cfg.Logger.Error("auditrpc: a call could not be recorded", "err", err,
+			"action", e.Action, "actor", e.Actor.ID, "procedure", e.Request.Path, "code", code, "time", e.Time)
 	}
 }
 
 // Edit calls fn with the event of the call that a context belongs to, so that a
 // handler can add targets, changes and attributes, or say who the actor is. It
-// reports whether the call is recorded. Edits after the handler has returned are
-// lost. Safe for concurrent use; fn must not keep the event.
+// reports whether it did: not for a call that is not recorded, and not after the
+// handler has returned. Safe for concurrent use; fn must not keep the event, nor
+// what is in it.
 func Edit(ctx context.Context, fn func(*attestlog.Event)) bool {
 	d, ok := ctx.Value(draftKey{}).(*Draft)
 	if !ok {
@@ -210,6 +214,9 @@ func Edit(ctx context.Context, fn func(*attestlog.Event)) bool {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.ended {
+		return false
+	}
 	fn(&d.event)
 	return true
 }
@@ -227,6 +234,6 @@ func Veto(ctx context.Context) bool {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.vetoed = true
-	return true
+	d.vetoed = d.vetoed || !d.ended
+	return !d.ended
 }

@@ -125,17 +125,19 @@ type Log struct {
 
 	movers     []*mover              // of all outboxes, the spool among them
 	spoolMover *mover                // nil without a spool
-	spooled    atomic.Int64          // events that wait in the spool
 	spoolErr   atomic.Pointer[error] // why the spool takes no more, nil if it does
-	waiting    atomic.Bool           // recorded events are known to wait for the store
+	held       atomic.Int64          // recorded events that a failed transaction left
+	stuck      atomic.Int64          // recorded events without room in the spool
 
 	known    atomic.Pointer[Tree] // the last tree that this process wrote or checked
 	counters counters
 	failedMu sync.Mutex
 	failed   []error // of records, since the last Flush
 
-	moving     context.Context // ends when Close begins
-	stopMoving context.CancelFunc
+	moving       context.Context // ends when Close begins
+	stopMoving   context.CancelFunc
+	spooling     context.Context // ends when the queue is empty
+	stopSpooling context.CancelFunc
 
 	stop    context.Context // ends when Close gives up waiting
 	giveUp  context.CancelFunc
@@ -164,6 +166,7 @@ func New(ctx context.Context, store Store, cfg Config) (*Log, error) {
 	}
 	l.stop, l.giveUp = context.WithCancel(context.Background())
 	l.moving, l.stopMoving = context.WithCancel(l.stop)
+	l.spooling, l.stopSpooling = context.WithCancel(l.stop)
 	if err := errors.Join(l.open(ctx), l.openOutboxes(ctx)); err != nil {
 		l.giveUp()
 		return nil, fmt.Errorf("attestlog: %w", err)
@@ -175,7 +178,11 @@ func New(ctx context.Context, store Store, cfg Config) (*Log, error) {
 	go l.sequence()
 	l.wg.Go(l.publish)
 	for _, m := range l.movers {
-		l.wg.Go(m.run)
+		ctx := l.moving
+		if m == l.spoolMover { // Close may wait for room in the spool
+			ctx = l.spooling
+		}
+		l.wg.Go(func() { m.run(ctx) })
 	}
 	for _, f := range cfg.Followers {
 		r := newRunner(l, f)
@@ -337,7 +344,7 @@ func (l *Log) Record(ctx context.Context, event Event) error {
 	}
 	d.node = buf
 	d.policy = l.policyOf(event.Action)
-	if d.policy == Fail && l.waiting.Load() {
+	if d.policy == Fail && l.waits() {
 		return fmt.Errorf("%w: other events wait for it", ErrUnavailable)
 	}
 	if err := l.queue.record(ctx, d); err != nil {
@@ -409,7 +416,7 @@ func (l *Log) Ready(ctx context.Context) error {
 		return l.readOnly
 	case l.queue.full():
 		return ErrQueueFull
-	case l.waiting.Load():
+	case l.waits():
 		return fmt.Errorf("%w: events wait for it", ErrUnavailable)
 	}
 	select {

@@ -26,6 +26,7 @@ func (l *Log) end(ctx context.Context) error {
 	done := context.AfterFunc(ctx, l.giveUp)
 	defer done()
 	<-l.drained
+	l.stopSpooling()
 	var errs []error
 	if l.readOnly == nil {
 		errs = append(errs, l.takeFailed(), l.publishLast(ctx))

@@ -5,10 +5,10 @@ import (
 )
 
 // answerDuplicates answers the drafts whose keys are taken. Conflicts with what
-// is stored are reported all at once; one with an earlier draft only when
-// there is no other, because that draft may itself be given up.
+// is stored are reported all at once; those with earlier drafts only when there
+// is no other, and of one job, because those drafts may themselves be given up.
 func (s *sequenced) answerDuplicates(tx Tx, size uint64, dups []Duplicate) error {
-	stored, within := map[int]error{}, map[int]error{}
+	stored, within := &conflictError{}, &conflictError{}
 	for _, dup := range dups {
 		same, err := s.duplicate(tx, size, dup)
 		if err != nil {
@@ -20,16 +20,16 @@ func (s *sequenced) answerDuplicates(tx Tx, size uint64, dups []Duplicate) error
 		job := s.owner[dup.Position]
 		err = fmt.Errorf("id %s is entry %d: %w", s.drafts[dup.Position].id(), dup.Index, ErrConflict)
 		if dup.Index < size {
-			stored[job] = err
-		} else if len(within) == 0 {
-			within[job] = err
+			stored.add(job, s.place[dup.Position], err)
+		} else if len(within.jobs) == 0 || within.jobs[job] != nil {
+			within.add(job, s.place[dup.Position], err)
 		}
 	}
 	switch {
-	case len(stored) > 0:
-		return &conflictError{stored}
-	case len(within) > 0:
-		return &conflictError{within}
+	case len(stored.jobs) > 0:
+		return stored
+	case len(within.jobs) > 0:
+		return within
 	}
 	return nil
 }

@@ -113,7 +113,9 @@ func (enc *encoder) encode(dst []byte, e *Event, now time.Time) ([]byte, draft, 
 		d.key = hashKey(e)
 	}
 	if d.implicitTime {
-		e.Time = now
+		if e.Time = now; now.Before(minTime) || now.After(maxTime) {
+			return dst, draft{}, &FieldError{Field: "time", Rule: "outside the years 1678 to 2261"}
+		}
 	}
 	start := len(dst)
 	w := leafWriter{buf: dst, seals: &enc.seals, id: id}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/google/uuid"
 )
@@ -103,9 +105,8 @@ func newMover(l *Log, box Outbox) *mover {
 	return &mover{log: l, box: box, nudge: make(chan struct{}, 1)}
 }
 
-// run ends when Close begins: what is left is durable where it is.
-func (m *mover) run() {
-	ctx := m.log.moving
+// run ends with ctx: what is left is durable where it is.
+func (m *mover) run(ctx context.Context) {
 	wait := retryFirst
 	for ctx.Err() == nil {
 		n, err := m.step(ctx)
@@ -122,9 +123,13 @@ func (m *mover) run() {
 		default:
 			wait = retryFirst
 		}
+		nudge := m.nudge
+		if err != nil {
+			nudge = nil // the pause is to be waited out
+		}
 		select {
 		case <-time.After(pause):
-		case <-m.nudge:
+		case <-nudge:
 		case <-ctx.Done():
 		}
 	}
@@ -149,10 +154,6 @@ func (m *mover) step(ctx context.Context) (int, error) {
 	}
 	m.lastErr.Store(nil)
 	m.moved.Add(uint64(n))
-	if m == m.log.spoolMover && n > 0 {
-		m.log.spooled.Add(-int64(n))
-		m.log.waiting.Store(false)
-	}
 	return n, err
 }
 
@@ -175,32 +176,53 @@ func (m *mover) take(ctx context.Context, waiting []Prepared) ([]error, error) {
 	}
 	for i, err := range verdicts {
 		if err != nil {
+			verdicts[i] = plainError(err)
 			m.log.counters.failed.Add(1)
-			m.log.cfg.Logger.Error("attestlog: an event in an outbox is not one that the log takes, and is set aside", "outbox", m.box.Name(), "event", string(waiting[i].Event), "err", err)
+			m.log.cfg.Logger.Error("attestlog: an event in an outbox is not one that the log takes, and is set aside", "outbox", m.box.Name(), "at", waiting[i].At, "err", verdicts[i])
 		}
 	}
 	return verdicts, nil
 }
 
+// plainError is an error whose text any store can keep, whatever bytes of a
+// foreign event it quotes.
+func plainError(err error) error {
+	const most = 1_000
+	text := strings.ToValidUTF8(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, err.Error()), "\uFFFD")
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return errors.New(text)
+}
+
 // append appends events in their order, and calls refuse for those that the
 // log will never take.
 func (m *mover) append(ctx context.Context, events []Event, at func(int) time.Time, refuse func(i int, err error)) error {
-	if len(events) == 0 {
-		return nil
+	place := make([]int, len(events)) // of each event that is left: its place at first
+	for i := range place {
+		place[i] = i
 	}
-	err := m.log.appendFirst(ctx, events, at)
-	if err == nil || !errors.Is(err, ErrConflict) {
-		return err
+	for len(events) > 0 {
+		c, err := m.log.appendFirst(ctx, events, func(i int) time.Time { return at(place[i]) })
+		if err == nil || len(c.conflicts) == 0 {
+			return err
+		}
+		left, leftPlace := events[:0:0], place[:0:0]
+		for i := range events {
+			if why, conflicts := c.conflicts[i]; conflicts {
+				refuse(place[i], why)
+				continue
+			}
+			left, leftPlace = append(left, events[i]), append(leftPlace, place[i])
+		}
+		events, place = left, leftPlace
 	}
-	if len(events) == 1 {
-		refuse(0, err)
-		return nil
-	}
-	half := len(events) / 2
-	if err := m.append(ctx, events[:half], at, refuse); err != nil {
-		return err
-	}
-	return m.append(ctx, events[half:], func(i int) time.Time { return at(half + i) }, func(i int, err error) { refuse(half+i, err) })
+	return nil
 }
 
 // parsePrepared reads what Prepare wrote, or somebody who can write there too.
@@ -222,19 +244,17 @@ func (l *Log) parsePrepared(p *Prepared) (Event, error) {
 
 // appendFirst is append ahead of what is queued, without waiting for room: what
 // comes from an outbox is older, and the queue may be full because it waits.
-func (l *Log) appendFirst(ctx context.Context, events []Event, at func(int) time.Time) error {
+func (l *Log) appendFirst(ctx context.Context, events []Event, at func(int) time.Time) (*call, error) {
 	c, err := l.encodeCall(events, at)
 	if err != nil {
-		return err
+		return &call{}, err
 	}
-	if err := l.queue.putFirst(c); err != nil {
-		return c.failure(err)
-	}
+	l.queue.putFirst(c)
 	select {
 	case <-c.done:
-		return c.err
+		return c, c.err
 	case <-ctx.Done():
-		return c.failure(ctx.Err())
+		return &call{}, c.failure(ctx.Err())
 	}
 }
 
@@ -253,15 +273,22 @@ func (m *mover) drain(ctx context.Context) error {
 		case <-m.log.ending:
 			return fmt.Errorf("outbox %s: %d events: %w", m.box.Name(), left.Events, ErrClosed)
 		case <-ctx.Done():
-			err := ctx.Err()
-			if last := m.lastErr.Load(); last != nil {
-				err = fmt.Errorf("%w: %w", err, *last)
+		}
+		if ctx.Err() == nil {
+			now, err := m.box.Backlog(ctx)
+			if err == nil {
+				left = now
+				continue
 			}
-			return fmt.Errorf("outbox %s: %d events wait: %w", m.box.Name(), left.Events, err)
+			if ctx.Err() == nil {
+				return err
+			}
 		}
-		if left, err = m.box.Backlog(ctx); err != nil && ctx.Err() == nil {
-			return err
+		err := ctx.Err()
+		if last := m.lastErr.Load(); last != nil {
+			err = fmt.Errorf("%w: %w", err, *last)
 		}
+		return fmt.Errorf("outbox %s: %d events wait: %w", m.box.Name(), left.Events, err)
 	}
 	return nil
 }
@@ -278,11 +305,9 @@ func (l *Log) openOutboxes(ctx context.Context) error {
 	if l.cfg.Spool == nil {
 		return nil
 	}
-	waiting, err := l.cfg.Spool.Backlog(ctx)
-	if err != nil {
+	if _, err := l.cfg.Spool.Backlog(ctx); err != nil {
 		return fmt.Errorf("spool %s: %w", l.cfg.Spool.Name(), err)
 	}
-	l.spooled.Store(int64(waiting.Events))
 	l.spoolMover = newMover(l, l.cfg.Spool)
 	l.movers = append(l.movers, l.spoolMover)
 	return nil

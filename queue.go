@@ -27,7 +27,9 @@ type call struct {
 	receipts []Receipt
 	err      error
 	moved    bool // it comes from an outbox, where its events stay if it fails
-	done     chan struct{}
+	// conflicts are why events of the call are not taken, by their position.
+	conflicts map[int]error
+	done      chan struct{}
 }
 
 // failure wraps err with the call's ids.
@@ -131,19 +133,33 @@ func (q *queue) put(ctx context.Context, c *call) error {
 	return nil
 }
 
-// putFirst puts a call ahead of everything that is queued, room or no room.
-func (q *queue) putFirst(c *call) error {
+// putFirst puts a call ahead of everything that is queued, room or no room, and
+// also after the queue was closed.
+func (q *queue) putFirst(c *call) {
+	c.moved = true
 	q.mu.Lock()
-	defer q.wake()
-	defer q.mu.Unlock()
-	if q.closed {
-		return ErrClosed
-	}
 	q.events += len(c.drafts)
 	q.bytes += c.bytes
-	c.moved = true
 	q.jobs = slices.Insert(q.jobs, 0, job{call: c})
-	return nil
+	q.mu.Unlock()
+	q.wake()
+}
+
+// takeRecords moves up to max recorded events of a policy from the queue.
+func (q *queue) takeRecords(policy Policy, max int) (taken []job) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	kept := q.jobs[:0]
+	for _, j := range q.jobs {
+		if j.call == nil && j.draft.policy == policy && len(taken) < max {
+			taken = append(taken, j)
+		} else {
+			kept = append(kept, j)
+		}
+	}
+	clear(q.jobs[len(kept):])
+	q.jobs = kept
+	return taken
 }
 
 // record queues a draft whose node it copies.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -37,16 +38,22 @@ func (l *Log) sequence() {
 			continue
 		}
 		var err error
-		if batch, err = l.commit(batch); err == nil {
+		batch, err = spool.beside(batch, func() ([]job, error) { return l.commit(batch) })
+		if err == nil {
+			l.held.Store(0)
 			wait = retryFirst
 			continue
 		}
 		l.counters.retries.Add(1)
-		l.waiting.Store(len(batch) > 0)
-		if batch = spool.divert(batch, true); !slices.ContainsFunc(batch, func(j job) bool { return j.events() > 0 }) {
+		batch = spool.divert(batch, true)
+		waiting := 0
+		for i := range batch {
+			waiting += batch[i].events()
+		}
+		if l.held.Store(int64(waiting)); waiting == 0 {
 			continue // the callers know, and decide; the spool has the records
 		}
-		l.cfg.Logger.Error("attestlog: recorded events could not be stored and are tried again", "err", err, "events", len(batch))
+		l.cfg.Logger.Error("attestlog: recorded events could not be stored and are tried again", "err", err, "events", waiting)
 		select {
 		case <-time.After(wait):
 		case <-l.stop.Done():
@@ -94,9 +101,19 @@ func (l *Log) releaseJobs(jobs []job) {
 }
 
 // A conflictError names the jobs whose ids are taken, so that the rest of the
-// batch can go on without them.
+// batch can go on without them, and of each job the drafts.
 type conflictError struct {
-	jobs map[int]error
+	jobs map[int]map[int]error
+}
+
+func (e *conflictError) add(job, place int, err error) {
+	if e.jobs == nil {
+		e.jobs = map[int]map[int]error{}
+	}
+	if e.jobs[job] == nil {
+		e.jobs[job] = map[int]error{}
+	}
+	e.jobs[job][place] = err
 }
 
 func (e *conflictError) Error() string {
@@ -126,9 +143,6 @@ func (l *Log) commit(batch []job) ([]job, error) {
 		if len(done.batch.Records) > 0 {
 			l.known.Store(&done.batch.Tree)
 		}
-		if len(done.drafts) > 0 {
-			l.waiting.Store(false)
-		}
 		for i := range batch {
 			if c := batch[i].call; c != nil {
 				close(c.done)
@@ -141,16 +155,21 @@ func (l *Log) commit(batch []job) ([]job, error) {
 }
 
 // without fails the jobs of a batch that conflict, and returns the others.
-func (l *Log) without(batch []job, conflicts map[int]error) []job {
+func (l *Log) without(batch []job, conflicts map[int]map[int]error) []job {
 	kept := batch[:0]
 	for i := range batch {
-		err, conflicts := conflicts[i]
-		if !conflicts {
+		of := conflicts[i]
+		if of == nil {
 			kept = append(kept, batch[i])
 			continue
 		}
-		l.fail(&batch[i], err)
-		l.queue.release(batch[i].events(), batch[i].bytes())
+		first := slices.Min(slices.Collect(maps.Keys(of)))
+		if c := batch[i].call; c != nil {
+			c.conflicts = of
+		}
+		events, bytes := batch[i].events(), batch[i].bytes()
+		l.fail(&batch[i], of[first])
+		l.queue.release(events, bytes)
 	}
 	clear(batch[len(kept):])
 	return kept
@@ -170,7 +189,12 @@ func (l *Log) write(batch []job, done **sequenced) error {
 		return nil
 	}
 	again := false
-	return l.store.Write(l.stop, func(tx Tx) error {
+	ctx, cancel := l.stop, context.CancelFunc(func() {})
+	if l.spoolable(batch) {
+		ctx, cancel = context.WithTimeout(ctx, spoolAfter)
+	}
+	defer cancel()
+	return l.store.Write(ctx, func(tx Tx) error {
 		if again { // the edge may have the leaves of a try that was given up
 			l.edge = nil
 		}
@@ -201,6 +225,7 @@ func (l *Log) hold(batch []job, err error) []job {
 type sequenced struct {
 	drafts     []*draft
 	owner      []int      // of each draft: its job
+	place      []int      // of each draft: its position in the job
 	receipts   []*Receipt // of each draft: where its receipt goes, or nil
 	hashes     []Hash     // of each draft: its leaf's
 	batch      Batch
@@ -212,20 +237,21 @@ func newSequenced(jobs []job) *sequenced {
 	for i := range jobs {
 		j := &jobs[i]
 		if j.call == nil {
-			s.add(&j.draft, i, nil)
+			s.add(&j.draft, i, 0, nil)
 			continue
 		}
 		j.call.receipts = make([]Receipt, len(j.call.drafts))
 		for k := range j.call.drafts {
-			s.add(&j.call.drafts[k], i, &j.call.receipts[k])
+			s.add(&j.call.drafts[k], i, k, &j.call.receipts[k])
 		}
 	}
 	return s
 }
 
-func (s *sequenced) add(d *draft, job int, r *Receipt) {
+func (s *sequenced) add(d *draft, job, place int, r *Receipt) {
 	s.drafts = append(s.drafts, d)
 	s.owner = append(s.owner, job)
+	s.place = append(s.place, place)
 	s.receipts = append(s.receipts, r)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -85,15 +86,44 @@ type spooler struct {
 	err   error     // why
 }
 
-// spoolRetry is how often a spool without room is tried again.
-const spoolRetry = 100 * time.Millisecond
+const (
+	// spoolRetry is how often a spool without room is tried again.
+	spoolRetry = 100 * time.Millisecond
+	// spoolAfter is how long recorded events wait in memory for a store that
+	// does not answer before they go to the spool.
+	spoolAfter = 5 * time.Second
+)
+
+// spooled reports whether events wait in the spool. One that cannot be read
+// holds nothing up.
+func (l *Log) spooled() bool {
+	if l.cfg.Spool == nil {
+		return false
+	}
+	waiting, err := l.cfg.Spool.Backlog(context.Background())
+	return err == nil && waiting.Events > 0
+}
+
+func (l *Log) spoolable(batch []job) bool {
+	return l.cfg.Spool != nil && slices.ContainsFunc(batch, func(j job) bool { return j.call == nil && j.draft.policy == ToSpool })
+}
+
+// waits reports whether recorded events are known to wait for the store.
+func (l *Log) waits() bool { return l.held.Load() > 0 || l.stuck.Load() > 0 || l.spooled() }
 
 // divert returns what of a batch is to be committed. Recorded events follow
 // others into the spool while any wait there, and go there when the store
-// failed.
+// failed. Those that found no room there are committed once it is empty.
 func (s *spooler) divert(batch []job, failed bool) []job {
 	l := s.log
-	if l.cfg.Spool == nil || !failed && len(s.stuck) == 0 && l.spooled.Load() == 0 {
+	defer func() { l.stuck.Store(int64(len(s.stuck))) }()
+	switch {
+	case l.cfg.Spool == nil:
+		return batch
+	case !failed && !l.spooled():
+		batch = append(s.stuck, batch...)
+		s.stuck, s.err = nil, nil
+		l.spoolErr.Store(nil)
 		return batch
 	}
 	kept := batch[:0]
@@ -109,24 +139,52 @@ func (s *spooler) divert(batch []job, failed bool) []job {
 	if len(s.stuck) == 0 {
 		return kept
 	}
-	for i := 0; i < len(kept); i++ {
-		if c := kept[i].call; c != nil && len(c.drafts) == 0 { // a Flush, which would promise too much
-			c.err = s.err
-			close(c.done)
-			kept = append(kept[:i], kept[i+1:]...)
-			i--
+	return slices.DeleteFunc(kept, func(j job) bool {
+		if j.call == nil || len(j.call.drafts) > 0 {
+			return false
 		}
+		j.call.err = s.err // a Flush, which would promise too much
+		close(j.call.done)
+		return true
+	})
+}
+
+// beside runs a commit. While events wait in the spool, the batch has none that
+// go there, and those that are queued meanwhile go there at once: the commit may
+// take as long as the store is waited for.
+func (s *spooler) beside(batch []job, commit func() ([]job, error)) ([]job, error) {
+	if s.log.spoolable(batch) || !s.log.spooled() {
+		return commit()
 	}
-	return kept
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for poll := time.NewTicker(spoolRetry); ; {
+			if len(s.stuck) < batchEvents {
+				s.stuck = append(s.stuck, s.log.queue.takeRecords(ToSpool, batchEvents)...)
+				s.empty()
+				s.log.stuck.Store(int64(len(s.stuck)))
+			}
+			select {
+			case <-poll.C:
+			case <-done:
+				poll.Stop()
+				return
+			}
+		}
+	}()
+	left, err := commit()
+	close(done)
+	<-ended
+	return left, err
 }
 
 // empty puts as many events into the spool as it takes.
 func (s *spooler) empty() {
 	l := s.log
 	for len(s.stuck) > 0 {
-		n, err := l.putSpool(s.stuck[:min(len(s.stuck), MaxMove)])
+		n, err := s.put(s.stuck[:min(len(s.stuck), MaxMove)])
 		if n > 0 {
-			l.spooled.Add(int64(n))
 			l.counters.spooled.Add(uint64(n))
 			l.releaseJobs(s.stuck[:n])
 			s.stuck = append(s.stuck[:0], s.stuck[n:]...)
@@ -160,21 +218,28 @@ func (s *spooler) retry() <-chan time.Time {
 	return time.After(spoolRetry - min(spoolRetry, time.Since(s.tried)))
 }
 
-// putSpool writes recorded events as Prepare would have.
-func (l *Log) putSpool(jobs []job) (int, error) {
-	events := make([]Prepared, len(jobs))
+// put writes recorded events as Prepare would have, and returns how many of them
+// are done with. One that cannot be written so is given up, like any other that
+// cannot be stored.
+func (s *spooler) put(jobs []job) (int, error) {
+	events := make([]Prepared, 0, len(jobs))
 	for i := range jobs {
-		var err error
-		if events[i], err = jobs[i].draft.prepared(); err != nil {
-			return 0, err
+		p, err := jobs[i].draft.prepared()
+		if err != nil && len(events) == 0 {
+			s.log.fail(&jobs[i], err)
+			return 1, nil
 		}
+		if err != nil {
+			break
+		}
+		events = append(events, p)
 	}
-	return l.cfg.Spool.Put(context.Background(), events)
+	return s.log.cfg.Spool.Put(context.Background(), events)
 }
 
 // prepared returns the draft's event as Prepare does.
 func (d *draft) prepared() (Prepared, error) {
-	appendTime(d.leaf()[:d.loggedAt], time.Unix(0, 0), 6) // a time, so that it can be read
+	appendTime(d.leaf()[:d.loggedAt], time.Unix(0, 0), 6) // in its place a time, so that it can be read
 	leaf, err := decodeLeaf(d.leaf())
 	if err != nil {
 		return Prepared{}, err

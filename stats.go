@@ -2,6 +2,7 @@ package attestlog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -49,15 +50,12 @@ type FollowerStats struct {
 	Held     bool   // by another process
 }
 
-// Stats returns the log's figures now.
+// Stats returns the log's figures now. While the store is away, those that are
+// not the store's come with the error.
 func (l *Log) Stats(ctx context.Context) (Stats, error) {
-	tree, err := l.store.Tree(ctx)
-	if err != nil {
-		return Stats{}, err
-	}
 	c := &l.counters
 	s := Stats{
-		Size: tree.Size, Queued: c.queued.Load(), Appended: c.appended.Load(), Duplicates: c.duplicates.Load(),
+		Queued: c.queued.Load(), Appended: c.appended.Load(), Duplicates: c.duplicates.Load(),
 		Failed: c.failed.Load(), Retries: c.retries.Load(), ClockJumps: c.clockJumps.Load(),
 		Spooled: c.spooled.Load(), SpoolFull: c.spoolFull.Load(),
 	}
@@ -67,6 +65,9 @@ func (l *Log) Stats(ctx context.Context) (Stats, error) {
 	if !at.IsZero() {
 		s.CheckpointAge = l.cfg.Clock().Sub(at)
 	}
+	tree, err := l.store.Tree(ctx)
+	errs := []error{err}
+	s.Size = tree.Size
 	for _, r := range l.tails {
 		f := FollowerStats{Name: r.follower.Name(), Position: r.position.Load(), Failures: r.failures.Load(), Held: r.held.Load()}
 		f.Lag = tree.Size - min(tree.Size, f.Position)
@@ -75,10 +76,10 @@ func (l *Log) Stats(ctx context.Context) (Stats, error) {
 	for _, m := range l.movers {
 		o := OutboxStats{Name: m.box.Name(), Moved: m.moved.Load(), Failures: m.failures.Load(), Held: m.held.Load()}
 		if o.Backlog, err = m.box.Backlog(ctx); err != nil {
-			return s, fmt.Errorf("outbox %s: %w", o.Name, err)
+			errs = append(errs, fmt.Errorf("outbox %s: %w", o.Name, err))
 		}
 		s.Outboxes = append(s.Outboxes, o)
 	}
 	s.Store, err = l.store.Stats(ctx)
-	return s, err
+	return s, errors.Join(append(errs, err)...)
 }

@@ -70,7 +70,7 @@ func (s *Store) readerGrants(role string, tables []string) []string {
 func (s *Store) callerGrants(role string, _ []string) []string {
 	return []string{
 		fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s", s.schema, role),
-		fmt.Sprintf("GRANT INSERT (at, event) ON %s.outbox TO %s", s.schema, role),
+		fmt.Sprintf("GRANT INSERT (event) ON %s.outbox TO %s", s.schema, role),
 	}
 }
 

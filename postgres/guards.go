@@ -37,6 +37,9 @@ var guarded = []guard{
 	{"outbox", map[string]string{
 		"refuse": "BEFORE UPDATE OR TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION @.refuse()",
 	}, []string{"SELECT", "INSERT", "DELETE"}},
+	{"locks", map[string]string{
+		"refuse": "BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION @.refuse()",
+	}, []string{"SELECT", "UPDATE"}},
 	{"refused", nil, []string{"SELECT", "INSERT", "DELETE"}},
 	{"segments", nil, []string{"SELECT", "INSERT", "DELETE"}},
 	{"runs", nil, []string{"SELECT", "INSERT", "DELETE"}},

@@ -28,7 +28,7 @@ const (
 
 // An index fills the search index behind the commit: one goroutine adds
 // segments, another merges them. Every process that writes does so in turn,
-// under advisory locks.
+// under locks of their own.
 type index struct {
 	s      *Store
 	k0, k1 uint64 // key the terms' tokens
@@ -156,8 +156,10 @@ func (ix *index) pause(d time.Duration) {
 // The server ends it if this process hangs, or the others would wait for good.
 func (ix *index) locked(ctx context.Context, work int, fn func(pgx.Tx) error) (free bool, err error) {
 	err = ix.s.locking(ctx, func(tx pgx.Tx) error {
-		err := tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock(hashtextextended($1, $2)), set_config('idle_in_transaction_session_timeout', $3, true), set_config('statement_timeout', '0', true)",
-			"attestlog index "+ix.s.cfg.Log, work, milliseconds(ix.s.cfg.Timeout)).Scan(&free, nil, nil)
+		_, err := tx.Exec(ctx, "SELECT set_config('idle_in_transaction_session_timeout', $1, true), set_config('statement_timeout', '0', true)", milliseconds(ix.s.cfg.Timeout))
+		if err == nil {
+			free, err = ix.s.lockWork(ctx, tx, work, false)
+		}
 		if err != nil || !free {
 			return err
 		}
@@ -189,7 +191,7 @@ func (ix *index) add(ctx context.Context) (more bool, err error) {
 		}
 		return false, err
 	}
-	free, err := ix.locked(ctx, 0, func(tx pgx.Tx) error {
+	free, err := ix.locked(ctx, workIndex, func(tx pgx.Tx) error {
 		if err := read(tx); err != nil || newer {
 			return err
 		}
@@ -306,8 +308,8 @@ func (s *Store) Reindex(ctx context.Context, progress func(done, total uint64)) 
 		return fmt.Errorf("postgres: reindex: %w", attestlog.ErrReadOnly)
 	}
 	err := s.locking(ctx, func(tx pgx.Tx) error {
-		for work := range 2 { // waits for whoever adds or merges
-			if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, $2))", "attestlog index "+s.cfg.Log, work); err != nil {
+		for _, work := range []int{workIndex, workMerge} { // waits for whoever adds or merges
+			if _, err := s.lockWork(ctx, tx, work, true); err != nil {
 				return err
 			}
 		}

@@ -86,6 +86,25 @@ func (s *Store) locking(ctx context.Context, fn func(pgx.Tx) error) error {
 	return pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, fn)
 }
 
+// The works that one process does at a time: each has a row in the table locks.
+const (
+	workIndex  = 0 // adding to the search index
+	workMerge  = 1 // merging its segments
+	workOutbox = 2 // emptying the outbox
+)
+
+// lockWork locks a work's row until the transaction ends, and reports whether it
+// was free. Advisory locks would be anybody's who may connect.
+func (s *Store) lockWork(ctx context.Context, tx pgx.Tx, work int, wait bool) (bool, error) {
+	text := "SELECT count(*) FROM (SELECT 1 FROM @.locks WHERE work = $1 FOR UPDATE SKIP LOCKED) free"
+	if wait {
+		text = "SELECT count(*) FROM (SELECT 1 FROM @.locks WHERE work = $1 FOR UPDATE) free"
+	}
+	var free int
+	err := tx.QueryRow(ctx, s.sql(text), work).Scan(&free)
+	return free > 0, err
+}
+
 // migrate brings the log to the newest schema, under an advisory lock.
 func (s *Store) migrate(ctx context.Context) error {
 	v, err := s.version(ctx, s.pool)

@@ -18,6 +18,8 @@ import (
 // moves them, each once. If one transaction's commit returned before another
 // began, its entries come first. An Outbox is safe for concurrent use.
 //
+// The time of an event without one is the server's, at which it was put there.
+//
 // What the log never takes, because the id is there with other content, is set
 // aside in the table refused, logged and counted. Programs in other languages
 // can insert into the table themselves: an event as JSON, with an id.
@@ -37,7 +39,7 @@ func NewOutbox(log string, cfg attestlog.Config) (*Outbox, error) {
 	if err := checkName(log); err != nil {
 		return nil, fmt.Errorf("postgres: outbox: %w", err)
 	}
-	return &Outbox{"INSERT INTO " + pgx.Identifier{log, "outbox"}.Sanitize() + " (at, event) VALUES ($1, $2)", cfg}, nil
+	return &Outbox{"INSERT INTO " + pgx.Identifier{log, "outbox"}.Sanitize() + " (event) VALUES ($1)", cfg}, nil
 }
 
 // AppendTx puts an event into the caller's transaction. An event that breaks a
@@ -48,20 +50,20 @@ func (o *Outbox) AppendTx(ctx context.Context, tx pgx.Tx, e attestlog.Event) err
 	if err != nil {
 		return err
 	}
-	if _, err := tx.Exec(ctx, o.insert, p.At.UnixNano(), string(p.Event)); err != nil {
+	if _, err := tx.Exec(ctx, o.insert, string(p.Event)); err != nil {
 		return fmt.Errorf("postgres: outbox: %w", err)
 	}
 	return nil
 }
 
 // AppendSQL is AppendTx in a transaction of database/sql, with any driver that
-// has the placeholders $1 and $2.
+// has the placeholder $1.
 func (o *Outbox) AppendSQL(ctx context.Context, tx *sql.Tx, e attestlog.Event) error {
 	p, err := o.cfg.Prepare(e)
 	if err != nil {
 		return err
 	}
-	if _, err := tx.ExecContext(ctx, o.insert, p.At.UnixNano(), string(p.Event)); err != nil {
+	if _, err := tx.ExecContext(ctx, o.insert, string(p.Event)); err != nil {
 		return fmt.Errorf("postgres: outbox: %w", err)
 	}
 	return nil
@@ -75,8 +77,7 @@ type outbox struct{ s *Store }
 func (o outbox) Name() string { return o.s.cfg.Log + ".outbox" }
 func (o outbox) Close() error { return nil }
 
-// Move looks for events, and if there are any moves them under an advisory
-// lock: two that moved at once would get the order right, and do the work
+// Move looks for events, and if there are any moves them under a lock: two that moved at once would get the order right, and do the work
 // twice. What it deletes is in the log already, so that commit may be lost.
 func (o outbox) Move(ctx context.Context, fn func([]attestlog.Prepared) ([]error, error)) (n int, err error) {
 	var waiting bool
@@ -85,12 +86,14 @@ func (o outbox) Move(ctx context.Context, fn func([]attestlog.Prepared) ([]error
 		return 0, o.s.clarify(ctx, err)
 	}
 	err = pgx.BeginTxFunc(ctx, o.s.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
-		var alone bool
 		// The transaction is idle while fn appends, which takes that limit or
 		// fails; the server ends it if this process hangs.
-		err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock(hashtextextended($1, 2)) FROM set_config('synchronous_commit', 'off', true) a,
-			set_config('idle_in_transaction_session_timeout', $2, true) b`,
-			"attestlog "+o.s.cfg.Log, milliseconds(2*o.s.limit()+max(o.s.cfg.Retry, 0))).Scan(&alone)
+		_, err := tx.Exec(ctx, "SELECT set_config('synchronous_commit', 'off', true), set_config('idle_in_transaction_session_timeout', $1, true)",
+			milliseconds(2*o.s.limit()+max(o.s.cfg.Retry, 0)))
+		if err != nil {
+			return err
+		}
+		alone, err := o.s.lockWork(ctx, tx, workOutbox, false)
 		if err != nil || !alone {
 			return errOr(err, attestlog.ErrOutboxHeld)
 		}

@@ -51,8 +51,8 @@ type Config struct {
 	ReadOnly bool
 	// Reader is the DSN of a streaming replica, or of several. Queries, counts
 	// and exports are answered there, as of what it has received: Page.Size
-	// says how much. Everything else, single entries among it, is read where
-	// it was written. Defaults to none.
+	// says how much. So is EntryByID of an id that is no UUIDv7. Everything else
+	// is read where it was written. Defaults to none.
 	Reader string
 	// NoIndex leaves the search index alone: what is appended is not indexed
 	// until another process does it, and every query reads the entries.
@@ -85,12 +85,14 @@ const (
 
 // A Store is an attestlog.Store in a schema of a PostgreSQL database.
 type Store struct {
-	cfg     Config
-	pool    *pgxpool.Pool
-	owns    bool   // the pool is closed with the store
-	replica *Store // what searches instead, or nil
-	schema  string // quoted
-	home    keep.Files
+	cfg    Config
+	pool   *pgxpool.Pool
+	owns   bool   // the pool is closed with the store
+	schema string // quoted
+	home   keep.Files
+
+	replica   *Store // what searches instead, or nil
+	isReplica bool
 
 	sqlMu sync.RWMutex
 	sqls  map[string]string // with the schema's name, by the text without
@@ -242,6 +244,7 @@ func (s *Store) openReplica(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("the reader: %w", err)
 	}
+	s.replica.isReplica = true
 	if r := s.replica; r.index.k0 != s.index.k0 || r.index.k1 != s.index.k1 {
 		return errors.New("the reader: it has another log of this name")
 	}

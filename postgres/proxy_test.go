@@ -218,11 +218,10 @@ func loseBehind(p *proxy, statement string) {
 	p.toClient.Store(&toClient)
 }
 
-// lockHeld reports whether somebody holds one of a log's advisory locks.
+// lockHeld reports whether somebody holds the lock of one of a log's works.
 func lockHeld(t *testing.T, conn *pgx.Conn, name string, work int) bool {
 	t.Helper()
-	return one[bool](t, conn, `SELECT EXISTS (SELECT 1 FROM pg_locks
-		WHERE locktype = 'advisory' AND classid::bigint << 32 | objid::bigint = hashtextextended($1, $2))`, name, work)
+	return one[bool](t, conn, "SELECT NOT EXISTS (SELECT 1 FROM "+name+".locks WHERE work = $1 FOR UPDATE SKIP LOCKED)", work)
 }
 
 // loseInCopy makes the network a black hole once the server was told of a COPY
@@ -248,7 +247,7 @@ func TestAMoverThatHangsHoldsUpNobodyForGood(t *testing.T) {
 	p := newProxy(t, cluster)
 	cfg := postgres.Config{Log: o.log, Home: o.home, LockTimeout: 500 * time.Millisecond, Retry: -1, Timeout: time.Second}
 	hanging := openWith(t, p.dsn()+"&default_query_exec_mode=cache_describe", cfg, attestlog.Config{})
-	loseBehind(p, "pg_try_advisory_xact_lock(hashtextextended($1, 2))")
+	loseBehind(p, "locks WHERE work")
 	callers, box := pool(t), o.outbox(t)
 	put := func(n int) {
 		err := pgx.BeginFunc(t.Context(), callers, func(tx pgx.Tx) error { return box.AppendTx(t.Context(), tx, testEvent(n)) })
@@ -259,7 +258,7 @@ func TestAMoverThatHangsHoldsUpNobodyForGood(t *testing.T) {
 	put(0)
 	conn := o.connect(t)
 	until(t, "the outbox's lock in the hanging process's hands", 5*time.Second, func() bool {
-		return lockHeld(t, conn, "attestlog "+o.log, 2)
+		return lockHeld(t, conn, o.log, 2)
 	})
 	put(1)
 	l := openWith(t, cluster.DSN("postgres"), cfg, attestlog.Config{})
@@ -286,7 +285,7 @@ func TestAnIndexerThatHangsHoldsUpNobodyForGood(t *testing.T) {
 	p := newProxy(t, cluster)
 	cfg := postgres.Config{Log: o.log, Home: o.home, Timeout: time.Second}
 	hanging := openWith(t, p.dsn()+"&default_query_exec_mode=cache_describe", cfg, attestlog.Config{})
-	loseBehind(p, "pg_try_advisory_xact_lock(hashtextextended($1, $2))")
+	loseBehind(p, "locks WHERE work")
 	var g ledger
 	got, err := hanging.Append(t.Context(), testEvents(0, 10)...)
 	if err != nil {
@@ -295,7 +294,7 @@ func TestAnIndexerThatHangsHoldsUpNobodyForGood(t *testing.T) {
 	g.note(got)
 	conn := o.connect(t)
 	until(t, "the index's lock in the hanging process's hands", 5*time.Second, func() bool {
-		return lockHeld(t, conn, "attestlog index "+o.log, 0)
+		return lockHeld(t, conn, o.log, 0)
 	})
 
 	l := openWith(t, cluster.DSN("postgres"), cfg, attestlog.Config{})

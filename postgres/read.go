@@ -72,6 +72,9 @@ func (s *Store) scan(ctx context.Context, db queryer, from, to uint64, fn func(*
 		if err != nil {
 			return err
 		}
+		if s.isReplica && uint64(n) != end-from {
+			return errBehind
+		}
 		if n == 0 {
 			tree, err := s.readTree(ctx, db)
 			if err != nil || from >= tree.Size {

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 
@@ -19,6 +20,10 @@ const (
 	scanBytes   = 4 << 20 // of entries that are read together, about
 	spanMatches = 256     // matches whose times are read together
 )
+
+// errBehind ends a search on a replica that has not received what another
+// connection, to another server then, told of.
+var errBehind = fmt.Errorf("%w: the reader's connections are to servers of which one is behind; ask again", attestlog.ErrUnavailable)
 
 // errDone ends a search whose caller wants no more.
 var errDone = errors.New("done")
@@ -40,11 +45,18 @@ type search struct {
 // while fn runs.
 func (s *Store) Search(ctx context.Context, plan attestlog.Plan, below *attestlog.Position, fn func(*attestlog.Record) (bool, error)) (uint64, error) {
 	if s.replica != nil {
-		return s.replica.Search(ctx, plan, below, fn)
+		began := false
+		size, err := s.replica.Search(ctx, plan, below, func(r *attestlog.Record) (bool, error) { began = true; return fn(r) })
+		if !errors.Is(err, errBehind) || began {
+			return size, err
+		}
 	}
 	tree, err := s.Tree(ctx)
 	if err != nil {
 		return 0, err
+	}
+	if s.isReplica && below != nil && plan.Order == attestlog.ByIndex && below.Index > tree.Size {
+		return 0, errBehind // the page before came from elsewhere
 	}
 	q := &search{s: s, plan: plan, lo: plan.From, hi: min(plan.To, tree.Size), below: at{math.MaxInt64, math.MaxInt64}, fn: fn, group: emitFirst}
 	if below != nil {
@@ -333,10 +345,12 @@ func (q *search) emitIDs(ctx context.Context, ids []uint64) error {
 			return err
 		}
 		for _, id := range group {
-			if r, ok := records[id]; ok { // else verify tells
+			if r, ok := records[id]; ok {
 				if err := q.emit(&r); err != nil {
 					return err
 				}
+			} else if q.s.isReplica { // otherwise verify tells
+				return errBehind
 			}
 			if q.plan.Order == attestlog.ByIndex {
 				q.passed(id, id+1)

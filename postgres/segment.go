@@ -185,7 +185,7 @@ func (ix *index) mergeSome(ctx context.Context) (more bool, err error) {
 	if mergeable(segs, least) == nil {
 		return false, nil
 	}
-	_, err = ix.locked(ctx, 1, func(tx pgx.Tx) error {
+	_, err = ix.locked(ctx, workMerge, func(tx pgx.Tx) error {
 		segs, err := ix.s.segments(ctx, tx)
 		if err != nil {
 			return err

@@ -4,8 +4,8 @@
 // up from 1 leads to the time at which the event was handed over, 8 big-endian
 // bytes of nanoseconds since 1970, and the event's JSON. In "refused" it leads
 // to the reason's length, 4 big-endian bytes, the reason, and the same. In
-// "state", "format" leads to "attestlog spool 1", and "bytes" to the sum of the
-// lengths of what is in "events".
+// "state", "format" leads to "attestlog spool 1", "bytes" to the sum of the lengths
+// of what is in "events", and "refused" to how many events are in "refused".
 //
 // Every Put and every Move is one transaction, and durable when it returns.
 package spool
@@ -29,8 +29,9 @@ import (
 
 // Config configures a Spool. The zero Config is useful.
 type Config struct {
-	// MaxBytes bounds the events that wait, as JSON. The file is up to twice as
-	// large, and does not shrink. Defaults to 256 MiB.
+	// MaxBytes bounds the events that wait, as JSON; those that the log refused
+	// come on top. The file is up to twice as large, and does not shrink.
+	// Defaults to 256 MiB.
 	MaxBytes int64
 	// Wait is how long Open waits for another owner of the file to close it.
 	// Defaults to 5 s.
@@ -51,6 +52,7 @@ var (
 	refusedBucket = []byte("refused")
 	stateBucket   = []byte("state")
 	bytesName     = []byte("bytes")
+	refusedName   = []byte("refused")
 	formatName    = []byte("format")
 	format        = []byte("attestlog spool 1")
 )
@@ -157,7 +159,7 @@ func (s *Spool) Record(ctx context.Context, e attestlog.Event) error {
 func (s *Spool) Put(_ context.Context, events []attestlog.Prepared) (int, error) {
 	n := 0
 	err := s.db.Update(func(tx *bolt.Tx) error {
-		bucket, used := tx.Bucket(eventsBucket), size(tx)
+		bucket, used := tx.Bucket(eventsBucket), number(tx, bytesName)
 		bucket.FillPercent = 1 // keys only grow
 		for n = 0; n < len(events); n++ {
 			value := encode(&events[n])
@@ -173,7 +175,7 @@ func (s *Spool) Put(_ context.Context, events []attestlog.Prepared) (int, error)
 			}
 			used += int64(len(value))
 		}
-		return setSize(tx, used)
+		return setNumber(tx, bytesName, used)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("spool: put: %w", err)
@@ -197,12 +199,13 @@ func (s *Spool) Move(ctx context.Context, fn func([]attestlog.Prepared) ([]error
 		return 0, err
 	}
 	err = s.db.Update(func(tx *bolt.Tx) error {
-		bucket, used := tx.Bucket(eventsBucket), size(tx)
+		bucket, used := tx.Bucket(eventsBucket), number(tx, bytesName)
 		for i, key := range keys {
 			value := bucket.Get(key)
 			used -= int64(len(value))
 			if verdicts[i] != nil {
-				if err := tx.Bucket(refusedBucket).Put(key, refused(verdicts[i], value)); err != nil {
+				err := errors.Join(tx.Bucket(refusedBucket).Put(key, refused(verdicts[i], value)), setNumber(tx, refusedName, number(tx, refusedName)+1))
+				if err != nil {
 					return err
 				}
 			}
@@ -210,7 +213,7 @@ func (s *Spool) Move(ctx context.Context, fn func([]attestlog.Prepared) ([]error
 				return err
 			}
 		}
-		return setSize(tx, used)
+		return setNumber(tx, bytesName, used)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("spool: remove what was moved: %w", err)
@@ -246,7 +249,7 @@ func (s *Spool) Backlog(context.Context) (attestlog.Backlog, error) {
 	var b attestlog.Backlog
 	err := s.db.View(func(tx *bolt.Tx) error {
 		c := tx.Bucket(eventsBucket).Cursor()
-		b.Refused = uint64(tx.Bucket(refusedBucket).Stats().KeyN)
+		b.Refused = uint64(number(tx, refusedName))
 		key, value := c.First()
 		if key == nil {
 			return nil
@@ -271,16 +274,17 @@ func (s *Spool) Backlog(context.Context) (attestlog.Backlog, error) {
 // Close releases the file.
 func (s *Spool) Close() error { return s.db.Close() }
 
-func size(tx *bolt.Tx) int64 {
-	b := tx.Bucket(stateBucket).Get(bytesName)
+// number returns a number in the state, 0 where there is none yet.
+func number(tx *bolt.Tx, name []byte) int64 {
+	b := tx.Bucket(stateBucket).Get(name)
 	if len(b) != 8 {
 		return 0
 	}
 	return int64(binary.BigEndian.Uint64(b))
 }
 
-func setSize(tx *bolt.Tx, n int64) error {
-	return tx.Bucket(stateBucket).Put(bytesName, binary.BigEndian.AppendUint64(nil, uint64(n)))
+func setNumber(tx *bolt.Tx, name []byte, n int64) error {
+	return tx.Bucket(stateBucket).Put(name, binary.BigEndian.AppendUint64(nil, uint64(n)))
 }
 
 func encode(p *attestlog.Prepared) []byte {
@@ -299,20 +303,53 @@ func decode(value []byte) (attestlog.Prepared, error) {
 }
 
 // Refused calls fn with each event that the log did not take, oldest first, and
-// the reason, until fn returns an error.
-func (s *Spool) Refused(fn func(reason string, p attestlog.Prepared) error) error {
-	return s.db.View(func(tx *bolt.Tx) error {
-		return tx.Bucket(refusedBucket).ForEach(func(_, value []byte) error {
-			if len(value) < 4 || uint64(len(value)-4) < uint64(binary.BigEndian.Uint32(value)) {
-				return errors.New("spool: a refused event is not whole")
+// the reason, until fn returns an error. Those for which fn returns true are
+// removed; the others stay. fn may use the spool.
+func (s *Spool) Refused(fn func(reason string, p attestlog.Prepared) (remove bool, err error)) error {
+	for after := []byte(nil); ; {
+		var key, value []byte
+		err := s.db.View(func(tx *bolt.Tx) error {
+			c := tx.Bucket(refusedBucket).Cursor()
+			k, v := c.First()
+			if after != nil {
+				if k, v = c.Seek(after); bytes.Equal(k, after) {
+					k, v = c.Next()
+				}
 			}
-			reason, event := value[4:4+binary.BigEndian.Uint32(value)], value[4+binary.BigEndian.Uint32(value):]
-			p, err := decode(event)
-			if err != nil {
-				return fmt.Errorf("spool: a refused event %w", err)
-			}
-			return fn(string(reason), p)
+			key, value = bytes.Clone(k), bytes.Clone(v)
+			return nil
 		})
+		if err != nil || key == nil {
+			return err
+		}
+		after = key
+		if len(value) < 4 || uint64(len(value)-4) < uint64(binary.BigEndian.Uint32(value)) {
+			return errors.New("spool: a refused event is not whole")
+		}
+		event := value[4+binary.BigEndian.Uint32(value):]
+		p, err := decode(event)
+		if err != nil {
+			return fmt.Errorf("spool: a refused event %w", err)
+		}
+		remove, err := fn(string(value[4:len(value)-len(event)]), p)
+		if err != nil {
+			return err
+		}
+		if remove {
+			if err := s.forget(key); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// forget removes a refused event.
+func (s *Spool) forget(key []byte) error {
+	return s.db.Update(func(tx *bolt.Tx) error {
+		if tx.Bucket(refusedBucket).Get(key) == nil {
+			return nil
+		}
+		return errors.Join(tx.Bucket(refusedBucket).Delete(key), setNumber(tx, refusedName, number(tx, refusedName)-1))
 	})
 }
 

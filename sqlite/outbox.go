@@ -61,7 +61,7 @@ func OpenOutbox(ctx context.Context, db *sql.DB, cfg OutboxConfig) (*Outbox, err
 	}
 	// AUTOINCREMENT: a number is never given twice.
 	for _, text := range []string{
-		"CREATE TABLE IF NOT EXISTS " + o.table + " (id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, event TEXT NOT NULL)",
+		"CREATE TABLE IF NOT EXISTS " + o.table + " (id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL CHECK (typeof(at) = 'integer'), event TEXT NOT NULL CHECK (typeof(event) = 'text'))",
 		"CREATE TABLE IF NOT EXISTS " + o.set + " (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, event TEXT NOT NULL, reason TEXT NOT NULL)",
 	} {
 		if _, err := db.ExecContext(ctx, text); err != nil {

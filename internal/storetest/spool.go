@@ -25,6 +25,10 @@ var spoolTests = []namedTest{
 	{"AStoreThatComesAndGoesKeepsTheOrder", aStoreThatComesAndGoesKeepsTheOrder},
 	{"AConflictIsSetAside", aConflictIsSetAside},
 	{"EachActionHasItsPolicy", eachActionHasItsPolicy},
+	{"CloseEmptiesAFullSpool", closeEmptiesAFullSpool},
+	{"ABrokenSpoolHoldsNothingUp", aBrokenSpoolHoldsNothingUp},
+	{"AStoreThatHangsHoldsNoRecordInMemory", aStoreThatHangsHoldsNoRecordInMemory},
+	{"AConflictLeavesTheLogReady", aConflictLeavesTheLogReady},
 }
 
 // A switched store fails its transactions while it is down, after they are
@@ -108,10 +112,14 @@ func recordsOutliveAStoreThatIsDown(t *testing.T, o Opener) {
 	if st := stats(t, l); st.Outboxes[len(st.Outboxes)-1].Events != total-1 || st.QueueEvents != 0 || st.Size != 1 {
 		t.Errorf("Stats while the store is down = %+v; want %d events in the spool", st, total-1)
 	}
-	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	before := stats(t, l).Retries
+	short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	if err := l.Flush(short); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, attestlog.ErrUnavailable) {
 		t.Errorf("Flush while the store is down = %v, want the context's error and the store's", err)
+	}
+	if tries := stats(t, l).Retries - before; tries > 20 {
+		t.Errorf("%d transactions were tried during a Flush of 0.3 s", tries)
 	}
 	var failed *attestlog.AppendError
 	if _, err := l.Append(t.Context(), event(9000)); !errors.As(err, &failed) || !errors.Is(err, attestlog.ErrUnavailable) {
@@ -291,18 +299,22 @@ func aConflictIsSetAside(t *testing.T, o Opener) {
 	if st := stats(t, l); st.Failed != 1 || st.Outboxes[len(st.Outboxes)-1].Refused != 1 {
 		t.Errorf("Stats = %+v; want one event refused", st)
 	}
-	if !strings.Contains(logged.String(), "other content") {
-		t.Errorf("the refused event was not logged: %s", logged.String())
+	if !strings.Contains(logged.String(), "entry 1") {
+		t.Errorf("logged %s; want why an event was refused, without its content", logged.String())
 	}
-	err := box.Refused(func(reason string, p attestlog.Prepared) error {
-		e, err := attestlog.ParseEvent(p.Event)
-		if e.Message != other.Message || !strings.Contains(reason, "entry 1") {
-			t.Errorf("refused is %s: %s", p.Event, reason)
+	for _, want := range []int{1, 0} {
+		n := 0
+		err := box.Refused(func(reason string, p attestlog.Prepared) (bool, error) {
+			n++
+			e, err := attestlog.ParseEvent(p.Event)
+			if e.Message != other.Message || !strings.Contains(reason, "entry 1") {
+				t.Errorf("refused is %s: %s", p.Event, reason)
+			}
+			return true, err
+		})
+		if err != nil || n != want {
+			t.Errorf("Refused showed %d events, %v; want %d", n, err, want)
 		}
-		return err
-	})
-	if err != nil {
-		t.Error(err)
 	}
 }
 
@@ -364,4 +376,106 @@ func eachActionHasItsPolicy(t *testing.T, o Opener) {
 		}
 	}
 	mustVerify(t, l)
+}
+
+func closeEmptiesAFullSpool(t *testing.T, o Opener) {
+	s := &switched{Store: openStore(t, o, Options{})}
+	path := filepath.Join(t.TempDir(), "audit.spool")
+	l := openLog(t, s, attestlog.Config{Spool: openSpool(t, path, spool.Config{MaxBytes: 5_000}), QueueEvents: 40})
+	s.down.Store(true)
+	accepted := 0
+	for ; ; accepted++ {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		err := l.Record(ctx, event(accepted))
+		cancel()
+		if err != nil {
+			break
+		}
+	}
+	if err := l.Ready(t.Context()); err == nil {
+		t.Error("Ready while spool and queue are full = nil")
+	}
+	s.down.Store(false)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	defer cancel()
+	if err := l.Close(ctx); err != nil {
+		t.Fatalf("Close with a full spool and a store that is back = %v", err)
+	}
+	l = openLog(t, openStore(t, o, Options{}), attestlog.Config{Spool: openSpool(t, path, spool.Config{})})
+	if err := l.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	holdsInOrder(t, l, 0, accepted)
+}
+
+// broken is a spool on a disk that cannot be written.
+type broken struct{ *spool.Spool }
+
+func (broken) Put(context.Context, []attestlog.Prepared) (int, error) {
+	return 0, errors.New("input/output error")
+}
+
+func aBrokenSpoolHoldsNothingUp(t *testing.T, o Opener) {
+	s := &switched{Store: openStore(t, o, Options{})}
+	l := openLog(t, s, attestlog.Config{Spool: broken{openSpool(t, filepath.Join(t.TempDir(), "audit.spool"), spool.Config{})}})
+	s.down.Store(true)
+	for n := range 10 {
+		if err := l.Record(t.Context(), event(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "the spool was tried", func() bool { return stats(t, l).SpoolFull > 0 })
+	s.down.Store(false)
+	for n := 10; n < 20; n++ {
+		if err := l.Record(t.Context(), event(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "all are in the log", func() bool { return stats(t, l).Size == 20 })
+	holdsInOrder(t, l, 0, 20)
+	if err := l.Ready(t.Context()); err != nil {
+		t.Errorf("Ready afterwards = %v", err)
+	}
+}
+
+func aStoreThatHangsHoldsNoRecordInMemory(t *testing.T, o Opener) {
+	s := &switched{Store: openStore(t, o, Options{})}
+	g := &gate{Store: s, open: make(chan struct{})}
+	path := filepath.Join(t.TempDir(), "audit.spool")
+	box := openSpool(t, path, spool.Config{})
+	if err := box.Record(t.Context(), event(0)); err != nil { // left by another process
+		t.Fatal(err)
+	}
+	l := openLog(t, g, attestlog.Config{Spool: box})
+	until(t, "the store hangs over the first", func() bool { return g.waiting.Load() > 0 })
+	for n := 1; n < 100; n++ {
+		if err := l.Record(t.Context(), event(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "the others are in the spool", func() bool { return stats(t, l).Spooled == 99 })
+	if err := l.Ready(t.Context()); !errors.Is(err, attestlog.ErrUnavailable) {
+		t.Errorf("Ready while events wait = %v, want ErrUnavailable", err)
+	}
+	close(g.open)
+	if err := l.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	holdsInOrder(t, l, 0, 100)
+}
+
+func aConflictLeavesTheLogReady(t *testing.T, o Opener) {
+	s := &switched{Store: openStore(t, o, Options{})}
+	l := openLog(t, s, attestlog.Config{})
+	mustAppend(t, l, event(0))
+	s.down.Store(true)
+	other := event(0)
+	other.Message = "other content"
+	if err := l.Record(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the record waits", func() bool { return errors.Is(l.Ready(t.Context()), attestlog.ErrUnavailable) })
+	s.down.Store(false)
+	until(t, "the record was refused", func() bool { return stats(t, l).Failed == 1 })
+	until(t, "the log is ready", func() bool { return l.Ready(t.Context()) == nil })
 }

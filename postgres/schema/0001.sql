@@ -88,11 +88,12 @@ ALTER TABLE @.runs ALTER COLUMN data SET STORAGE PLAIN;
 
 -- Events that were committed with the transactions of applications, and that
 -- wait to be moved into the log in the order of their ids. Whoever may only
--- append this way is granted INSERT of at and event.
+-- append this way is granted INSERT of event. The largest event, with an original
+-- of 1 MiB that is all escapes, is 6 MiB.
 CREATE TABLE @.outbox (
   id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   at    bigint NOT NULL DEFAULT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000, -- nanoseconds since 1970
-  event text NOT NULL -- JSON, with an id
+  event text NOT NULL CHECK (octet_length(event) <= 8388608) -- JSON, with an id
 );
 
 -- Those of them that the log does not take.
@@ -102,6 +103,14 @@ CREATE TABLE @.refused (
   event  text NOT NULL,
   reason text NOT NULL
 );
+
+-- What one process does at a time: it locks the row, FOR UPDATE, while it adds to
+-- the search index (0), merges its segments (1), empties the outbox (2) or makes
+-- a partition (3).
+CREATE TABLE @.locks (
+  work smallint PRIMARY KEY
+);
+INSERT INTO @.locks VALUES (0), (1), (2), (3);
 
 INSERT INTO @.tree (size, root, peaks, tail, logged_time)
 VALUES (0, E'\\xe3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855', '', '', 0);
@@ -136,6 +145,7 @@ CREATE TRIGGER refuse BEFORE UPDATE OR DELETE OR TRUNCATE ON @.checkpoints FOR E
 CREATE TRIGGER grows BEFORE INSERT ON @.checkpoints FOR EACH ROW EXECUTE FUNCTION @.checkpoints_grow();
 CREATE TRIGGER refuse BEFORE INSERT OR DELETE OR TRUNCATE ON @.tree FOR EACH STATEMENT EXECUTE FUNCTION @.refuse();
 CREATE TRIGGER grows BEFORE UPDATE ON @.tree FOR EACH ROW EXECUTE FUNCTION @.tree_grows();
+CREATE TRIGGER refuse BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON @.locks FOR EACH STATEMENT EXECUTE FUNCTION @.refuse();
 CREATE TRIGGER refuse BEFORE UPDATE OR TRUNCATE ON @.outbox FOR EACH STATEMENT EXECUTE FUNCTION @.refuse();
 
 -- ALWAYS: session_replication_role does not switch them off.
@@ -148,6 +158,7 @@ ALTER TABLE @.checkpoints ENABLE ALWAYS TRIGGER refuse;
 ALTER TABLE @.checkpoints ENABLE ALWAYS TRIGGER grows;
 ALTER TABLE @.tree ENABLE ALWAYS TRIGGER refuse;
 ALTER TABLE @.tree ENABLE ALWAYS TRIGGER grows;
+ALTER TABLE @.locks ENABLE ALWAYS TRIGGER refuse;
 ALTER TABLE @.outbox ENABLE ALWAYS TRIGGER refuse;
 
 -- Makes the partitions with a number, unless they are there. They are attached
@@ -164,7 +175,7 @@ BEGIN
   IF n < 0 OR n > ((SELECT size FROM @.tree) >> 19) + 2 THEN
     RAISE EXCEPTION 'attestlog: partition % is too far ahead of the log', n;
   END IF;
-  PERFORM pg_advisory_xact_lock(hashtextextended('@', 1));
+  PERFORM 1 FROM @.locks WHERE work = 3 FOR UPDATE;
   IF to_regclass('@.entries_' || n) IS NULL THEN
     EXECUTE format('CREATE TABLE @.entries_%s (LIKE @.entries INCLUDING ALL, CHECK (idx >= %s AND idx < %s))', n, lo, hi);
     EXECUTE format('CREATE TRIGGER refuse BEFORE UPDATE OR DELETE OR TRUNCATE ON @.entries_%s FOR EACH STATEMENT EXECUTE FUNCTION @.refuse()', n);

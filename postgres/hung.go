@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -30,6 +31,25 @@ func limitConnecting(pc *pgxpool.Config, d time.Duration) {
 	}
 	if pc.PingTimeout == 0 {
 		pc.PingTimeout = timeoutOr(d)
+	}
+}
+
+// limitLocks has the sessions of a pool wait no longer than that for a lock. A
+// transaction of the log sets its own limit, but a statement that a session has
+// not prepared yet takes its locks before.
+func limitLocks(pc *pgxpool.Config, d time.Duration) {
+	if d <= 0 {
+		d = defaultLockTimeout
+	}
+	after := pc.AfterConnect
+	pc.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		if _, err := conn.Exec(ctx, "SELECT set_config('lock_timeout', $1, false)", milliseconds(d)); err != nil {
+			return err
+		}
+		if after != nil {
+			return after(ctx, conn)
+		}
+		return nil
 	}
 }
 

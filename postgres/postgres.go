@@ -125,6 +125,7 @@ func Open(ctx context.Context, dsn string, cfg Config) (*Store, error) {
 		pc.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
 	limitConnecting(pc, cfg.Timeout)
+	limitLocks(pc, cfg.LockTimeout)
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
 		return nil, fmt.Errorf("postgres: %w", err)

@@ -15,8 +15,12 @@ import (
 
 // Bounds of what Changes returns.
 const (
-	MaxChanges     = 100   // changes, before the rest is summed up in one
-	MaxChangeValue = 2_048 // bytes of an old or new value, as JSON, before it is cut
+	MaxChanges     = 100    // changes, before the rest is summed up in one
+	MaxChangeValue = 2_048  // bytes of an old or new value, as JSON, before it is cut
+	maxChangePath  = 512    // bytes of a path before it is cut
+	maxChangeBytes = 32_768 // of all changes together
+	maxChangeDepth = 32     // values within values
+	maxChangeNodes = 20_000 // values in both that are looked at
 )
 
 // Redacted stands in a Change for a value that is not to be shown.
@@ -41,18 +45,30 @@ const Redacted = "[redacted]"
 //
 // A field's name is that of its audit tag, or else of its json tag, or else its
 // own; a field with the json tag "-" is not looked at unless it has an audit
-// tag. Structs and maps are compared member by member, slices of structs with a
-// key element by element under the key, and all else as a whole by its JSON.
+// tag. What is redacted on one side is on the other. Structs and maps are
+// compared member by member, slices of structs with a key element by element
+// under the key, and all else as a whole by its JSON; a struct that has audit
+// tags is looked into even if it is a json.Marshaler. A value that cannot be
+// written as JSON is its type's name.
 //
 // A value of more than MaxChangeValue bytes becomes the beginning of its JSON
-// with its length and SHA-256. Of more than MaxChanges changes, the first are
-// kept, and a last one of the operation "truncated" says how many there were.
+// with its length and SHA-256. Of more than MaxChanges changes, or 32 KiB of
+// them, the first are kept, and a last one of the operation "truncated" says how
+// many there were. Values nested deeper than 32, and those beyond the first
+// 20,000, are not looked at.
 func Changes(old, new any) []Change {
+	r := changeReader{left: maxChangeNodes}
 	d := differ{}
-	d.diff("", diffTreeOf(reflect.ValueOf(old), 0), diffTreeOf(reflect.ValueOf(new), 0))
-	if len(d.changes) > MaxChanges {
-		rest := map[string]any{"changes": len(d.changes), "kept": MaxChanges}
-		d.changes = append(d.changes[:MaxChanges:MaxChanges], Change{Op: "truncated", New: rest})
+	d.diff("", r.value(reflect.ValueOf(old), 0), r.value(reflect.ValueOf(new), 0), false)
+	kept, size := 0, 0
+	for ; kept < min(len(d.changes), MaxChanges); kept++ {
+		if size += d.sizes[kept]; size > maxChangeBytes {
+			break
+		}
+	}
+	if kept < len(d.changes) {
+		rest := map[string]any{"changes": len(d.changes), "kept": kept}
+		d.changes = append(d.changes[:kept:kept], Change{Op: "truncated", New: rest})
 	}
 	return d.changes
 }
@@ -66,50 +82,82 @@ type diffTree struct {
 	hidden  bool                 // to be redacted as a whole
 }
 
-// maxChangeDepth ends pointers that lead in a circle.
-const maxChangeDepth = 32
+// A changeReader makes trees of values. It looks at a bounded number of them, so
+// that values which lead in circles come to an end.
+type changeReader struct {
+	left int
+}
 
 var (
 	jsonMarshaler = reflect.TypeFor[json.Marshaler]()
 	textMarshaler = reflect.TypeFor[encoding.TextMarshaler]()
 )
 
-func diffTreeOf(v reflect.Value, depth int) *diffTree {
+func text(s string) *diffTree { return &diffTree{raw: quoted(s)} }
+
+func quoted(s string) []byte {
+	out, _ := appendString(nil, strings.ToValidUTF8(s, "\uFFFD")) // valid
+	return out
+}
+
+func (r *changeReader) value(v reflect.Value, depth int) *diffTree {
+	for ; v.IsValid() && (v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface); v = v.Elem() {
+		if v.IsNil() {
+			return nil
+		}
+		if r.left--; r.left < 0 {
+			return text("not looked at")
+		}
+	}
 	if !v.IsValid() {
 		return nil
 	}
-	for v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface {
-		if v.IsNil() {
-			return nil
-		}
-		if t := v.Type(); t.Implements(jsonMarshaler) || t.Implements(textMarshaler) {
-			return scalarOf(v)
-		}
-		if depth++; depth > maxChangeDepth {
-			return &diffTree{raw: []byte(`"nested too deep"`)}
-		}
-		v = v.Elem()
+	if r.left--; r.left < 0 || depth > maxChangeDepth {
+		return text("not looked at")
 	}
 	t := v.Type()
-	switch {
-	case t.Implements(jsonMarshaler) || t.Implements(textMarshaler) || depth > maxChangeDepth:
-	case v.Kind() == reflect.Struct:
+	marshals := implements(t, jsonMarshaler) || implements(t, textMarshaler)
+	switch v.Kind() {
+	case reflect.Struct:
+		if marshals && !hasTags(t) {
+			return scalarOf(v)
+		}
 		out := &diffTree{members: map[string]*diffTree{}}
-		out.fields(v, depth)
+		r.fields(out, v, depth, false)
 		return out
-	case v.Kind() == reflect.Map:
+	case reflect.Map:
 		if v.IsNil() {
 			return nil
 		}
-		out := &diffTree{members: make(map[string]*diffTree, v.Len())}
-		for iter := v.MapRange(); iter.Next(); {
-			out.members[nameOf(iter.Key())] = nullIfAbsent(diffTreeOf(iter.Value(), depth+1))
+		if marshals {
+			return scalarOf(v)
+		}
+		out := &diffTree{members: map[string]*diffTree{}}
+		for iter := v.MapRange(); iter.Next() && r.left > 0; {
+			out.members[nameOf(iter.Key())] = nullIfAbsent(r.value(iter.Value(), depth+1))
 		}
 		return out
-	case v.Kind() == reflect.Slice || v.Kind() == reflect.Array:
-		return listOf(v, depth)
+	case reflect.Slice, reflect.Array:
+		if marshals || t.Elem().Kind() == reflect.Uint8 { // bytes: base64, as encoding/json has it
+			return scalarOf(v)
+		}
+		return r.list(v, depth)
 	}
 	return scalarOf(v)
+}
+
+func implements(t, method reflect.Type) bool {
+	return t.Implements(method) || reflect.PointerTo(t).Implements(method)
+}
+
+// hasTags reports whether a field of a struct has an audit tag.
+func hasTags(t reflect.Type) bool {
+	for i := range t.NumField() {
+		if _, tagged := t.Field(i).Tag.Lookup("audit"); tagged {
+			return true
+		}
+	}
+	return false
 }
 
 // nullIfAbsent tells a member that is null from one that is absent.
@@ -120,54 +168,81 @@ func nullIfAbsent(t *diffTree) *diffTree {
 	return t
 }
 
+// scalarOf returns what has no members of its own.
 func scalarOf(v reflect.Value) *diffTree {
 	if !v.CanInterface() {
 		return nil
 	}
-	raw, err := json.Marshal(v.Interface())
+	if v.CanAddr() {
+		v = v.Addr()
+	} else if implements(v.Type(), jsonMarshaler) || implements(v.Type(), textMarshaler) {
+		p := reflect.New(v.Type())
+		p.Elem().Set(v)
+		v = p
+	}
+	raw, err := marshal(v.Interface())
 	if err != nil {
-		raw, _ = json.Marshal(fmt.Sprint(v.Interface()))
+		return text("a value of type " + reflect.Indirect(v).Type().String())
+	}
+	// A number that a leaf cannot hold becomes a text of its digits.
+	if len(raw) > 0 && (raw[0] == '-' || raw[0]-'0' <= 9) {
+		if _, err := appendValue(nil, json.RawMessage(raw), "", changeDepth); err != nil {
+			return text(string(raw))
+		}
 	}
 	return &diffTree{raw: raw}
 }
 
+// marshal is json.Marshal of values whose methods may not bear every state.
+func marshal(v any) (out []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return json.Marshal(v)
+}
+
 // fields adds a struct's fields; those of an embedded one without a name of its
-// own are the struct's.
-func (t *diffTree) fields(v reflect.Value, depth int) {
+// own are the struct's, where that has none of the name.
+func (r *changeReader) fields(to *diffTree, v reflect.Value, depth int, hidden bool) {
+	var embedded []int
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
 		tag := tagOf(f)
-		if tag.skip || !f.IsExported() && !f.Anonymous {
-			continue
-		}
-		if f.Anonymous && !tag.named {
-			inner := v.Field(i)
-			for inner.Kind() == reflect.Pointer && !inner.IsNil() {
-				inner = inner.Elem()
+		switch {
+		case tag.skip:
+		case f.Anonymous && !tag.named:
+			embedded = append(embedded, i)
+		case f.IsExported():
+			if member := r.value(v.Field(i), depth+1); member != nil {
+				member.hidden = member.hidden || tag.redact || hidden
+				if _, outer := to.members[tag.name]; !outer {
+					to.members[tag.name] = member
+				}
 			}
-			if inner.Kind() == reflect.Struct && depth < maxChangeDepth {
-				t.fields(inner, depth+1)
-				continue
+		}
+	}
+	for _, i := range embedded {
+		f, inner := v.Type().Field(i), v.Field(i)
+		for inner.Kind() == reflect.Pointer && !inner.IsNil() && r.left > 0 {
+			inner = inner.Elem()
+			r.left--
+		}
+		tag := tagOf(f)
+		if inner.Kind() == reflect.Struct && depth < maxChangeDepth && r.left > 0 {
+			r.fields(to, inner, depth+1, hidden || tag.redact)
+		} else if member := r.value(inner, depth+1); member != nil && f.IsExported() {
+			member.hidden = member.hidden || tag.redact || hidden
+			if _, outer := to.members[tag.name]; !outer {
+				to.members[tag.name] = member
 			}
 		}
-		if !f.IsExported() {
-			continue
-		}
-		member := diffTreeOf(v.Field(i), depth+1)
-		if member == nil {
-			continue
-		}
-		if _, outer := t.members[tag.name]; outer && f.Anonymous {
-			continue
-		}
-		member.hidden = tag.redact
-		t.members[tag.name] = member
 	}
 }
 
-// listOf compares a slice of structs with a key by that, unless a key comes
-// twice.
-func listOf(v reflect.Value, depth int) *diffTree {
+// list compares a slice of structs with a key by that, unless a key comes twice.
+func (r *changeReader) list(v reflect.Value, depth int) *diffTree {
 	if v.Kind() == reflect.Slice && v.IsNil() {
 		return nil
 	}
@@ -175,7 +250,12 @@ func listOf(v reflect.Value, depth int) *diffTree {
 	keys := map[string]*diffTree{}
 	keyed := v.Len() > 0
 	for i := range v.Len() {
-		e := diffTreeOf(v.Index(i), depth+1)
+		if r.left <= 0 {
+			elements = append(elements, text("not looked at"))
+			keyed = false
+			break
+		}
+		e := r.value(v.Index(i), depth+1)
 		elements = append(elements, nullIfAbsent(e))
 		if key, ok := keyOf(v.Index(i)); ok && keys[key] == nil && e != nil {
 			keys[key] = e
@@ -185,9 +265,6 @@ func listOf(v reflect.Value, depth int) *diffTree {
 	}
 	if keyed {
 		return &diffTree{members: keys}
-	}
-	if v.Type().Elem().Kind() == reflect.Uint8 { // bytes: base64, as encoding/json has it
-		return scalarOf(v)
 	}
 	return &diffTree{raw: listJSON(elements, false), shown: listJSON(elements, true)}
 }
@@ -205,11 +282,12 @@ func listJSON(elements []*diffTree, shown bool) []byte {
 	return out.Bytes()
 }
 
-// keyOf returns the text of the field that is tagged as a struct's key.
+// keyOf returns the text of the field that is tagged as a struct's key, unless
+// that is to be redacted.
 func keyOf(v reflect.Value) (string, bool) {
-	for v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface {
-		if v.IsNil() {
-			return "", false
+	for range maxChangeDepth {
+		if v.Kind() != reflect.Pointer && v.Kind() != reflect.Interface || v.IsNil() {
+			break
 		}
 		v = v.Elem()
 	}
@@ -217,7 +295,7 @@ func keyOf(v reflect.Value) (string, bool) {
 		return "", false
 	}
 	for i := range v.NumField() {
-		if f := v.Type().Field(i); f.IsExported() && tagOf(f).key {
+		if tag := tagOf(v.Type().Field(i)); tag.key && !tag.redact && v.Type().Field(i).IsExported() {
 			return nameOf(v.Field(i)), true
 		}
 	}
@@ -225,11 +303,21 @@ func keyOf(v reflect.Value) (string, bool) {
 }
 
 // nameOf returns a key's text.
-func nameOf(v reflect.Value) string {
+func nameOf(v reflect.Value) (name string) {
+	defer func() {
+		if recover() != nil {
+			name = "a key of type " + v.Type().String()
+		}
+		name = strings.ToValidUTF8(name, "\uFFFD")
+	}()
 	if m, ok := v.Interface().(encoding.TextMarshaler); ok {
 		if text, err := m.MarshalText(); err == nil {
 			return string(text)
 		}
+	}
+	switch v.Kind() {
+	case reflect.Struct, reflect.Array, reflect.Pointer, reflect.Interface, reflect.Chan:
+		return "a key of type " + v.Type().String()
 	}
 	return fmt.Sprint(v.Interface())
 }
@@ -277,8 +365,7 @@ func (t *diffTree) json(shown bool) []byte {
 		if i > 0 {
 			out.WriteByte(',')
 		}
-		quoted, _ := json.Marshal(name) // a string
-		out.Write(quoted)
+		out.Write(quoted(name))
 		out.WriteByte(':')
 		out.Write(t.members[name].json(shown))
 	}
@@ -305,38 +392,85 @@ func (t *diffTree) names(other *diffTree) []string {
 
 type differ struct {
 	changes []Change
+	sizes   []int // bytes of each, about
 }
 
-func (d *differ) diff(path string, old, new *diffTree) {
+func (d *differ) diff(path string, old, new *diffTree, hidden bool) {
+	hidden = hidden || old != nil && old.hidden || new != nil && new.hidden
 	switch {
 	case old == nil && new == nil:
 	case old == nil:
-		d.changes = append(d.changes, Change{Path: path, Op: "add", New: new.value()})
+		d.add(path, "add", nil, new, hidden)
 	case new == nil:
-		d.changes = append(d.changes, Change{Path: path, Op: "remove", Old: old.value()})
-	case old.members != nil && new.members != nil && !old.hidden && !new.hidden:
+		d.add(path, "remove", old, nil, hidden)
+	case old.members != nil && new.members != nil && !hidden:
 		for _, name := range old.names(new) {
-			d.diff(path+"/"+pointerEscaper.Replace(name), old.members[name], new.members[name])
+			d.diff(path+"/"+pointerEscaper.Replace(name), old.members[name], new.members[name], hidden)
 		}
 	default:
 		if !bytes.Equal(old.json(false), new.json(false)) {
-			d.changes = append(d.changes, Change{Path: path, Op: "replace", Old: old.value(), New: new.value()})
+			// What only one side says is to be redacted may be on the other.
+			hidden = hidden || old.hides() != new.hides()
+			d.add(path, "replace", old, new, hidden)
 		}
 	}
+}
+
+// hides reports whether anything within is to be redacted.
+func (t *diffTree) hides() bool {
+	if t.hidden || t.shown != nil && !bytes.Equal(t.shown, t.raw) {
+		return true
+	}
+	for _, member := range t.members {
+		if member.hides() {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *differ) add(path, op string, old, new *diffTree, hidden bool) {
+	if len(path) > maxChangePath {
+		path = fmt.Sprintf("%s… [cut: %d bytes, SHA-256 %x]", head(path, maxChangePath/2), len(path), sha256.Sum256([]byte(path)))
+	}
+	c := Change{Path: path, Op: op, Old: old.value(hidden), New: new.value(hidden)}
+	size := len(path) + len(op) + 40
+	for _, v := range []any{c.Old, c.New} {
+		if raw, ok := v.(json.RawMessage); ok {
+			size += len(raw)
+		} else if s, ok := v.(string); ok {
+			size += 2 * len(s) // with its escapes
+		}
+	}
+	d.changes, d.sizes = append(d.changes, c), append(d.sizes, size)
 }
 
 // RFC 6901, Section 3.
 var pointerEscaper = strings.NewReplacer("~", "~0", "/", "~1")
 
 // value returns what a Change shows.
-func (t *diffTree) value() any {
+func (t *diffTree) value(hidden bool) any {
+	switch {
+	case t == nil:
+		return nil
+	case hidden:
+		return Redacted
+	}
 	text := t.json(true)
-	if len(text) <= MaxChangeValue {
+	_, err := appendValue(nil, json.RawMessage(text), "", changeDepth)
+	if err == nil && len(text) <= MaxChangeValue {
 		return json.RawMessage(text)
 	}
-	end := MaxChangeValue / 4
-	for end > 0 && !utf8.RuneStart(text[end]) {
-		end--
+	if len(text) <= MaxChangeValue {
+		return string(text) // with a number that a leaf cannot hold
 	}
-	return fmt.Sprintf("%s… [cut: %d bytes, SHA-256 %x]", text[:end], len(text), sha256.Sum256(text))
+	return fmt.Sprintf("%s… [cut: %d bytes, SHA-256 %x]", head(string(text), MaxChangeValue/4), len(text), sha256.Sum256(text))
+}
+
+// head returns the beginning of a text, of most bytes at most.
+func head(s string, most int) string {
+	for most > 0 && !utf8.RuneStart(s[most]) {
+		most--
+	}
+	return s[:most]
 }

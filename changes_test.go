@@ -163,3 +163,120 @@ func TestChangesMakeAnEvent(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+type creds struct{ Password string }
+
+// guarded refuses to be written, as types that hold a secret do.
+type guarded struct{ secret string }
+
+func (guarded) MarshalJSON() ([]byte, error) { return nil, fmt.Errorf("a secret") }
+
+// aliased has the usual method of a type that adds something to its JSON.
+type aliased struct {
+	Name string
+	Pin  string `audit:",redact"`
+}
+
+func (a aliased) MarshalJSON() ([]byte, error) {
+	type plain aliased
+	return json.Marshal(plain(a))
+}
+
+func TestChangesRedactAlsoWhatHides(t *testing.T) {
+	type redactedKey struct {
+		ID string `audit:",key,redact"`
+	}
+	type withEmbedded struct {
+		creds `audit:",redact"`
+		Creds creds `audit:"c,redact"`
+	}
+	type Outer struct {
+		*withEmbedded
+		Name string
+	}
+	deep := any(aliased{"deep", "s3cret"})
+	for range 40 {
+		deep = map[string]any{"in": deep}
+	}
+	for name, v := range map[string]any{
+		"embedded":       Outer{&withEmbedded{creds{"s3cret"}, creds{"s3cret"}}, "x"},
+		"a marshaler":    aliased{"x", "s3cret"},
+		"one that fails": map[string]any{"g": guarded{"s3cret"}},
+		"a key":          []redactedKey{{"s3cret"}},
+		"deep":           deep,
+		"a map of them":  map[string]any{"a": []any{aliased{"x", "s3cret"}, &aliased{"y", "s3cret"}}},
+	} {
+		for _, pair := range [][2]any{{nil, v}, {v, nil}, {map[string]any{}, map[string]any{"v": v}}, {map[string]any{"v": v}, map[string]any{"v": 1}}} {
+			if got := lines(t, attestlog.Changes(pair[0], pair[1])); got == "" || strings.Contains(got, "s3cret") {
+				t.Errorf("%s: changes show what is redacted: %s", name, got)
+			}
+		}
+	}
+	got := lines(t, attestlog.Changes(map[string]any{"Name": "a", "Pin": "s3cret"}, aliased{"b", "other"}))
+	if strings.Contains(got, "s3cret") || !strings.Contains(got, `"a" -> "b"`) {
+		t.Errorf("a struct against a map: %s", got)
+	}
+}
+
+type badKey struct{ n int }
+
+func (b *badKey) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%d", b.n), nil }
+
+type cat struct {
+	Name   string
+	Parent *cat
+	Kids   []*cat
+}
+
+func TestChangesBearAnyValue(t *testing.T) {
+	m := map[string]any{}
+	m["self"] = m
+	s := []any{nil}
+	s[0] = s
+	var x any
+	x = &x
+	family := &cat{Name: "root"}
+	for n := range 30 {
+		family.Kids = append(family.Kids, &cat{Name: fmt.Sprint(n), Parent: family, Kids: []*cat{family}})
+	}
+	type M map[string]M
+	typed := M{}
+	typed["self"] = typed
+	for _, v := range []any{m, s, x, []any{x}, family, typed, map[*badKey]int{nil: 1, {2}: 3}, map[[2]string]int{{"a"}: 1}, map[float64]int{math.NaN(): 1}, func() {}, struct{ a, B any }{1, m}, map[string]string(nil), [3]int{}, (*cat)(nil)} {
+		began := time.Now()
+		attestlog.Changes(nil, v)
+		attestlog.Changes(v, map[string]any{"other": 1})
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("changes of a %T took %v", v, took)
+		}
+	}
+}
+
+func TestChangesFitAnEvent(t *testing.T) {
+	l, done := exampleLog(attestlog.Config{})
+	defer done()
+	many := map[string]any{"id": int64(1) << 60, "ids": []uint64{1 << 63}, "bad\xff": "x\xff", strings.Repeat("k", 70_000): 1}
+	for n := range 90 {
+		many[fmt.Sprint("field", n)] = strings.Repeat("v\"", 900)
+	}
+	changes := attestlog.Changes(nil, map[string]any{"all": many})
+	changes = append(changes, attestlog.Changes(map[string]any{}, many)...)
+	if _, err := l.Append(t.Context(), attestlog.Event{Action: "a", Actor: attestlog.Actor{ID: "x"}, Changes: changes}); err != nil {
+		t.Errorf("Append of %d changes = %v", len(changes), err)
+	}
+	if last := changes[len(changes)-1]; last.Op != "truncated" {
+		t.Errorf("the last change is %+v", last)
+	}
+}
+
+func TestChangesOfAFieldThatHidesAnother(t *testing.T) {
+	type Base struct{ Name, Other string }
+	type outer struct {
+		Base
+		Name string
+	}
+	got := lines(t, attestlog.Changes(outer{Base{"b1", "o1"}, "outer1"}, outer{Base{"b2", "o2"}, "outer2"}))
+	if got != "replace /Name \"outer1\" -> \"outer2\"\nreplace /Other \"o1\" -> \"o2\"\n" {
+		t.Errorf("changes: %s", got)
+	}
+}

@@ -41,7 +41,8 @@ const (
 	// Redact puts "[redacted]" in the place of a field; an address is removed.
 	Redact Action = iota + 1
 	// Hash puts "hmac:" and 32 hexadecimal digits of the field's HMAC-SHA-256
-	// under Config.Key there, so that equal values stay equal.
+	// under Config.Key there, so that equal values stay equal. Not for an
+	// address, which the log seals.
 	Hash
 	// Keep exempts a field from being recognised as a secret.
 	Keep
@@ -155,7 +156,7 @@ func compile(given Rule, key []byte) (rule, error) {
 		if !known(r.path) {
 			return r, fmt.Errorf("field %q: an event has none", given.Field)
 		}
-		if given.Do < Drop && (given.Field == "/id" || given.Field == "/action" || given.Field == "/outcome" || given.Field == "/actor/type") {
+		if given.Do < Drop && (given.Field == "/id" || given.Field == "/action" || given.Field == "/outcome" || given.Field == "/actor/type" || given.Field == "/source/ip" && given.Do == Hash) {
 			return r, fmt.Errorf("field %q is needed as it is", given.Field)
 		}
 	}
@@ -207,7 +208,7 @@ func (r *Recorder) Record(ctx context.Context, e attestlog.Event) error {
 	if r.floods.swallow(&e) {
 		return nil
 	}
-	return r.next.Record(ctx, e)
+	return convert.Record(ctx, r.next, e) // bounded here, so that nobody records it again
 }
 
 // Ready is that of the recorder behind, for audithttp.Config.FailClosed.
@@ -215,7 +216,7 @@ func (r *Recorder) Ready(ctx context.Context) error {
 	if next, ok := r.next.(interface{ Ready(context.Context) error }); ok {
 		return next.Ready(ctx)
 	}
-	return nil
+	return errors.New("auditpolicy: the recorder behind cannot tell whether it takes events")
 }
 
 // Stats returns the counters now.

@@ -293,3 +293,108 @@ func TestNoEventOfAFloodIsLost(t *testing.T) {
 		}
 	})
 }
+
+type secretive struct {
+	Password string
+	Note     string
+}
+
+type named string
+
+func TestSecretsOfAnyType(t *testing.T) {
+	password, note := "hunter2", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abc_-1"
+	pointer := &secretive{password, note}
+	for name, v := range map[string]any{
+		"structs": []secretive{{password, note}}, "pointers": []*secretive{pointer}, "pointer": &pointer, "maps": []map[string]any{{"password": password}},
+		"texts": []map[string]string{{"user_password": password}}, "array": [1]secretive{{Password: password}}, "named": []named{named(note)}, "text": &note,
+		"url": "postgres://app:hunter2@db/x", "raw": json.RawMessage(`{"a":[{"password1":"hunter2"},{"user[password]":"hunter2"},{"authtoken":"hunter2"},{"api_keys":["hunter2"]},{"passcode":7272}]}`),
+	} {
+		got, _ := record(t, auditpolicy.Config{}, attestlog.Event{Action: "a", Attributes: map[string]any{name: v}, Changes: []attestlog.Change{
+			{Path: "/x", New: v}, {Path: "/credentials/value", Old: "hunter2", New: "hunter2"}, {Path: "/tokens/3/value", New: "hunter2"},
+		}})
+		text, err := json.Marshal(got)
+		if err != nil || strings.Contains(string(text), "hunter2") || strings.Contains(string(text), "eyJ") || strings.Contains(string(text), "7272") {
+			t.Errorf("%s: %s, %v", name, text, err)
+		}
+	}
+}
+
+func TestWhatIsNoSecretStays(t *testing.T) {
+	given := map[string]any{
+		"a": "Basic authentication enabled", "b": "changed plan to Basic subscription", "c": "bearer certificate renewed", "phone": "+49 151 23456703",
+		"failed_password_attempts": 3, "password_changed_at": "2026-03-01", "max_tokens": 4096, "token_count": 17, "token_type": "bearer", "credential_id": "c-1", "pin_count": 2,
+		"iban": "DE89 3704 0044 0532 0130 00", "id": "4539578763621486x", "amount": "0.4539578763621486", "url": "https://example.com:8443/a@b",
+	}
+	for n := range 1000 {
+		given[fmt.Sprint("phone", n)] = fmt.Sprintf("+49 151 %08d", 20_000_000+n*7919)
+	}
+	got, stats := record(t, auditpolicy.Config{}, attestlog.Event{Action: "a", Attributes: given})
+	if diff := cmp.Diff(given, got.Attributes); diff != "" || stats.Redacted != 0 {
+		t.Errorf("attributes (-want +got):\n%s", diff)
+	}
+}
+
+func TestRulesReachIntoLists(t *testing.T) {
+	users := map[string]any{"users": []map[string]string{{"email": "a@example.com"}, {"email": "b@example.com"}}, "session_token": "t"}
+	got, _ := record(t, auditpolicy.Config{Key: key, Rules: []auditpolicy.Rule{
+		{Field: "/attributes/users/1/email", Do: auditpolicy.Redact}, {Field: "/attributes/session_token", Do: auditpolicy.Hash}, {Field: "/changes/user/email", Do: auditpolicy.Redact},
+	}}, attestlog.Event{Action: "a", Attributes: users, Changes: attestlog.Changes(map[string]any{}, map[string]any{"user": map[string]string{"email": "c@example.com", "name": "c"}})})
+	text := fmt.Sprint(got.Attributes, got.Changes)
+	if strings.Contains(text, "b@example.com") || strings.Contains(text, "c@example.com") || !strings.Contains(text, "a@example.com") || !strings.Contains(text, "session_token:hmac:") || !strings.Contains(text, "name:c") {
+		t.Errorf("event: %s", text)
+	}
+}
+
+func TestAPolicyBearsAnyValue(t *testing.T) {
+	m := map[string]any{}
+	m["self"], m["again"] = m, m
+	s := []any{nil, nil}
+	s[0], s[1] = s, s
+	for _, v := range []any{m, s, (*secretive)(nil), named(""), make(chan int), func() {}, map[string]any{"n": []any{1, nil}}, json.RawMessage("{")} {
+		record(t, auditpolicy.Config{Rules: []auditpolicy.Rule{{Field: "/attributes/v/x/0", Do: auditpolicy.Redact}}}, attestlog.Event{Action: "a", Attributes: map[string]any{"v": v}, Changes: []attestlog.Change{{Path: "/v", New: v}}})
+	}
+}
+
+// strict refuses what the log would.
+type strict struct{ kept }
+
+func (s *strict) Record(ctx context.Context, e attestlog.Event) error {
+	if _, err := (attestlog.Config{}).Prepare(e); err != nil {
+		return err
+	}
+	return s.kept.Record(ctx, e)
+}
+
+func TestAFloodOfEventsThatBreakARuleIsCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var to strict
+		r, err := auditpolicy.New(&to, auditpolicy.Config{Floods: []auditpolicy.Flood{{Window: time.Minute, Most: 1}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		attributes := map[string]any{"n": 1}
+		for range 20 {
+			if err := r.Record(t.Context(), attestlog.Event{Action: "login", Actor: attestlog.Actor{ID: "bob\xff"}, Attributes: attributes}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		attributes["password"] = "hunter2" // the caller's own, afterwards
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if len(to.events) != 2 || to.events[1].Attributes["coalesced"].(map[string]any)["events"] != 19 || to.events[1].Attributes["password"] != nil {
+			t.Errorf("recorded %+v", to.events)
+		}
+		to.err = attestlog.ErrQueueFull
+		for range 3 {
+			r.Record(t.Context(), attestlog.Event{Action: "login", Actor: attestlog.Actor{ID: "x"}})
+		}
+		if err := r.Close(t.Context()); err == nil || !strings.Contains(err.Error(), "2 events") {
+			t.Errorf("Close while the log is full = %v, want the summary that it lacks", err)
+		}
+		to.err = nil
+		before := len(to.events)
+		if err := r.Close(t.Context()); err != nil || len(to.events) != before+1 {
+			t.Errorf("a second Close = %v, and recorded %d", err, len(to.events)-before)
+		}
+	})
+}

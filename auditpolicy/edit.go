@@ -3,12 +3,13 @@ package auditpolicy
 import (
 	"bytes"
 	"encoding/json"
-	"maps"
-	"reflect"
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/convert"
 )
 
 // texts returns the declared strings that a rule may name.
@@ -32,14 +33,15 @@ func known(path []string) bool {
 	return texts(&attestlog.Event{})[strings.Join(path, "/")] != nil
 }
 
-// An editor changes an event that is its own, but for the maps and slices in
-// it, which it copies before.
+// An editor changes an event that is its own, but for the maps and slices in it,
+// which it copies first.
 type editor struct {
 	r       *Recorder
 	e       *attestlog.Event
 	keep    [][]string // fields that are no secrets
 	attrs   bool       // the attributes were copied
 	changes bool       // the changes were
+	nodes   int        // values that were copied
 }
 
 func (ed *editor) apply(r *rule) {
@@ -54,31 +56,44 @@ func (ed *editor) apply(r *rule) {
 		}
 		return attestlog.Redacted
 	}
+	// What a rule made of a field is no secret any more.
+	defer func() { ed.keep = append(ed.keep, r.path) }()
 	switch r.path[0] {
 	case "attributes":
-		if ed.e.Attributes != nil && hasPath(ed.e.Attributes, r.path[1:]) {
-			ed.ownAttributes()
-			edit(ed.e.Attributes, r.path[1:], hide)
-		}
+		ed.attributes()
+		edit(ed.e.Attributes, r.path[1:], hide)
 	case "changes":
+		ed.ownChanges()
 		for i := range ed.e.Changes {
-			if within(ed.e.Changes[i].Path, r.path[1:]) {
-				ed.ownChanges()
-				c := &ed.e.Changes[i]
-				c.Old, c.New = orNil(c.Old, hide), orNil(c.New, hide)
-			}
+			ed.change(&ed.e.Changes[i], r.path[1:], hide)
 		}
 	default:
 		field := texts(ed.e)[strings.Join(r.path, "/")]
 		switch {
 		case *field == "":
-		case field == &ed.e.Source.IP && r.Do == Redact:
+		case field == &ed.e.Source.IP:
 			ed.r.redacted.Add(1)
 			*field = ""
-		case field == &ed.e.Source.IP: // a hash is no address
-			ed.e.Source.Host, *field = hide(*field).(string), ""
 		default:
 			*field = hide(*field).(string)
+		}
+	}
+}
+
+// change hides a change at a path or below it, and what lies at the path within
+// the values of a change above it.
+func (ed *editor) change(c *attestlog.Change, path []string, hide func(any) any) {
+	parts := pathOf(c.Path)
+	switch {
+	case len(parts) >= len(path) && slices.Equal(parts[:len(path)], path):
+		c.Old, c.New = orNil(c.Old, hide), orNil(c.New, hide)
+	case len(parts) < len(path) && slices.Equal(parts, path[:len(parts)]):
+		for _, v := range []*any{&c.Old, &c.New} {
+			inner := ed.plain(*v)
+			if hasPath(inner, path[len(parts):]) {
+				edit(inner, path[len(parts):], hide)
+				*v = inner
+			}
 		}
 	}
 }
@@ -86,17 +101,28 @@ func (ed *editor) apply(r *rule) {
 func (ed *editor) has(path []string) bool {
 	switch path[0] {
 	case "attributes":
+		ed.attributes()
 		return hasPath(ed.e.Attributes, path[1:])
 	case "changes":
-		return slices.ContainsFunc(ed.e.Changes, func(c attestlog.Change) bool { return within(c.Path, path[1:]) })
+		return slices.ContainsFunc(ed.e.Changes, func(c attestlog.Change) bool {
+			parts := pathOf(c.Path)
+			return len(parts) >= len(path)-1 && slices.Equal(parts[:len(path)-1], path[1:])
+		})
 	}
 	return *texts(ed.e)[strings.Join(path, "/")] != ""
 }
 
-func (ed *editor) ownAttributes() {
-	if !ed.attrs {
-		ed.e.Attributes, ed.attrs = maps.Clone(ed.e.Attributes), true
+// attributes makes the attributes the editor's own: plain values in maps and
+// slices that nobody else has.
+func (ed *editor) attributes() {
+	if ed.attrs || ed.e.Attributes == nil {
+		return
 	}
+	own := make(map[string]any, len(ed.e.Attributes))
+	for name, v := range ed.e.Attributes {
+		own[name] = ed.plain(v)
+	}
+	ed.e.Attributes, ed.attrs = own, true
 }
 
 func (ed *editor) ownChanges() {
@@ -112,18 +138,72 @@ func orNil(v any, hide func(any) any) any {
 	return hide(v)
 }
 
-// within reports whether a change's path is another, or below it.
-func within(path string, of []string) bool {
-	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
-	if len(parts) < len(of) {
-		return false
+// pathOf returns the parts of a JSON Pointer, with or without its first slash.
+func pathOf(pointer string) []string {
+	if pointer == "" || pointer == "/" {
+		return nil
 	}
-	for i := range of {
-		if unescaper.Replace(parts[i]) != of[i] {
-			return false
+	parts := strings.Split(strings.TrimPrefix(pointer, "/"), "/")
+	for i := range parts {
+		parts[i] = unescaper.Replace(parts[i])
+	}
+	return parts
+}
+
+// maxNodes bounds the values of an event that are looked at: more than a leaf
+// could hold. It also ends values that lead in circles.
+const maxNodes = 100_000
+
+// plain returns a copy of a value in maps, slices and scalars, as its JSON has
+// it. What is beyond maxNodes, or nested deeper than a leaf may be, is redacted,
+// because it cannot be looked at.
+func (ed *editor) plain(v any) any { return ed.plainAt(v, 0) }
+
+func (ed *editor) plainAt(v any, depth int) any {
+	if ed.nodes++; ed.nodes > maxNodes || depth > attestlog.MaxDepth {
+		return attestlog.Redacted
+	}
+	switch v := v.(type) {
+	case nil, string, bool, int, int8, int16, int32, int64, uint, uint8, uint16, uint32, uint64, float32, float64, json.Number:
+		return v
+	case map[string]any:
+		if v == nil {
+			return nil
+		}
+		out := make(map[string]any, min(len(v), maxNodes))
+		for name, member := range v {
+			out[name] = ed.plainAt(member, depth+1)
+		}
+		return out
+	case []any:
+		out := make([]any, 0, min(len(v), maxNodes))
+		for _, item := range v {
+			out = append(out, ed.plainAt(item, depth+1))
+		}
+		return out
+	}
+	if text, err := marshal(v); err == nil {
+		if read, err := decode(text); err == nil {
+			return read
 		}
 	}
-	return true
+	// What has no JSON becomes what Bound makes of it for the log.
+	e := attestlog.Event{Action: "a", Actor: attestlog.Actor{ID: "a"}, Attributes: map[string]any{"v": v}}
+	convert.Bound(&e)
+	if bounded, ok := e.Attributes["v"].(string); ok {
+		return bounded
+	}
+	return attestlog.Redacted
+}
+
+// marshal is json.Marshal of values whose methods may not bear every state.
+func marshal(v any) (text []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return json.Marshal(v)
 }
 
 // textOf is what a value is hashed as: a text itself, and else its JSON.
@@ -142,29 +222,6 @@ func textOf(v any) string {
 	return string(text)
 }
 
-// object returns a value as an object of this package's own, if it is one; raw
-// JSON and types of the caller's are read by their JSON.
-func object(v any) (map[string]any, bool) {
-	switch v := v.(type) {
-	case nil, string, bool, int, int64, float64, json.Number, []any:
-		return nil, false
-	case map[string]any:
-		return maps.Clone(v), v != nil
-	}
-	switch reflect.Indirect(reflect.ValueOf(v)).Kind() {
-	case reflect.Map, reflect.Struct, reflect.Slice: // a json.RawMessage is a slice
-	default:
-		return nil, false
-	}
-	text, err := json.Marshal(v)
-	if err != nil || len(text) == 0 || text[0] != '{' {
-		return nil, false
-	}
-	read, err := decode(text)
-	out, ok := read.(map[string]any)
-	return out, ok && err == nil
-}
-
 // decode reads JSON without a loss of digits.
 func decode(text []byte) (v any, err error) {
 	d := json.NewDecoder(bytes.NewReader(text))
@@ -173,26 +230,40 @@ func decode(text []byte) (v any, err error) {
 	return v, err
 }
 
-func hasPath(o map[string]any, path []string) bool {
-	v, ok := o[path[0]]
-	if !ok || len(path) == 1 {
-		return ok
+// at returns the member or the element of a plain value, and how to replace it.
+func at(v any, name string) (member any, set func(any), ok bool) {
+	switch v := v.(type) {
+	case map[string]any:
+		member, ok = v[name]
+		return member, func(to any) { v[name] = to }, ok
+	case []any:
+		if i, err := strconv.Atoi(name); err == nil && i >= 0 && i < len(v) {
+			return v[i], func(to any) { v[i] = to }, true
+		}
 	}
-	inner, ok := object(v)
-	return ok && hasPath(inner, path[1:])
+	return nil, nil, false
 }
 
-// edit replaces the value at a path of a map that is the editor's own.
-func edit(o map[string]any, path []string, hide func(any) any) {
-	v, ok := o[path[0]]
-	switch {
-	case !ok:
-	case len(path) == 1:
-		o[path[0]] = hide(v)
-	default:
-		if inner, ok := object(v); ok {
-			edit(inner, path[1:], hide)
-			o[path[0]] = inner
+func hasPath(v any, path []string) bool {
+	for _, name := range path {
+		var ok bool
+		if v, _, ok = at(v, name); !ok {
+			return false
 		}
+	}
+	return true
+}
+
+// edit replaces what is at a path of a plain value that is the editor's own.
+func edit(v any, path []string, hide func(any) any) {
+	for i, name := range path {
+		member, set, ok := at(v, name)
+		if !ok {
+			return
+		}
+		if i == len(path)-1 {
+			set(hide(member))
+		}
+		v = member
 	}
 }

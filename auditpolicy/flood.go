@@ -3,10 +3,14 @@ package auditpolicy
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/convert"
 )
 
 // A Flood sums up events that come too often: of those of one tenant, actor,
@@ -56,6 +60,7 @@ type floods struct {
 	r      *Recorder
 	mu     sync.Mutex
 	open   map[floodKey]*window
+	left   []*window // whose summaries could not be recorded
 	closed bool
 	ending sync.WaitGroup // summaries that are being recorded
 }
@@ -102,25 +107,42 @@ func (f *floods) count(i int, flood Flood, e *attestlog.Event) bool {
 	if w.count++; w.count == 1 {
 		w.first = at
 	}
-	w.last = *e
+	w.last = own(e)
 	w.last.Time = at
 	f.r.coalesced.Add(1)
 	return true
 }
 
+// own returns a copy of an event, as the log would take it, that shares nothing
+// with the caller's.
+func own(e *attestlog.Event) attestlog.Event {
+	bounded := *e
+	convert.Bound(&bounded)
+	text, err := bounded.MarshalJSON()
+	if err == nil {
+		if out, err := attestlog.ParseEvent(text); err == nil {
+			return out
+		}
+	}
+	bounded.Attributes, bounded.Changes, bounded.Original = nil, nil, nil
+	bounded.Targets = slices.Clone(bounded.Targets)
+	return bounded
+}
+
 // end closes a window and records its summary.
 func (f *floods) end(key floodKey, w *window) {
 	f.mu.Lock()
-	if f.open[key] != w {
+	if f.closed || f.open[key] != w {
 		f.mu.Unlock()
-		return // close had it
+		return // close has it
 	}
 	delete(f.open, key)
 	f.ending.Add(1)
 	f.mu.Unlock()
 	defer f.ending.Done()
 	if err := f.record(context.Background(), w); err != nil {
-		f.r.cfg.Logger.Error("auditpolicy: the summary of a flood could not be recorded", "events", w.count, "event", w.last, "err", err)
+		f.r.cfg.Logger.Error("auditpolicy: the summary of a flood could not be recorded, and is left to Close", "events", w.count, "action", key.action, "actor", key.actor, "err", err)
+		f.keep(w)
 	}
 }
 
@@ -131,8 +153,7 @@ func (f *floods) record(ctx context.Context, w *window) error {
 	}
 	e := w.last
 	if w.count > 1 {
-		ed := editor{r: f.r, e: &e}
-		ed.ownAttributes()
+		e.Attributes = maps.Clone(e.Attributes)
 		if e.Attributes == nil {
 			e.Attributes = map[string]any{}
 		}
@@ -140,20 +161,30 @@ func (f *floods) record(ctx context.Context, w *window) error {
 			"events": w.count, "from": w.first.UTC().Format(time.RFC3339Nano), "to": e.Time.UTC().Format(time.RFC3339Nano),
 		}
 	}
-	return f.r.next.Record(ctx, e)
+	return convert.Record(ctx, f.r.next, e)
 }
 
 func (f *floods) close(ctx context.Context) error {
 	f.mu.Lock()
 	f.closed = true
-	open := f.open
-	f.open = nil
+	due := slices.AppendSeq(f.left, maps.Values(f.open))
+	f.open, f.left = nil, nil
 	f.mu.Unlock()
 	var errs []error
-	for _, w := range open {
+	for _, w := range due {
 		w.summary.Stop()
-		errs = append(errs, f.record(ctx, w))
+		if err := f.record(ctx, w); err != nil {
+			errs = append(errs, fmt.Errorf("a summary of %d events %s of %s: %w", w.count, w.last.Action, w.last.Actor.ID, err))
+			f.keep(w)
+		}
 	}
 	f.ending.Wait()
 	return errors.Join(errs...)
+}
+
+// keep leaves a summary that could not be recorded to the next Close.
+func (f *floods) keep(w *window) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.left = append(f.left, w)
 }

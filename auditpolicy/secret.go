@@ -1,28 +1,41 @@
 package auditpolicy
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/attestlog/attestlog"
 )
 
-// SecretName reports whether a member's name says that its value is a secret:
-// one of its words is password, passwd, pwd, passphrase, secret, token,
-// authorization, cookie, credential, pin, cvv or cvc, or two that follow each
-// other are api key, access key, private key or session key. Case does not matter; words end at "_", "-", ".", " " and where
-// a capital begins.
+// SecretName reports whether a member's name says that its value is a secret. It
+// does if one of its words is, or ends in, password, passwd, pwd, passphrase,
+// passcode, secret, token, authorization, cookie or credential, or is pin, cvv or
+// cvc, in the plural too; if two that follow each other are api, access, private
+// or session key; or if it is pass alone. It does not if the name is about the
+// secret: if its last word is id, type, count, attempts, at, expires, policy and
+// the like, or its first max, min, num or has. Case does not matter; words end
+// where the letters do, and where a capital begins.
 func SecretName(name string) bool {
 	words := wordsOf(name)
+	if len(words) == 0 || about[words[len(words)-1]] || aboutFirst[words[0]] && len(words) > 1 {
+		return false
+	}
 	for i, w := range words {
-		switch w {
-		case "password", "passwd", "pwd", "passphrase", "secret", "token", "authorization", "cookie", "credential", "credentials", "pin", "cvv", "cvc",
-			"passwords", "secrets", "tokens", "cookies", "apikey", "privatekey", "accesskey":
+		w = strings.TrimSuffix(w, "s")
+		switch {
+		case w == "pin" || w == "cvv" || w == "cvc" || w == "apikey" || w == "privatekey" || w == "accesskey":
 			return true
-		case "api", "access", "private", "session":
-			if i+1 < len(words) && words[i+1] == "key" {
+		case len(words) == 1 && words[0] == "pass":
+			return true
+		case i+1 < len(words) && (w == "api" || words[i] == "access" || w == "private" || w == "session") && strings.TrimSuffix(words[i+1], "s") == "key":
+			return true
+		}
+		for _, end := range secretEnds {
+			if strings.HasSuffix(w, end) {
 				return true
 			}
 		}
@@ -30,7 +43,22 @@ func SecretName(name string) bool {
 	return false
 }
 
-// wordsOf splits apiKey, api_key and API-Key alike, in lower case.
+var secretEnds = []string{"password", "passwd", "pwd", "passphrase", "passcode", "secret", "token", "authorization", "cookie", "credential"}
+
+var about = set("id", "ids", "type", "types", "count", "counts", "attempt", "attempts", "at", "on", "age", "expiry", "expires", "expired", "expiration", "policy", "length",
+	"size", "limit", "status", "state", "valid", "required", "enabled", "name", "names", "url", "uri", "endpoint", "strength", "changed", "reset", "version", "ttl")
+
+var aboutFirst = set("max", "min", "num", "has", "is", "total")
+
+func set(words ...string) map[string]bool {
+	out := map[string]bool{}
+	for _, w := range words {
+		out[w] = true
+	}
+	return out
+}
+
+// wordsOf splits apiKey, api_key, API-Key and api[key] alike, in lower case.
 func wordsOf(name string) []string {
 	var words []string
 	start := 0
@@ -41,10 +69,10 @@ func wordsOf(name string) []string {
 	}
 	for i := 0; i < len(name); i++ {
 		switch c := name[i]; {
-		case c == '_' || c == '-' || c == '.' || c == ' ' || c == '/':
+		case c < 0x80 && !isLower(c) && !isUpper(c):
 			end(i)
 			start = i + 1
-		case c >= 'A' && c <= 'Z' && i > 0 && (isLower(name[i-1]) || i+1 < len(name) && isLower(name[i+1]) && name[i-1] >= 'A' && name[i-1] <= 'Z'):
+		case isUpper(c) && i > start && (isLower(name[i-1]) || i+1 < len(name) && isLower(name[i+1])):
 			end(i)
 			start = i
 		}
@@ -53,18 +81,32 @@ func wordsOf(name string) []string {
 	return words
 }
 
+func isUpper(c byte) bool { return c >= 'A' && c <= 'Z' }
+
 func isLower(c byte) bool { return c >= 'a' && c <= 'z' }
 
-// Tokens by their form: an HTTP credential, a JSON Web Token, a PEM private key,
-// keys of AWS, GitHub, GitLab, Slack, Stripe, Google and npm, and those of
-// attestlog.
-var tokenForms = regexp.MustCompile(`(?i:\b(?:bearer|basic)\s+[a-z0-9+/_.~-]{8,}=*)` +
-	`|\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*` +
+// Tokens by their form: a JSON Web Token, a PEM private key, keys of AWS, GitHub,
+// GitLab, Slack, Stripe, Google and npm, and those of attestlog.
+var tokenForms = regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*` +
 	`|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\z)` +
 	`|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b` +
 	`|\bgh[opsur]_[A-Za-z0-9]{20,}|\bgithub_pat_[A-Za-z0-9_]{20,}|\bglpat-[A-Za-z0-9_-]{16,}` +
 	`|\bxox[abeoprs]-[A-Za-z0-9-]{10,}|\b[rs]k_(?:live|test)_[A-Za-z0-9]{10,}|\bAIza[A-Za-z0-9_-]{30,}|\bnpm_[A-Za-z0-9]{30,}` +
 	`|\bal_[A-Za-z0-9]{4,}_[A-Za-z0-9_-]{16,}`)
+
+// An HTTP credential (RFC 9110, Section 11.4), if what follows the scheme is one.
+var credential = regexp.MustCompile(`(?i)\b(bearer|basic)\s+([a-z0-9+/_.~-]{8,}=*)`)
+
+func isCredential(scheme, text string) bool {
+	if strings.EqualFold(scheme, "basic") {
+		plain, err := base64.StdEncoding.DecodeString(text)
+		return err == nil && strings.Contains(string(plain), ":")
+	}
+	return len(text) >= 20 || strings.ContainsAny(text, "0123456789")
+}
+
+// A password in a URL (RFC 3986, Section 3.2.1).
+var userInfo = regexp.MustCompile(`(://[^\s/:@?#]*:)[^\s/@?#]+@`)
 
 // Digits that may be a card's number: 13 to 19, alone or in groups.
 var cardForm = regexp.MustCompile(`\b\d(?:[ -]?\d){12,18}\b`)
@@ -73,17 +115,38 @@ var cardForm = regexp.MustCompile(`\b\d(?:[ -]?\d){12,18}\b`)
 // whether there were any. A card's number has the beginning and the length of one
 // of the large issuers', and a valid check digit (ISO/IEC 7812-1).
 func Secret(text string) (string, bool) {
-	if len(text) < 13 {
+	if len(text) < 8 {
 		return text, false
 	}
 	out := tokenForms.ReplaceAllLiteralString(text, attestlog.Redacted)
-	out = cardForm.ReplaceAllStringFunc(out, func(digits string) string {
-		if isCard(digits) {
-			return attestlog.Redacted
+	out = credential.ReplaceAllStringFunc(out, func(found string) string {
+		if m := credential.FindStringSubmatch(found); !isCredential(m[1], m[2]) {
+			return found
 		}
-		return digits
+		return attestlog.Redacted
 	})
+	out = userInfo.ReplaceAllString(out, "${1}"+attestlog.Redacted+"@")
+	out = withoutCards(out)
 	return out, out != text
+}
+
+// withoutCards redacts card numbers, but for digits behind a plus sign, as in a
+// telephone number, and those of a larger number.
+func withoutCards(text string) string {
+	var out strings.Builder
+	end := 0
+	for _, at := range cardForm.FindAllStringIndex(text, -1) {
+		if !isCard(text[at[0]:at[1]]) || at[0] > 0 && strings.IndexByte("+.", text[at[0]-1]) >= 0 {
+			continue
+		}
+		out.WriteString(text[end:at[0]])
+		out.WriteString(attestlog.Redacted)
+		end = at[1]
+	}
+	if end == 0 {
+		return text
+	}
+	return out.String() + text[end:]
 }
 
 func isCard(text string) bool {
@@ -105,7 +168,7 @@ type issuer struct {
 }
 
 var issuers = []issuer{
-	{"4", "4", 13, 19},                             // Visa
+	{"4", "4", 16, 16}, {"4", "4", 19, 19}, // Visa
 	{"51", "55", 16, 16}, {"2221", "2720", 16, 16}, // Mastercard
 	{"34", "34", 15, 15}, {"37", "37", 15, 15}, // American Express
 	{"300", "305", 14, 19}, {"36", "36", 14, 19}, {"38", "39", 14, 19}, // Diners Club
@@ -132,46 +195,43 @@ func checks(text string) bool {
 
 // secrets redacts what looks like a secret in attributes and changes.
 func (ed *editor) secrets() {
-	for name, v := range ed.e.Attributes {
-		if out, found := ed.secret([]string{"attributes", name}, name, v); found {
-			ed.ownAttributes()
-			ed.e.Attributes[name] = out
+	if len(ed.e.Attributes) > 0 {
+		ed.attributes()
+		for name, v := range ed.e.Attributes {
+			ed.e.Attributes[name] = ed.secret([]string{"attributes", name}, v)
 		}
+	}
+	if len(ed.e.Changes) > 0 {
+		ed.ownChanges()
 	}
 	for i := range ed.e.Changes {
-		c := ed.e.Changes[i]
-		parts := strings.Split(strings.TrimPrefix(c.Path, "/"), "/")
-		for k := range parts {
-			parts[k] = unescaper.Replace(parts[k])
-		}
-		name := parts[len(parts)-1]
-		if isIndex(name) && len(parts) > 1 {
-			name = parts[len(parts)-2]
-		}
-		path := append([]string{"changes"}, parts...)
-		was, foundOld := ed.secret(path, name, c.Old)
-		is, foundNew := ed.secret(path, name, c.New)
-		if foundOld || foundNew {
-			ed.ownChanges()
-			ed.e.Changes[i].Old, ed.e.Changes[i].New = was, is
+		c := &ed.e.Changes[i]
+		path := append([]string{"changes"}, pathOf(c.Path)...)
+		for _, v := range []*any{&c.Old, &c.New} {
+			if *v == nil {
+				continue
+			}
+			before := ed.r.redacted.Load()
+			if clean := ed.secret(path, ed.plain(*v)); ed.r.redacted.Load() != before {
+				*v = clean
+			}
 		}
 	}
 }
 
-func isIndex(name string) bool {
-	return name != "" && strings.Trim(name, "0123456789") == ""
+func (ed *editor) kept(path []string) bool {
+	return slices.ContainsFunc(ed.keep, func(kept []string) bool { return len(kept) <= len(path) && slices.Equal(kept, path[:len(kept)]) })
 }
 
-// secret returns a value without the secrets in it, and whether there were any.
-func (ed *editor) secret(path []string, name string, v any) (any, bool) {
-	if v == nil || slices.ContainsFunc(ed.keep, func(kept []string) bool {
-		return len(kept) <= len(path) && slices.Equal(kept, path[:len(kept)])
-	}) {
-		return v, false
+// secret returns a plain value of the editor's own without the secrets in it. A
+// part of its path may say that it is one.
+func (ed *editor) secret(path []string, v any) any {
+	if v == nil || v == "" || v == attestlog.Redacted || ed.kept(path) {
+		return v
 	}
-	if SecretName(name) && v != "" && v != attestlog.Redacted && !isFlag(v) {
+	if _, flag := v.(bool); !flag && slices.ContainsFunc(path[1:], SecretName) {
 		ed.r.redacted.Add(1)
-		return attestlog.Redacted, true
+		return attestlog.Redacted
 	}
 	switch v := v.(type) {
 	case string:
@@ -179,70 +239,25 @@ func (ed *editor) secret(path []string, name string, v any) (any, bool) {
 		if found {
 			ed.r.redacted.Add(1)
 		}
-		return out, found
+		return out
 	case []any:
-		return ed.secretList(path, name, v)
-	case []string:
-		list := make([]any, len(v))
 		for i := range v {
-			list[i] = v[i]
+			v[i] = ed.secret(append(slices.Clip(path), strconv.Itoa(i)), v[i])
 		}
-		if out, found := ed.secretList(path, name, list); found {
-			return out, true
+	case map[string]any:
+		for name, member := range v {
+			v[name] = ed.secret(append(slices.Clip(path), name), member)
 		}
-		return v, false
 	case int, int64, uint64, float64, json.Number:
-		if text, err := json.Marshal(v); err == nil && cardName(name) && isCard(string(text)) {
+		if text, err := json.Marshal(v); err == nil && cardName(path[len(path)-1]) && isCard(string(text)) {
 			ed.r.redacted.Add(1)
-			return attestlog.Redacted, true
-		}
-		return v, false
-	case json.RawMessage:
-		read, err := decode(v)
-		if err != nil {
-			return v, false
-		}
-		if out, found := ed.secret(path, name, read); found {
-			return out, true
-		}
-		return v, false
-	}
-	o, ok := object(v)
-	if !ok {
-		return v, false
-	}
-	any := false
-	for member, inner := range o {
-		if out, found := ed.secret(append(slices.Clip(path), member), member, inner); found {
-			o[member], any = out, true
+			return attestlog.Redacted
 		}
 	}
-	if !any {
-		return v, false
-	}
-	return o, true
-}
-
-func (ed *editor) secretList(path []string, name string, list []any) (any, bool) {
-	out, any := slices.Clone(list), false
-	for i, v := range list {
-		if clean, found := ed.secret(path, name, v); found {
-			out[i], any = clean, true
-		}
-	}
-	if !any {
-		return list, false
-	}
-	return out, true
+	return v
 }
 
 // cardName is for numbers, most of which are none of a card.
 func cardName(name string) bool {
 	return slices.ContainsFunc(wordsOf(name), func(w string) bool { return w == "card" || w == "pan" || w == "cc" || w == "creditcard" })
-}
-
-// isFlag is for members such as "token": true, which say whether there is one.
-func isFlag(v any) bool {
-	_, ok := v.(bool)
-	return ok
 }

@@ -25,6 +25,7 @@ package auditslog
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 
@@ -73,9 +74,9 @@ type step struct {
 var _ slog.Handler = (*Handler)(nil)
 
 // New returns a handler that records marked records with rec, an attestlog.Log,
-// and passes the others to next. A record whose event could not be recorded is
-// passed on, with the error, so that it is somewhere. An event that breaks a
-// rule is bounded as package convert does.
+// and passes the others to next. Of one that could not be recorded, next gets who
+// did what, at slog.LevelError or above, and why. An event that breaks a rule is
+// bounded as package convert does.
 func New(next slog.Handler, rec convert.Recorder, cfg Config) *Handler {
 	if cfg.Level == nil {
 		cfg.Level = Level
@@ -119,14 +120,13 @@ func (h *Handler) WithGroup(name string) slog.Handler {
 // ctx ends. Any other goes to the next handler.
 func (h *Handler) Handle(ctx context.Context, r slog.Record) error {
 	root, fields := h.tree(r)
-	if r.Level < h.cfg.Level.Level() && fields == nil {
+	if root == nil {
 		return h.next.Handle(ctx, r)
 	}
 	var e attestlog.Event
 	if fields == nil {
 		fill(&e, root, r.Message)
 	} else {
-		delete(root, h.cfg.Group)
 		fill(&e, fields, r.Message)
 		e.Attributes = merge(root, e.Attributes)
 	}
@@ -137,37 +137,58 @@ func (h *Handler) Handle(ctx context.Context, r slog.Record) error {
 	}
 	err := convert.Record(ctx, h.rec, e)
 	if err != nil {
-		r = r.Clone()
-		r.AddAttrs(slog.String("audit_error", err.Error()))
+		return errors.Join(err, h.next.Handle(ctx, unrecorded(r, &e, err)))
 	}
-	if err != nil || h.cfg.Both && h.next.Enabled(ctx, r.Level) {
-		if nextErr := h.next.Handle(ctx, r); err == nil {
-			err = nextErr
-		}
+	if h.cfg.Both && h.next.Enabled(ctx, r.Level) {
+		return h.next.Handle(ctx, r)
 	}
-	return err
+	return nil
 }
 
-// tree returns the attributes as nested objects, and of those the one in the
-// marking group, nil if there is none.
+// unrecorded returns a record of an event that is not in the log: who did what,
+// without the content, which may hold what a policy would have redacted.
+func unrecorded(r slog.Record, e *attestlog.Event, err error) slog.Record {
+	out := slog.NewRecord(r.Time, max(r.Level, slog.LevelError), "an audit event could not be recorded", r.PC)
+	out.AddAttrs(slog.String("audit_error", err.Error()), slog.String("action", e.Action), slog.String("actor", e.Actor.ID))
+	return out
+}
+
+// tree returns the attributes of a marked record as nested objects, and those
+// in marking groups together, nil if there is none. Of another it returns nil.
 func (h *Handler) tree(r slog.Record) (root, fields map[string]any) {
-	marked := h.open || r.Level >= h.cfg.Level.Level()
-	if !marked && !h.hasGroup(r) {
+	if !h.open && r.Level < h.cfg.Level.Level() && !h.hasGroup(r) {
 		return nil, nil // as for most records
 	}
 	root = map[string]any{}
-	at := root
-	for _, s := range h.with {
-		if s.group == "" {
-			addAll(at, s.attrs)
-			continue
+	at, outside := root, true
+	marking := func() map[string]any {
+		if fields == nil {
+			fields = map[string]any{}
 		}
-		inner := map[string]any{}
-		put(at, s.group, inner)
-		at = inner
+		return fields
 	}
-	r.Attrs(func(a slog.Attr) bool { add(at, a); return true })
-	fields, _ = root[h.cfg.Group].(map[string]any)
+	addOne := func(a slog.Attr) {
+		if v := a.Value.Resolve(); outside && a.Key == h.cfg.Group && v.Kind() == slog.KindGroup {
+			addAll(marking(), v.Group())
+			return
+		}
+		add(at, a)
+	}
+	for _, s := range h.with {
+		switch {
+		case s.group == "":
+			for _, a := range s.attrs {
+				addOne(a)
+			}
+		case outside && s.group == h.cfg.Group:
+			at, outside = marking(), false
+		default:
+			inner := map[string]any{}
+			put(at, s.group, inner)
+			at, outside = inner, false
+		}
+	}
+	r.Attrs(func(a slog.Attr) bool { addOne(a); return true })
 	return root, fields
 }
 

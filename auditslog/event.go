@@ -3,6 +3,7 @@ package auditslog
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -55,26 +56,62 @@ func value(v slog.Value) any {
 		return v.Time().Format(time.RFC3339Nano)
 	case slog.KindAny:
 		switch x := v.Any().(type) {
+		case attestlog.Outcome:
+			return string(x)
+		case attestlog.Actor:
+			return map[string]any{"id": x.ID, "type": x.Type, "name": x.Name, "session": x.Session, "on_behalf_of": x.OnBehalfOf}
+		case map[string]any:
+			return clone(x, 0)
+		case attestlog.Target, []attestlog.Target:
+			return x
 		case error:
-			return failure{x}
+			return failure(said(x.Error))
 		case fmt.Stringer:
-			return x.String()
+			return said(x.String)
 		}
 	}
 	return v.Any()
 }
 
-// A failure is an error among attributes.
-type failure struct{ error }
+// clone copies the objects that fields are taken out of; deeper ones are only
+// read.
+func clone(m map[string]any, depth int) map[string]any {
+	const fieldsWithin = 4
+	out := maps.Clone(m)
+	for name, v := range out {
+		if inner, ok := v.(map[string]any); ok && depth < fieldsWithin {
+			out[name] = clone(inner, depth+1)
+		}
+	}
+	return out
+}
 
-// plain replaces failures by their texts.
-func plain(attrs map[string]any) {
+// said returns what a method says that may not bear a nil receiver.
+func said(method func() string) (text string) {
+	defer func() {
+		if p := recover(); p != nil {
+			text = fmt.Sprintf("!PANIC: %v", p)
+		}
+	}()
+	return method()
+}
+
+// A failure is the text of an error among attributes.
+type failure string
+
+// plain replaces failures by their texts, in objects of this package's making.
+func plain(attrs map[string]any) { plainWithin(attrs, 0) }
+
+func plainWithin(attrs map[string]any, depth int) {
+	if depth > attestlog.MaxDepth {
+		return
+	}
 	for name, v := range attrs {
 		switch v := v.(type) {
 		case failure:
-			attrs[name] = v.Error()
+			attrs[name] = string(v)
 		case map[string]any:
-			plain(v)
+			plainWithin(v, depth+1)
 		}
 	}
 }
@@ -181,7 +218,7 @@ func (o object) outcome(e *attestlog.Event) {
 		if f, ok := o[name].(failure); ok && e.Outcome == "" {
 			e.Outcome = attestlog.Failure
 			if e.Reason == "" {
-				e.Reason = f.Error()
+				e.Reason = string(f)
 				delete(o, name)
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"strings"
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
@@ -74,6 +75,11 @@ type importer struct {
 }
 
 func (c *importCmd) Run(a *app) error {
+	for _, name := range c.Files {
+		if c.From != "audit-postgres" && strings.Contains(name, "://") {
+			return hinted{errors.New("a URL was given where a file is wanted"), "--from audit-postgres reads a database"} // without what it holds
+		}
+	}
 	log, _, err := a.open(openOptions{create: true, write: true})
 	if err != nil {
 		return err

@@ -128,6 +128,14 @@ func open(ctx context.Context, dsn string, logger *slog.Logger) (*Logger, error)
 	if err = l.log.ReadOnly(); err == nil {
 		err = l.takeOver(ctx, dsn)
 	}
+	if err == nil {
+		// What waits in spools, of processes that are gone too, comes first.
+		drain, cancel := context.WithTimeout(ctx, storeTimeout)
+		defer cancel()
+		if flushErr := l.log.Flush(drain); flushErr != nil {
+			logger.Warn("audit: entries that wait could not be stored yet", "err", flushErr)
+		}
+	}
 	if err != nil {
 		return nil, errors.Join(err, l.log.Close(ctx))
 	}
@@ -183,7 +191,7 @@ func (l *Logger) takeOver(ctx context.Context, dsn string) error {
 	if err != nil {
 		return err
 	}
-	if n, err := l.log.Count(ctx, attestlog.Field("action", imported), 1); err != nil || n > 0 {
+	if n, err := l.log.Count(ctx, isImported, 1); err != nil || n > 0 {
 		return err
 	}
 	table, err := old.Open(ctx, server)
@@ -247,7 +255,6 @@ func (l *Logger) Log(e Entry) {
 	if e.Timestamp.IsZero() {
 		e.Timestamp = time.Now()
 	}
-	e.Timestamp = e.Timestamp.UTC()
 	record := recordOf(e)
 	event := record.Event()
 	id, err := uuid.NewV7()
@@ -270,10 +277,12 @@ func (l *Logger) Log(e Entry) {
 }
 
 func recordOf(e Entry) old.Record {
-	return old.Record{
-		Timestamp: &e.Timestamp, EventType: &e.EventType, Username: &e.Username, IPAddress: &e.IPAddress,
+	r := old.Record{
+		EventType: &e.EventType, Username: &e.Username, IPAddress: &e.IPAddress,
 		Query: &e.Query, MailID: &e.MailID, Success: &e.Success, Detail: &e.Detail,
 	}
+	r.SetTime(e.Timestamp)
+	return r
 }
 
 // store appends an event, or spools it behind those that wait already.
@@ -306,8 +315,11 @@ func (l *Logger) Query(f QueryFilter) ([]Entry, int, error) {
 	if f.PageSize <= 0 {
 		f.PageSize = defaultPage
 	}
-	skip := max(f.Page, 0) * f.PageSize
 	out := []Entry{}
+	if uint64(max(f.Page, 0)) > total/uint64(f.PageSize) {
+		return out, int(total), nil
+	}
+	skip := max(f.Page, 0) * f.PageSize
 	for cursor := ""; len(out) < f.PageSize; {
 		page, err := l.log.Query(ctx, q.OrderBy(attestlog.ByTime), attestlog.PageOptions{Limit: skip + f.PageSize - len(out), Cursor: cursor})
 		if err != nil {
@@ -325,17 +337,23 @@ func (l *Logger) Query(f QueryFilter) ([]Entry, int, error) {
 	return out, int(total), nil
 }
 
+// isImported selects the entry that ends an import.
+var isImported = attestlog.And(attestlog.Field("action", imported), attestlog.Field("operation", "import"))
+
 // filter selects what Log and the import put into the log.
 func filter(f QueryFilter) attestlog.Query {
-	all := []attestlog.Query{attestlog.Not(attestlog.Prefix("action", "attestlog.")), attestlog.Not(attestlog.Field("action", imported))}
+	all := []attestlog.Query{attestlog.Not(attestlog.Prefix("action", "attestlog.")), attestlog.Not(isImported)}
+	// As they stand in the log, where Bound had to change them.
+	e := attestlog.Event{Action: f.EventType, Actor: attestlog.Actor{ID: f.Username}, Targets: []attestlog.Target{{Type: "mail", ID: f.MailID}}}
+	convert.Bound(&e)
 	if f.Username != "" {
-		all = append(all, attestlog.Field("actor", f.Username))
+		all = append(all, attestlog.Field("actor", e.Actor.ID))
 	}
 	if f.EventType != "" {
-		all = append(all, attestlog.Field("action", f.EventType))
+		all = append(all, attestlog.Field("action", e.Action))
 	}
 	if f.MailID != "" {
-		all = append(all, attestlog.Field("target", "mail/"+f.MailID))
+		all = append(all, attestlog.Field("target", "mail/"+e.Targets[0].ID))
 	}
 	var from, before time.Time
 	if f.From != nil {
@@ -369,8 +387,8 @@ func entryOf(e *attestlog.Entry) Entry {
 			*f.to = *f.from
 		}
 	}
-	if r.Timestamp != nil {
-		out.Timestamp = *r.Timestamp
+	if at, ok := r.Time(); ok {
+		out.Timestamp = at
 	}
 	out.Success = r.Success != nil && *r.Success
 	return out

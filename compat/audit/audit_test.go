@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -123,6 +124,7 @@ func TestLogAndQuery(t *testing.T) {
 			return !e.Timestamp.Before(to) && e.Username == "bob" && e.EventType == "login"
 		}},
 		{audit.QueryFilter{Username: "Alice"}, func(audit.Entry) bool { return false }},
+		{audit.QueryFilter{Page: math.MaxInt}, func(audit.Entry) bool { return true }},
 	} {
 		f.filter.PageSize = 1000
 		var kept []audit.Entry
@@ -132,6 +134,10 @@ func TestLogAndQuery(t *testing.T) {
 			}
 		}
 		got, total := query(t, l, f.filter)
+		if f.filter.Page > 0 {
+			kept, got = nil, nil
+			total -= len(want)
+		}
 		for i := range got {
 			got[i].ID = 0
 		}
@@ -250,6 +256,50 @@ func TestWhileTheDatabaseIsDown(t *testing.T) {
 	}
 	if next != 61 {
 		t.Errorf("%d entries, want 61", next)
+	}
+}
+
+func TestOddEntriesAreFound(t *testing.T) {
+	t.Parallel()
+	c, dir := start(t), t.TempDir()
+	l := newLogger(t, dsn(c, dir), "", nil)
+	far := time.Date(12_000, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, e := range []audit.Entry{
+		{EventType: "attestlog.erase", Username: "a"}, {EventType: strings.Repeat("x", 300), Username: "b\xff"}, {EventType: "audit.imported", Username: "", MailID: "\x00"}, {EventType: "far", Timestamp: far},
+	} {
+		l.Log(e)
+		got, total := query(t, l, audit.QueryFilter{EventType: e.EventType, Username: e.Username, MailID: e.MailID})
+		if total != 1 || len(got) != 1 || got[0].Username != e.Username || got[0].MailID != e.MailID || len(e.EventType) < 256 && got[0].EventType != e.EventType || !e.Timestamp.IsZero() && !got[0].Timestamp.Equal(e.Timestamp) {
+			t.Errorf("Query of %+.100v found %+.200v", e, got)
+		}
+	}
+}
+
+func TestWhatOthersLeftBehindComesFirst(t *testing.T) {
+	t.Parallel()
+	c, dir := start(t), t.TempDir()
+	loggers := []*audit.Logger{newLogger(t, dsn(c, dir), "", nil), newLogger(t, dsn(c, dir), "", nil)}
+	c.Kill()
+	for n := range 1_200 { // more than one Move, in the second's spool
+		loggers[1].Log(audit.Entry{EventType: "search", Detail: fmt.Sprint(n)})
+	}
+	for _, l := range loggers {
+		l.Close()
+	}
+	if err := c.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	l := newLogger(t, dsn(c, dir), "", nil)
+	l.Log(audit.Entry{EventType: "search", Detail: "1200"})
+	next := 0
+	for e, err := range l.AuditLog().Entries(t.Context(), attestlog.Query{}) {
+		if err != nil || e.Message != fmt.Sprint(next) {
+			t.Fatalf("entry %d is %q, %v; want %d", e.Index, e.Message, err, next)
+		}
+		next++
+	}
+	if next != 1201 {
+		t.Errorf("%d entries, want 1201", next)
 	}
 }
 

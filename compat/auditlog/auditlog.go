@@ -8,7 +8,7 @@
 //	s.Close()
 //
 // New on a file that holds the old table imports it once into a log beside it,
-// FILE.attestlog, and leaves the file as it was. Where the old log broke its own
+// FILE.attestlog, and leaves the file as it was; it may be put away afterwards. Where the old log broke its own
 // promise this one does not: the order is that of the calls also when many come
 // at once, and a Record during or after Close is stored or logged as an error.
 package auditlog
@@ -72,12 +72,20 @@ func open(ctx context.Context, path string) (*Store, error) {
 		return nil, err
 	}
 	old, err := table.Open(path)
-	switch {
-	case err == nil:
+	if err == nil {
 		defer old.Close()
-		path += Suffix
-	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, table.ErrNoTable):
+		old.Source = "audit" // whatever the file is called: there is one beside a log
+	} else if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, table.ErrNoTable) {
 		return nil, err
+	}
+	_, beside := os.Stat(path + Suffix)
+	switch {
+	case old != nil:
+		path += Suffix
+	case beside == nil && errors.Is(err, fs.ErrNotExist): // the old file was put away
+		path += Suffix
+	case beside == nil:
+		return nil, fmt.Errorf("%s is not the table that %s was begun with; move one of them away", path, path+Suffix)
 	}
 	store, err := sqlite.Open(ctx, path, sqlite.Config{})
 	if err != nil {
@@ -100,11 +108,10 @@ func open(ctx context.Context, path string) (*Store, error) {
 
 // takeOver imports the old table, unless an entry says that this was done.
 func takeOver(ctx context.Context, log *attestlog.Log, old *table.Table) error {
-	done := attestlog.And(attestlog.Field("action", imported), attestlog.Field("attributes.source", old.Source()))
-	if n, err := log.Count(ctx, done, 1); err != nil || n > 0 {
+	if n, err := log.Count(ctx, isImported, 1); err != nil || n > 0 {
 		return err
 	}
-	slog.Info("auditlog: importing the old table", "source", old.Source(), "rows", old.Rows)
+	slog.Info("auditlog: importing the old table", "rows", old.Rows)
 	const batch, every = 1_000, 100_000
 	var rows int64
 	events := make([]attestlog.Event, 0, batch)
@@ -124,7 +131,7 @@ func takeOver(ctx context.Context, log *attestlog.Log, old *table.Table) error {
 			}
 		}
 		if rows%every == 0 {
-			slog.Info("auditlog: importing the old table", "source", old.Source(), "done", rows, "rows", old.Rows)
+			slog.Info("auditlog: importing the old table", "done", rows, "rows", old.Rows)
 		}
 	}
 	if err := flush(); err != nil {
@@ -139,7 +146,7 @@ func takeOver(ctx context.Context, log *attestlog.Log, old *table.Table) error {
 	}
 	_, err = log.Append(ctx, attestlog.Event{
 		Action: imported, Operation: "import", Outcome: attestlog.Success, Actor: attestlog.Actor{ID: "auditlog", Type: "system"},
-		Attributes: map[string]any{"source": old.Source(), "rows": rows},
+		Attributes: map[string]any{"rows": rows},
 	})
 	return err
 }
@@ -157,8 +164,11 @@ func (s *Store) Record(username, method, path, module string, status int) {
 	}
 }
 
+// isImported selects the entry that ends an import.
+var isImported = attestlog.And(attestlog.Field("action", imported), attestlog.Field("operation", "import"))
+
 // requests selects what Record and the import put into the log.
-var requests = attestlog.And(attestlog.Not(attestlog.Prefix("action", "attestlog.")), attestlog.Not(attestlog.Field("action", imported)))
+var requests = attestlog.And(attestlog.Not(attestlog.Prefix("action", "attestlog.")), attestlog.Not(isImported))
 
 // List returns the newest entries, newest first, at most limit; with a negative
 // limit all of them. Everything that was recorded before is among them. The

@@ -236,6 +236,31 @@ func TestAnOldTableIsTakenOverOnce(t *testing.T) {
 	if err != nil || !bytes.Equal(before, after) {
 		t.Errorf("the old file was changed: %v", err)
 	}
+	// Under another name, and then without the old file.
+	moved := filepath.Join(t.TempDir(), "app.db")
+	files, err := filepath.Glob(path + "*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if err := os.Rename(f, moved+strings.TrimPrefix(f, path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for round := range 2 {
+		s := newStore(t, moved)
+		if got := list(t, s, -1); len(got) != rows+3 {
+			t.Errorf("round %d after a rename: %d entries, want %d", round, len(got), rows+3)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if round == 0 {
+			if err := os.Remove(moved); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }
 
 func TestAnInterruptedImportGoesOn(t *testing.T) {

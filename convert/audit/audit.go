@@ -41,6 +41,7 @@ import (
 	"slices"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -73,6 +74,9 @@ type Record struct {
 	// Far is a timestamp that RFC 3339 cannot write: "infinity", "-infinity", or
 	// microseconds since 1970. Timestamp is nil then.
 	Far string `json:"far,omitempty"`
+	// Escaped is set in an event's original whose texts convert.Escape wrote,
+	// because one was not UTF-8.
+	Escaped bool `json:"escaped,omitempty"`
 }
 
 // Event returns the record's event, without an id.
@@ -81,9 +85,36 @@ func (r *Record) Event() attestlog.Event {
 	bounded := e
 	convert.Bound(&bounded)
 	if back, err := fromFields(convert.Restore(bounded)); err != nil || !back.equal(r) {
-		e.Original, _ = json.Marshal(r) // strings, numbers and times
+		e.Original, _ = json.Marshal(r.escaped()) // strings, numbers and times
 	}
 	return e
+}
+
+// escaped returns the record with texts that JSON can hold.
+func (r *Record) escaped() Record {
+	out := *r
+	for _, f := range out.texts() {
+		out.Escaped = out.Escaped || *f != nil && !utf8.ValidString(**f)
+	}
+	return out.mapped(convert.Escape)
+}
+
+// mapped returns an escaped record with other texts.
+func (r Record) mapped(fn func(string) string) Record {
+	if !r.Escaped {
+		return r
+	}
+	for _, f := range r.texts() {
+		if *f != nil {
+			text := fn(**f)
+			*f = &text
+		}
+	}
+	return r
+}
+
+func (r *Record) texts() []**string {
+	return []**string{&r.EventType, &r.Username, &r.IPAddress, &r.Query, &r.MailID, &r.Detail}
 }
 
 func (r *Record) plain() attestlog.Event {
@@ -190,6 +221,8 @@ func (r *Record) equal(o *Record) bool {
 func RecordOf(e attestlog.Event) (Record, error) {
 	if len(e.Original) > 0 {
 		if r, _, err := parse(e.Original); err == nil {
+			r = r.mapped(convert.Unescape)
+			r.Escaped = false
 			return r, nil
 		}
 	}
@@ -343,16 +376,32 @@ func (t *Table) Events(ctx context.Context) iter.Seq2[attestlog.Event, error] {
 }
 
 func (r *Record) timestamp(at pgtype.Timestamptz) {
-	when := at.Time.UTC()
-	switch year := when.Year(); {
+	switch {
 	case !at.Valid:
 	case at.InfinityModifier != pgtype.Finite:
 		r.Far = at.InfinityModifier.String()
-	case year < 1 || year > 9999:
-		r.Far = strconv.FormatInt(when.UnixMicro(), 10)
 	default:
-		r.Timestamp = &when
+		r.SetTime(at.Time)
 	}
+}
+
+// SetTime sets Timestamp, or Far.
+func (r *Record) SetTime(at time.Time) {
+	at = at.UTC()
+	if year := at.Year(); year < 1 || year > 9999 {
+		r.Far = strconv.FormatInt(at.UnixMicro(), 10)
+		return
+	}
+	r.Timestamp = &at
+}
+
+// Time returns the time of a record that has one.
+func (r *Record) Time() (time.Time, bool) {
+	if r.Timestamp != nil {
+		return *r.Timestamp, true
+	}
+	micros, err := strconv.ParseInt(r.Far, 10, 64)
+	return time.UnixMicro(micros).UTC(), err == nil
 }
 
 // Close closes the connection.

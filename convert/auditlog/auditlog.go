@@ -30,6 +30,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"net/url"
 	"os"
@@ -272,36 +273,84 @@ func number(v any) any {
 
 // A Table is an open audit table.
 type Table struct {
-	conn   *sqlite.Conn
-	source string
-	Rows   int64 // when it was opened
+	conn *sqlite.Conn
+	copy string // folder of the copy that conn is to, or ""
+	Rows int64  // when it was opened
+	// Source is the name that the rows' ids are derived with. Defaults to the
+	// file's, as convert.SourceName has it.
+	Source string
 }
 
-// Open opens a database for reading and looks for the table. Nothing in the
-// file is changed, also if a program that crashed left it a write-ahead log.
-// Errors match ErrNoTable where there is none.
+// Open opens a database for reading and looks for the table. Nothing in the file
+// is changed: where a program that crashed left a transaction to be rolled back,
+// that is done in a copy. Errors match ErrNoTable where there is no such table.
 func Open(path string) (*Table, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, err
 	}
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return nil, err
-	}
-	u := url.URL{Scheme: "file", Path: abs, RawQuery: "mode=ro"}
-	if info, err := os.Stat(path + "-wal"); err != nil || info.Size() == 0 {
-		u.RawQuery = "immutable=1&mode=ro" // without making files beside it
-	}
-	conn, err := sqlite.OpenConn(u.String(), sqlite.OpenReadOnly|sqlite.OpenURI)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	t := &Table{conn: conn, source: convert.SourceName(path)}
-	if err := t.find(); err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("%s: %w", path, err)
+	t := &Table{Source: convert.SourceName(path)}
+	if err := t.open(path); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), t.Close())
 	}
 	return t, nil
+}
+
+func (t *Table) open(path string) error {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	u := url.URL{Scheme: "file", Path: path, RawQuery: "mode=ro"}
+	flags := sqlite.OpenReadOnly | sqlite.OpenURI
+	switch {
+	case isThere(path + "-journal"):
+		if u.Path, err = t.rolledBack(path); err != nil {
+			return err
+		}
+		u.RawQuery, flags = "mode=rw", sqlite.OpenReadWrite|sqlite.OpenURI
+	case !isThere(path + "-wal"):
+		u.RawQuery = "immutable=1&mode=ro" // without making files beside it
+	}
+	if t.conn, err = sqlite.OpenConn(u.String(), flags); err != nil {
+		return err
+	}
+	return t.find()
+}
+
+// isThere reports whether a file is there and not empty.
+func isThere(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Size() > 0
+}
+
+// rolledBack copies a database with its rollback journal, which SQLite applies
+// when it opens the copy.
+func (t *Table) rolledBack(path string) (string, error) {
+	var err error
+	if t.copy, err = os.MkdirTemp("", "attestlog-import-"); err != nil {
+		return "", err
+	}
+	to := filepath.Join(t.copy, filepath.Base(path))
+	for _, suffix := range []string{"", "-journal"} {
+		if err := copyFile(to+suffix, path+suffix); err != nil {
+			return "", err
+		}
+	}
+	return to, nil
+}
+
+func copyFile(to, from string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
 }
 
 func (t *Table) find() error {
@@ -329,9 +378,6 @@ func (t *Table) find() error {
 	return err
 }
 
-// Source returns the name that the rows' ids are derived with.
-func (t *Table) Source() string { return t.source }
-
 // Events returns the rows as events, by id, in constant memory but for the few
 // bytes a row that convert.IDs keeps.
 func (t *Table) Events(ctx context.Context) iter.Seq2[attestlog.Event, error] {
@@ -344,7 +390,7 @@ func (t *Table) Events(ctx context.Context) iter.Seq2[attestlog.Event, error] {
 			return
 		}
 		defer stmt.Finalize()
-		ids := convert.NewIDs(Format, t.source)
+		ids := convert.NewIDs(Format, t.Source)
 		for {
 			more, err := stmt.Step()
 			if err != nil {
@@ -379,4 +425,12 @@ func column(stmt *sqlite.Stmt, i int) any {
 }
 
 // Close closes the database.
-func (t *Table) Close() error { return t.conn.Close() }
+func (t *Table) Close() (err error) {
+	if t.conn != nil {
+		err = t.conn.Close()
+	}
+	if t.copy != "" {
+		err = errors.Join(err, os.RemoveAll(t.copy))
+	}
+	return err
+}

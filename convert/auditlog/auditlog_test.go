@@ -185,6 +185,52 @@ func TestTheFileIsLeftAsItWas(t *testing.T) {
 	}
 }
 
+func TestWhatWasNotCommittedIsNoHistory(t *testing.T) {
+	var rows []auditlog.Row
+	for n := range int64(3000) {
+		rows = append(rows, row(n+1, int64(1), strings.Repeat("committed ", 10), "GET", "/", "", int64(200)))
+	}
+	path := table(t, "", rows...)
+	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	// A program dies within a transaction that has begun to reach the file: its
+	// files are what is copied here.
+	if err := sqlitex.ExecuteScript(conn, "PRAGMA cache_size = 5; PRAGMA cache_spill = 5", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := sqlitex.ExecuteTransient(conn, "BEGIN", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := sqlitex.ExecuteTransient(conn, "UPDATE audit SET username = 'never committed, and as long as the others were, or so'", nil); err != nil {
+		t.Fatal(err)
+	}
+	dead := filepath.Join(t.TempDir(), "app.db")
+	for _, suffix := range []string{"", "-journal"} {
+		content, err := os.ReadFile(path + suffix)
+		if err != nil || len(content) == 0 {
+			t.Fatalf("%s: %d bytes, %v", suffix, len(content), err)
+		}
+		if err := os.WriteFile(dead+suffix, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if content, err := os.ReadFile(dead); err != nil || !strings.Contains(string(content), "never committed") {
+		t.Fatalf("nothing of the transaction is in the file: %v", err)
+	}
+	events := read(t, dead)
+	for _, e := range events {
+		if !strings.HasPrefix(e.Actor.ID, "committed") {
+			t.Fatalf("event %s is of a row that was never committed: %q", e.ID, e.Actor.ID)
+		}
+	}
+	if len(events) != 3000 {
+		t.Errorf("%d events, want 3000", len(events))
+	}
+}
+
 func TestWhatIsNoAuditTable(t *testing.T) {
 	other := filepath.Join(t.TempDir(), "other.db")
 	conn, err := sqlite.OpenConn(other, sqlite.OpenReadWrite|sqlite.OpenCreate)

@@ -69,14 +69,17 @@ func run(ctx context.Context, dir, addr string) error {
 	}
 	fmt.Printf("listening on http://%s\n", lis.Addr())
 	srv := &http.Server{Handler: audit(mux), ReadHeaderTimeout: 10 * time.Second}
+	ended := make(chan error)
 	go func() {
 		<-ctx.Done()
-		srv.Shutdown(context.WithoutCancel(ctx))
+		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+		defer cancel()
+		ended <- srv.Shutdown(limit)
 	}()
 	if err := srv.Serve(lis); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
-	return nil
+	return <-ended // no handler runs any more, and the log may close
 }
 
 // notes stand for what an application does.

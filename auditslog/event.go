@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -279,10 +280,10 @@ func target(v any) (t attestlog.Target, ok bool) {
 	return t, false
 }
 
-// merge adds the members of b to a.
+// merge adds the members of b to a, in the order of their names.
 func merge(a, b map[string]any) map[string]any {
-	for name, v := range b {
-		put(a, name, v)
+	for _, name := range slices.Sorted(maps.Keys(b)) {
+		put(a, name, b[name])
 	}
 	if len(a) == 0 {
 		return nil

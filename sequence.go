@@ -1,6 +1,7 @@
 package attestlog
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -40,7 +41,6 @@ func (l *Log) sequence() {
 		var err error
 		batch, err = spool.beside(batch, func() ([]job, error) { return l.commit(batch) })
 		if err == nil {
-			l.held.Store(0)
 			wait = retryFirst
 			continue
 		}
@@ -143,6 +143,7 @@ func (l *Log) commit(batch []job) ([]job, error) {
 		if len(done.batch.Records) > 0 {
 			l.known.Store(&done.batch.Tree)
 		}
+		l.held.Store(0)
 		for i := range batch {
 			if c := batch[i].call; c != nil {
 				close(c.done)
@@ -211,6 +212,9 @@ func (l *Log) hold(batch []job, err error) []job {
 	for i := range batch {
 		if batch[i].call == nil || l.cfg.Spool != nil && batch[i].events() == 0 {
 			batch[held], batch[i] = batch[i], batch[held]
+			// A store that failed may be reading the bytes that the next try
+			// writes its time into.
+			batch[held].draft.node = bytes.Clone(batch[held].draft.node)
 			held++
 		}
 	}

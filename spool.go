@@ -1,6 +1,7 @@
 package attestlog
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -239,8 +240,9 @@ func (s *spooler) put(jobs []job) (int, error) {
 
 // prepared returns the draft's event as Prepare does.
 func (d *draft) prepared() (Prepared, error) {
-	appendTime(d.leaf()[:d.loggedAt], time.Unix(0, 0), 6) // in its place a time, so that it can be read
-	leaf, err := decodeLeaf(d.leaf())
+	text := bytes.Clone(d.leaf())                     // whose own bytes a store may have kept
+	appendTime(text[:d.loggedAt], time.Unix(0, 0), 6) // in its place a time, so that it can be read
+	leaf, err := decodeLeaf(text)
 	if err != nil {
 		return Prepared{}, err
 	}

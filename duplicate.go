@@ -2,6 +2,8 @@ package attestlog
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // answerDuplicates answers the drafts whose keys are taken. Conflicts with what
@@ -111,4 +113,45 @@ func blank(e *Event, pointer string) {
 			*sealable[i].field.of(e) = ""
 		}
 	}
+}
+
+// A conflictError names the jobs whose ids are taken, so that the rest of the
+// batch can go on without them, and of each job the drafts.
+type conflictError struct {
+	jobs map[int]map[int]error
+}
+
+func (e *conflictError) add(job, place int, err error) {
+	if e.jobs == nil {
+		e.jobs = map[int]map[int]error{}
+	}
+	if e.jobs[job] == nil {
+		e.jobs[job] = map[int]error{}
+	}
+	e.jobs[job][place] = err
+}
+
+func (e *conflictError) Error() string {
+	return fmt.Sprintf("%d calls with ids that are taken", len(e.jobs))
+}
+
+// without fails the jobs of a batch that conflict, and returns the others.
+func (l *Log) without(batch []job, conflicts map[int]map[int]error) []job {
+	kept := batch[:0]
+	for i := range batch {
+		of := conflicts[i]
+		if of == nil {
+			kept = append(kept, batch[i])
+			continue
+		}
+		first := slices.Min(slices.Collect(maps.Keys(of)))
+		if c := batch[i].call; c != nil {
+			c.conflicts = of
+		}
+		events, bytes := batch[i].events(), batch[i].bytes()
+		l.fail(&batch[i], of[first])
+		l.queue.release(events, bytes)
+	}
+	clear(batch[len(kept):])
+	return kept
 }

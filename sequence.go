@@ -6,8 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 )
 
@@ -100,26 +98,6 @@ func (l *Log) releaseJobs(jobs []job) {
 	l.queue.release(events, bytes)
 }
 
-// A conflictError names the jobs whose ids are taken, so that the rest of the
-// batch can go on without them, and of each job the drafts.
-type conflictError struct {
-	jobs map[int]map[int]error
-}
-
-func (e *conflictError) add(job, place int, err error) {
-	if e.jobs == nil {
-		e.jobs = map[int]map[int]error{}
-	}
-	if e.jobs[job] == nil {
-		e.jobs[job] = map[int]error{}
-	}
-	e.jobs[job][place] = err
-}
-
-func (e *conflictError) Error() string {
-	return fmt.Sprintf("%d calls with ids that are taken", len(e.jobs))
-}
-
 // commit stores batch in one transaction and answers its callers. When the
 // store fails, calls get the error and the recorded events are returned for
 // another try: whether they were stored is then settled by their ids.
@@ -153,27 +131,6 @@ func (l *Log) commit(batch []job) ([]job, error) {
 		l.committed.fire()
 		return batch[:0], nil
 	}
-}
-
-// without fails the jobs of a batch that conflict, and returns the others.
-func (l *Log) without(batch []job, conflicts map[int]map[int]error) []job {
-	kept := batch[:0]
-	for i := range batch {
-		of := conflicts[i]
-		if of == nil {
-			kept = append(kept, batch[i])
-			continue
-		}
-		first := slices.Min(slices.Collect(maps.Keys(of)))
-		if c := batch[i].call; c != nil {
-			c.conflicts = of
-		}
-		events, bytes := batch[i].events(), batch[i].bytes()
-		l.fail(&batch[i], of[first])
-		l.queue.release(events, bytes)
-	}
-	clear(batch[len(kept):])
-	return kept
 }
 
 // write runs one transaction, unless batch has only flushes.

@@ -122,9 +122,11 @@ func (s *spooler) divert(batch []job, failed bool) []job {
 	case l.cfg.Spool == nil:
 		return batch
 	case !failed && !l.spooled():
-		batch = append(s.stuck, batch...)
-		s.stuck, s.err = nil, nil
-		l.spoolErr.Store(nil)
+		if len(s.stuck) > 0 {
+			batch = append(s.stuck, batch...)
+			s.stuck, s.err = nil, nil
+			l.spoolErr.Store(nil)
+		}
 		return batch
 	}
 	kept := batch[:0]
@@ -186,7 +188,6 @@ func (s *spooler) empty() {
 	for len(s.stuck) > 0 {
 		n, err := s.put(s.stuck[:min(len(s.stuck), MaxMove)])
 		if n > 0 {
-			l.counters.spooled.Add(uint64(n))
 			l.releaseJobs(s.stuck[:n])
 			s.stuck = append(s.stuck[:0], s.stuck[n:]...)
 			l.spoolMover.wake()
@@ -235,7 +236,9 @@ func (s *spooler) put(jobs []job) (int, error) {
 		}
 		events = append(events, p)
 	}
-	return s.log.cfg.Spool.Put(context.Background(), events)
+	n, err := s.log.cfg.Spool.Put(context.Background(), events)
+	s.log.counters.spooled.Add(uint64(n))
+	return n, err
 }
 
 // prepared returns the draft's event as Prepare does.

@@ -29,9 +29,9 @@ type Outbox struct {
 }
 
 // NewOutbox returns the outbox of a log in the database that the transactions
-// belong to. log is the log's name, by default "attestlog"; its Sealed and
-// Clock are those of cfg. Whoever inserts needs no more than the rights of
-// Roles.Caller.
+// belong to. log is the log's name, by default "attestlog"; its Sealed are those
+// of cfg, of which nothing else matters. Whoever inserts needs no more than the
+// rights of Roles.Caller.
 func NewOutbox(log string, cfg attestlog.Config) (*Outbox, error) {
 	if log == "" {
 		log = DefaultLog
@@ -77,8 +77,9 @@ type outbox struct{ s *Store }
 func (o outbox) Name() string { return o.s.cfg.Log + ".outbox" }
 func (o outbox) Close() error { return nil }
 
-// Move looks for events, and if there are any moves them under a lock: two that moved at once would get the order right, and do the work
-// twice. What it deletes is in the log already, so that commit may be lost.
+// Move looks for events, and if there are any moves them under a lock: two that
+// moved at once would get the order right, and do the work twice. What it deletes
+// is in the log already, so that commit may be lost.
 func (o outbox) Move(ctx context.Context, fn func([]attestlog.Prepared) ([]error, error)) (n int, err error) {
 	var waiting bool
 	err = o.s.pool.QueryRow(ctx, o.s.sql("SELECT EXISTS (SELECT 1 FROM @.outbox)")).Scan(&waiting)
@@ -123,9 +124,9 @@ func errOr(err, other error) error {
 
 func (o outbox) oldest(ctx context.Context, tx pgx.Tx) (ids []int64, events []attestlog.Prepared, err error) {
 	rows, err := tx.Query(ctx, o.s.sql(`SELECT id, at, event FROM (
-			SELECT id, at, event, sum(octet_length(event)) OVER (ORDER BY id) - octet_length(event) AS before
+			SELECT id, at, event, sum(octet_length(event)) OVER (ORDER BY id) AS bytes, row_number() OVER (ORDER BY id) AS place
 			FROM (SELECT id, at, event FROM @.outbox ORDER BY id LIMIT $1) oldest
-		) sums WHERE before < $2 ORDER BY id`), attestlog.MaxMove, attestlog.MaxMoveBytes)
+		) sums WHERE bytes <= $2 OR place = 1 ORDER BY id`), attestlog.MaxMove, attestlog.MaxMoveBytes)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -274,6 +274,9 @@ func TestACallerMayOnlyInsertIntoTheOutbox(t *testing.T) {
 			t.Errorf("%s as the caller: %v, want it refused for want of a privilege", sql, err)
 		}
 	}
+	if _, err := conn.Exec(t.Context(), "INSERT INTO outbox (event) VALUES (repeat('x', 9000000))"); err == nil || !strings.Contains(err.Error(), "SQLSTATE 23514") {
+		t.Errorf("a row of 9 MB: %v, want it refused", err)
+	}
 	l := o.openLog(t, postgres.Config{})
 	if err := l.Flush(t.Context()); err != nil {
 		t.Fatal(err)

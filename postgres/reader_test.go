@@ -68,6 +68,18 @@ func TestQueriesGoToTheReader(t *testing.T) {
 	if e, err := l.EntryByID(t.Context(), testEvent(499).ID); err != nil || e.Index != 499 {
 		t.Errorf("EntryByID = %d, %v; want what was just appended", e.Index, err)
 	}
+	// A page that began where more had been received is answered there.
+	primaryAlone := cfg
+	primaryAlone.Reader = ""
+	ahead := openWith(t, primary.DSN("postgres"), primaryAlone, attestlog.Config{})
+	first, err := ahead.Query(t.Context(), alice, attestlog.PageOptions{Limit: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeLog(t, ahead)
+	if page, err := l.Query(t.Context(), alice, attestlog.PageOptions{Cursor: first.Next}); err != nil || page.Size != 500 || page.Entries[0].Index != 498 {
+		t.Errorf("the page behind entry 499: of %d entries, %+v; want 498 first", page.Size, err)
+	}
 	// Tail gives what the reader has, and waits for the rest.
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()

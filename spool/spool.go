@@ -77,7 +77,8 @@ var _ attestlog.Spool = (*Spool)(nil)
 
 // Open opens or creates the file, with mode 0600. The folder must exist. A file
 // belongs to one Spool of one process at a time: Open waits for another for
-// Config.Wait and returns ErrInUse. It returns ErrForeign for a database of something else.
+// Config.Wait and returns ErrInUse. It returns ErrForeign for a database of
+// something else.
 func Open(path string, cfg Config) (*Spool, error) {
 	s, err := open(path, cfg)
 	if err != nil {

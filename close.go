@@ -8,10 +8,11 @@ import (
 )
 
 // Close stops accepting events, stores what is queued, signs a last
-// checkpoint, lets the followers catch up, and closes them and the store. When
-// ctx ends first, Close gives up the rest and returns the ids of the records
-// that are not in the log. Later calls wait for the first and return its
-// error.
+// checkpoint, lets the followers catch up, and closes them, the outboxes and the
+// store. With a spool, recorded events that the store does not take are left
+// there, and so is what waited in it, as in any outbox. When ctx ends first, Close
+// gives up the rest and returns the ids of the records that are nowhere. Later
+// calls wait for the first and return its error.
 func (l *Log) Close(ctx context.Context) error {
 	l.closing.Do(func() { l.endErr = l.end(ctx) })
 	<-l.closed

@@ -3,9 +3,50 @@ package convert
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"iter"
+
+	"github.com/attestlog/attestlog"
 )
+
+// ByLine reads a source's records where each is a line. Blank lines are
+// skipped, and lines of which event says so. event may not keep the line.
+func ByLine(r io.Reader, source string, event func(line []byte) (e attestlog.Event, skip bool, err error)) iter.Seq2[attestlog.Event, error] {
+	return func(yield func(attestlog.Event, error) bool) {
+		lines := NewLines(r)
+		record := 0
+		for {
+			line, err := lines.Next()
+			if err == io.EOF {
+				return
+			}
+			if err != nil && !errors.Is(err, ErrTooLong) {
+				yield(attestlog.Event{}, fmt.Errorf("line %d: %w", lines.Number, err))
+				return
+			}
+			if err == nil && len(line) == 0 {
+				continue
+			}
+			var e attestlog.Event
+			skip := false
+			if err == nil {
+				e, skip, err = event(line)
+			}
+			if skip {
+				continue
+			}
+			record++
+			if err != nil {
+				err = &RecordError{Source: source, Record: record, Line: lines.Number, Offset: lines.Start, Err: err}
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
 
 // Lines reads lines of bounded length. A byte order mark is skipped.
 type Lines struct {

@@ -34,7 +34,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"iter"
 	"slices"
@@ -260,35 +259,11 @@ func LineOf(e attestlog.Event) ([]byte, error) {
 // Read is a convert.Reader of the file. A line in another form than this
 // package's is kept as the event's original too.
 func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
-	return func(yield func(attestlog.Event, error) bool) {
-		lines := convert.NewLines(r)
-		ids := convert.NewIDs(Format, source)
-		record := 0
-		for {
-			line, err := lines.Next()
-			if err == io.EOF {
-				return
-			}
-			if err != nil && !errors.Is(err, convert.ErrTooLong) {
-				yield(attestlog.Event{}, fmt.Errorf("line %d: %w", lines.Number, err))
-				return
-			}
-			if err == nil && len(line) == 0 {
-				continue
-			}
-			record++
-			var e attestlog.Event
-			if err == nil {
-				e, err = lineEvent(line, ids)
-			}
-			if err != nil {
-				err = &convert.RecordError{Source: source, Record: record, Line: lines.Number, Offset: lines.Start, Err: err}
-			}
-			if !yield(e, err) {
-				return
-			}
-		}
-	}
+	ids := convert.NewIDs(Format, source)
+	return convert.ByLine(r, source, func(line []byte) (attestlog.Event, bool, error) {
+		e, err := lineEvent(line, ids)
+		return e, false, err
+	})
 }
 
 func lineEvent(line []byte, ids *convert.IDs) (attestlog.Event, error) {

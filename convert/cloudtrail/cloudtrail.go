@@ -52,33 +52,10 @@ const Service = "aws"
 
 // Read is a convert.Reader.
 func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
-	return func(yield func(attestlog.Event, error) bool) {
-		s := newSplitter(r)
-		ids := convert.NewIDs(Format, "")
-		for {
-			raw, err := s.next()
-			if err == io.EOF {
-				return
-			}
-			var refused *convert.RecordError
-			if errors.As(err, &refused) {
-				refused.Source = source
-			}
-			if err != nil {
-				if !yield(attestlog.Event{}, err) || refused == nil {
-					return
-				}
-				continue
-			}
-			e, err := event(raw, ids)
-			if err != nil {
-				err = &convert.RecordError{Source: source, Record: s.record, Line: s.start.line, Offset: s.start.offset, Err: err}
-			}
-			if !yield(e, err) {
-				return
-			}
-		}
-	}
+	ids := convert.NewIDs(Format, "")
+	return convert.Objects(r, source, "Records", func(raw []byte) ([]attestlog.Event, error) {
+		return convert.One(event(raw, ids))
+	})
 }
 
 var errNotRecord = errors.New("not a CloudTrail record: no eventName, eventSource, eventTime or eventID")
@@ -116,11 +93,7 @@ func event(raw []byte, ids *convert.IDs) (attestlog.Event, error) {
 		e.Time = at
 		o.Take("eventTime")
 	}
-	e.Attributes = convert.Foreign(o)
-	if e.Time.IsZero() {
-		convert.Undated(&e)
-	}
-	convert.Bound(&e)
+	convert.Complete(&e, o)
 	return e, nil
 }
 

@@ -28,7 +28,6 @@ package jsonlines
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"iter"
 
@@ -41,35 +40,14 @@ const Format = "jsonl"
 
 // Read is a convert.Reader. Blank lines and a byte order mark are skipped.
 func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
-	return func(yield func(attestlog.Event, error) bool) {
-		lines := convert.NewLines(r)
-		ids := convert.NewIDs(Format, source)
-		record := 0
-		for {
-			line, err := lines.Next()
-			if err == io.EOF {
-				return
-			}
-			if err != nil && !errors.Is(err, convert.ErrTooLong) {
-				yield(attestlog.Event{}, fmt.Errorf("line %d: %w", lines.Number, err))
-				return
-			}
-			if err == nil && (len(line) == 0 || isCheckpoint(line)) {
-				continue
-			}
-			record++
-			var e attestlog.Event
-			if err == nil {
-				e, err = event(line, ids)
-			}
-			if err != nil {
-				err = &convert.RecordError{Source: source, Record: record, Line: lines.Number, Offset: lines.Start, Err: err}
-			}
-			if !yield(e, err) {
-				return
-			}
+	ids := convert.NewIDs(Format, source)
+	return convert.ByLine(r, source, func(line []byte) (attestlog.Event, bool, error) {
+		if isCheckpoint(line) {
+			return attestlog.Event{}, true, nil
 		}
-	}
+		e, err := event(line, ids)
+		return e, false, err
+	})
 }
 
 // event reads one line. The event keeps none of its bytes.
@@ -89,7 +67,10 @@ func event(line []byte, ids *convert.IDs) (attestlog.Event, error) {
 	if o.Object("leaf") != nil && o.Text("index") != "" {
 		return attestlog.Event{}, errors.New("an entry that is not written as docs/format.md says")
 	}
-	return foreign(o, line, ids), nil
+	e := attestlog.Event{ID: ids.Next(line), Original: bytes.Clone(line)}
+	convert.Named(&e, o)
+	convert.Bound(&e)
+	return e, nil
 }
 
 // native completes a native event so that importing it again adds nothing.

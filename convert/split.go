@@ -1,4 +1,4 @@
-package cloudtrail
+package convert
 
 import (
 	"bufio"
@@ -7,22 +7,70 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"regexp"
 
-	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog"
 )
 
+// Objects reads a source's records where they are JSON objects one a line, one
+// after the other, in arrays, or in the list of a wrapping object that begins
+// with it, such as {"Records":[…]}; wrapper is that list's name, or "" for none.
+// events returns the events of one object, which it may keep; with an error
+// too if a part of it could not be read. A byte order mark is skipped.
+func Objects(r io.Reader, source, wrapper string, events func(raw []byte) ([]attestlog.Event, error)) iter.Seq2[attestlog.Event, error] {
+	return func(yield func(attestlog.Event, error) bool) {
+		s := newSplitter(r, wrapper)
+		for {
+			raw, err := s.next()
+			if err == io.EOF {
+				return
+			}
+			var refused *RecordError
+			if err == nil {
+				var all []attestlog.Event
+				all, err = events(raw)
+				for i := range all {
+					if !yield(all[i], nil) {
+						return
+					}
+				}
+				if err == nil {
+					continue
+				}
+				err = s.refuse(err)
+			}
+			if errors.As(err, &refused) {
+				refused.Source = source
+			}
+			if !yield(attestlog.Event{}, err) || refused == nil {
+				return
+			}
+		}
+	}
+}
+
+// One is the result of Objects' events for an object that is one event.
+func One(e attestlog.Event, err error) ([]attestlog.Event, error) {
+	if err != nil {
+		return nil, err
+	}
+	return []attestlog.Event{e}, nil
+}
+
 // A splitter finds records: objects that stand outside of all others but a
-// {"Records":[…]}. It checks no more of their syntax than it takes to find
+// wrapper. It checks no more of their syntax than it takes to find
 // their ends, and to find the next record behind one that is torn: an object
 // cannot begin where a name or a comma is due, and a string does not go on in
 // the next line.
 type splitter struct {
 	r       *bufio.Reader
 	at      position
-	start   position // of the record
-	record  int      // its number, from 1
-	wrapped bool     // inside {"Records":[
+	start   position       // of the record
+	record  int            // its number, from 1
+	wrapper *regexp.Regexp // of a wrapper's start, or nil
+	name    string         // the wrapper's list
+	wrapped bool           // inside the wrapper
 	buf     []byte
 	open    []byte // the closing brackets that the record needs
 }
@@ -35,20 +83,20 @@ type position struct {
 // A wrapper's start is looked for in this many bytes.
 const wrapperRoom = 4096
 
-var wrapper = regexp.MustCompile(`^\{[ \t\r\n]*"Records"[ \t\r\n]*:[ \t\r\n]*\[`)
-
-func newSplitter(r io.Reader) *splitter {
-	return &splitter{r: bufio.NewReaderSize(r, 64<<10), at: position{line: 1}}
+func newSplitter(r io.Reader, wrapper string) *splitter {
+	s := &splitter{r: bufio.NewReaderSize(r, 64<<10), at: position{line: 1}, name: wrapper}
+	if wrapper != "" {
+		s.wrapper = regexp.MustCompile(`^\{[ \t\r\n]*"` + regexp.QuoteMeta(wrapper) + `"[ \t\r\n]*:[ \t\r\n]*\[`)
+	}
+	return s
 }
 
 var (
-	errUnclosed  = errors.New(`the input ends inside {"Records":[`)
 	errTorn      = errors.New("the record is torn")
 	errNotObject = errors.New("not a JSON object")
-	errTooLong   = fmt.Errorf("longer than %d bytes", convert.MaxRecord)
 )
 
-// next returns the next record, a *convert.RecordError without its source for
+// next returns the next record, a *RecordError without its source for
 // one that must be skipped, or io.EOF or another error of the reader's.
 func (s *splitter) next() ([]byte, error) {
 	for {
@@ -56,7 +104,7 @@ func (s *splitter) next() ([]byte, error) {
 		if err == io.EOF && s.wrapped {
 			s.wrapped = false
 			s.begin(0)
-			return nil, s.refuse(errUnclosed)
+			return nil, s.refuse(fmt.Errorf("the input ends inside {%q:[", s.name))
 		}
 		if err != nil {
 			return nil, s.fail(err)
@@ -108,7 +156,7 @@ func (s *splitter) begin(back int64) {
 }
 
 func (s *splitter) refuse(err error) error {
-	return &convert.RecordError{Record: s.record, Line: s.start.line, Offset: s.start.offset, Err: err}
+	return &RecordError{Record: s.record, Line: s.start.line, Offset: s.start.offset, Err: err}
 }
 
 func (s *splitter) fail(err error) error {
@@ -120,9 +168,12 @@ func (s *splitter) fail(err error) error {
 
 // enterWrapper consumes the start of a wrapper, whose brace has been read.
 func (s *splitter) enterWrapper() bool {
+	if s.wrapper == nil {
+		return false
+	}
 	s.unread('{')
 	ahead, _ := s.r.Peek(wrapperRoom)
-	start := wrapper.Find(ahead)
+	start := s.wrapper.Find(ahead)
 	n := max(1, len(start))
 	s.at.offset += int64(n)
 	s.at.line += bytes.Count(start, []byte{'\n'})
@@ -158,7 +209,7 @@ func (s *splitter) object() ([]byte, error) {
 			s.unread(c)
 			return nil, s.refuse(errTorn)
 		}
-		if len(s.buf) >= convert.MaxRecord {
+		if len(s.buf) >= MaxRecord {
 			tooLong = true
 			s.buf = s.buf[:0]
 		}
@@ -167,8 +218,8 @@ func (s *splitter) object() ([]byte, error) {
 		case ' ', '\t', '\r', '\n':
 			continue
 		case '{', '[':
-			if len(s.open) >= convert.MaxRecord {
-				return nil, s.refuse(errTooLong)
+			if len(s.open) >= MaxRecord {
+				return nil, s.refuse(ErrTooLong)
 			}
 			s.open = append(s.open, c+2) // ASCII has the closing bracket two further
 		case '}', ']':
@@ -181,7 +232,7 @@ func (s *splitter) object() ([]byte, error) {
 		last = c
 	}
 	if tooLong {
-		return nil, s.refuse(errTooLong)
+		return nil, s.refuse(ErrTooLong)
 	}
 	return bytes.Clone(s.buf), nil
 }
@@ -212,7 +263,7 @@ func (s *splitter) str(tooLong *bool) error {
 		case c == '\n':
 			return s.refuse(errTorn)
 		}
-		if len(s.buf) >= convert.MaxRecord {
+		if len(s.buf) >= MaxRecord {
 			*tooLong = true
 			s.buf = s.buf[:0]
 		}

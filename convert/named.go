@@ -1,13 +1,11 @@
-package jsonlines
+package convert
 
 import (
-	"bytes"
 	"net/netip"
 	"strconv"
 	"strings"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/convert"
 )
 
 // The names of each field, the first that is there first. A dotted name is a
@@ -51,27 +49,36 @@ var outcomes = map[string]attestlog.Outcome{
 	"unknown": attestlog.Unknown,
 }
 
-// foreign maps a record that is not ours.
-func foreign(o convert.Object, line []byte, ids *convert.IDs) attestlog.Event {
-	e := attestlog.Event{ID: ids.Next(line), Original: bytes.Clone(line)}
-	e.Time = when(o)
-	e.Action = take(o, actionNames)
-	e.Actor.ID = take(o, actorNames)
-	e.Actor.Name = take(o, nameNames)
-	if t := o.Text("actor", "type"); t == "user" || t == "service" || t == "system" || t == "anonymous" {
-		e.Actor.Type = o.Take("actor", "type")
+// OutcomeOf returns the outcome that a word stands for, in any letter case, or "".
+func OutcomeOf(word string) attestlog.Outcome { return outcomes[strings.ToLower(word)] }
+
+// Named fills the fields that an event lacks from a record whose members have
+// names that many programs share: those of the tables above. What finds no field
+// goes to the attributes under its own name (Foreign). A record without a time
+// becomes Undated. The event is not bounded.
+func Named(e *attestlog.Event, o Object) {
+	if e.Time.IsZero() {
+		e.Time = when(o)
 	}
-	e.Outcome = outcome(o)
-	e.Request.Status = status(o)
-	e.Source.IP = address(o)
-	t := attestlog.Target{ID: take(o, targetNames), Type: take(o, targetTypes), Name: take(o, targetLabels)}
-	if t != (attestlog.Target{}) {
-		e.Targets = []attestlog.Target{t}
+	if e.Actor.Type == "" {
+		e.Actor.Type = actorType(o)
+	}
+	if e.Outcome == "" {
+		e.Outcome = outcome(o)
+	}
+	if e.Request.Status == 0 {
+		e.Request.Status = status(o)
+	}
+	if e.Source.IP == "" {
+		e.Source.IP = address(o)
 	}
 	for _, f := range [...]struct {
 		to    *string
 		names []string
 	}{
+		{&e.Action, actionNames},
+		{&e.Actor.ID, actorNames},
+		{&e.Actor.Name, nameNames},
 		{&e.Actor.Session, sessionNames},
 		{&e.Actor.OnBehalfOf, behalfNames},
 		{&e.Source.UserAgent, agentNames},
@@ -89,19 +96,33 @@ func foreign(o convert.Object, line []byte, ids *convert.IDs) attestlog.Event {
 		{&e.Trace.TraceID, traceNames},
 		{&e.Trace.SpanID, spanNames},
 	} {
-		*f.to = take(o, f.names)
+		if *f.to == "" {
+			*f.to = Take(o, f.names...)
+		}
 	}
-	e.Attributes = convert.Foreign(o)
+	if t := (attestlog.Target{ID: Take(o, targetNames...), Type: Take(o, targetTypes...), Name: Take(o, targetLabels...)}); t != (attestlog.Target{}) {
+		e.Targets = append(e.Targets, t)
+	}
+	e.Attributes = Foreign(o)
 	if e.Time.IsZero() {
-		convert.Undated(&e)
+		Undated(e)
 	}
-	convert.Bound(&e)
-	return e
 }
 
-// take takes the first text that there is. A number counts, and stays in the
-// attributes as a number.
-func take(o convert.Object, names []string) string {
+// Complete puts what is left of a record into the attributes of its event, which
+// is Undated if it has no time, and bounds the event.
+func Complete(e *attestlog.Event, rest Object) {
+	e.Attributes = Foreign(rest)
+	if e.Time.IsZero() {
+		Undated(e)
+	}
+	Bound(e)
+}
+
+// Take takes the first text that there is under one of some names. A dotted name
+// is a path of objects, or a name with dots in it. A number counts, and stays
+// where it is.
+func Take(o Object, names ...string) string {
 	for _, name := range names {
 		for _, path := range paths(name) {
 			if text := o.Take(path...); text != "" {
@@ -119,9 +140,19 @@ func paths(name string) [][]string {
 	return [][]string{{name}, strings.Split(name, ".")}
 }
 
+func actorType(o Object) string {
+	for _, path := range paths("actor.type") {
+		switch t := o.Text(path...); t {
+		case "user", "service", "system", "anonymous":
+			return o.Take(path...)
+		}
+	}
+	return ""
+}
+
 // address takes an IP address, which may have a port. The port stays in the
 // attributes; what is no address is left there, for it may be anything.
-func address(o convert.Object) string {
+func address(o Object) string {
 	for _, name := range ipNames {
 		for _, path := range paths(name) {
 			text := o.Text(path...)
@@ -138,7 +169,7 @@ func address(o convert.Object) string {
 
 // outcome takes a word that says success, failure or unknown itself; others
 // stay in the attributes as well.
-func outcome(o convert.Object) attestlog.Outcome {
+func outcome(o Object) attestlog.Outcome {
 	for _, name := range outcomeNames {
 		for _, path := range paths(name) {
 			v, _ := o.At(path...)
@@ -146,8 +177,8 @@ func outcome(o convert.Object) attestlog.Outcome {
 			if b, ok := v.(bool); ok {
 				text = strconv.FormatBool(b)
 			}
-			out, ok := outcomes[strings.ToLower(text)]
-			if !ok {
+			out := OutcomeOf(text)
+			if out == "" {
 				continue
 			}
 			if text == string(out) {
@@ -160,7 +191,7 @@ func outcome(o convert.Object) attestlog.Outcome {
 }
 
 // status returns an HTTP status, which stays in the attributes too.
-func status(o convert.Object) int {
+func status(o Object) int {
 	for _, name := range statusNames {
 		for _, path := range paths(name) {
 			if n, err := strconv.Atoi(o.Text(path...)); err == nil && n >= 100 && n <= 599 {

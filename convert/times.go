@@ -1,12 +1,10 @@
-package jsonlines
+package convert
 
 import (
 	"encoding/json"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/attestlog/attestlog/convert"
 )
 
 // layouts are tried after RFC 3339. Without an offset, UTC is meant.
@@ -28,7 +26,7 @@ var layouts = []string{
 
 // when returns the record's time, or zero. Only RFC 3339 is taken out of the
 // attributes; any other spelling stays there, to show what was read.
-func when(o convert.Object) time.Time {
+func when(o Object) time.Time {
 	for _, name := range timeNames {
 		v, _ := o.At(name)
 		switch v := v.(type) {

@@ -88,6 +88,41 @@ var arrows = []struct {
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
 	},
 	{
+		module + "/convert/cef", "a converter needs no store and no library of its format",
+		[]string{module, module + "/convert"},
+		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
+	},
+	{
+		module + "/convert/cloudevents", "a converter needs no store and no library of its format",
+		[]string{module, module + "/convert"},
+		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
+	},
+	{
+		module + "/convert/csv", "a converter needs no store and no library of its format",
+		[]string{module, module + "/convert"},
+		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
+	},
+	{
+		module + "/convert/ecs", "a converter needs no store and no library of its format",
+		[]string{module, module + "/convert"},
+		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
+	},
+	{
+		module + "/convert/kubernetes", "a converter needs no store and no library of its format",
+		[]string{module, module + "/convert"},
+		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
+	},
+	{
+		module + "/convert/ocsf", "a converter needs no store and no library of its format",
+		[]string{module, module + "/convert"},
+		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
+	},
+	{
+		module + "/convert/otel", "a converter needs no store and no library of its format",
+		[]string{module, module + "/convert"},
+		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
+	},
+	{
 		module + "/convert/jsonlines", "an importer needs no store",
 		[]string{module, module + "/convert"},
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},

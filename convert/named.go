@@ -140,6 +140,17 @@ func paths(name string) [][]string {
 	return [][]string{{name}, strings.Split(name, ".")}
 }
 
+// Lookup returns the value under a dotted name, which is a path of objects, or a
+// name with dots in it.
+func (o Object) Lookup(dotted string) (any, bool) {
+	for _, path := range paths(dotted) {
+		if v, ok := o.At(path...); ok {
+			return v, true
+		}
+	}
+	return nil, false
+}
+
 func actorType(o Object) string {
 	for _, path := range paths("actor.type") {
 		switch t := o.Text(path...); t {

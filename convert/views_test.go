@@ -42,7 +42,7 @@ func TestViewsOfAnEntry(t *testing.T) {
 			`"status":"Failure","status_detail":"denied","status_id":2,"time":1772359200123,"type_uid":600302,"unmapped":{"action":"mail.view","actor_type":"user","leaf_hash":"` + hash + `",` +
 			`"operation":"read","service":"webmail","span_id":"00f067aa0ba902b7","targets":[{"id":"7","type":"mail"}],"time":"2026-03-01T10:00:00.123456789Z"}}`},
 		{"ecs", ecs.Append, `{"@timestamp":"2026-03-01T10:00:00.123Z","attestlog.actor_type":"user","attestlog.index":7,"attestlog.leaf_hash":"` + hash + `","attestlog.operation":"read",` +
-			`"attestlog.targets":[{"id":"7","name":"","type":"mail"}],"attestlog.time":"2026-03-01T10:00:00.123456789Z","ecs.version":"9.0.0","event.action":"mail.view","event.category":["web"],` +
+			`"attestlog.targets":[{"id":"7","type":"mail"}],"attestlog.time":"2026-03-01T10:00:00.123456789Z","ecs.version":"9.0.0","event.action":"mail.view","event.category":["web"],` +
 			`"event.created":"2026-03-01T10:00:01.000Z","event.duration":1500000,"event.id":"019a9f0c-2f5e-7cc1-9c1e-000000000001","event.kind":"event","event.module":"mail","event.outcome":"failure",` +
 			`"event.provider":"attestlog","event.reason":"denied","event.sequence":7,"event.type":["access"],"http.request.method":"GET","http.response.status_code":403,"message":"a|b\nc=d",` +
 			`"organization.id":"acme","related.ip":["192.0.2.7"],"related.user":["alice"],"service.name":"webmail","source.ip":"192.0.2.7","span.id":"00f067aa0ba902b7",` +

@@ -13,12 +13,19 @@ import (
 	"github.com/attestlog/attestlog/convert"
 	"github.com/attestlog/attestlog/convert/audit"
 	"github.com/attestlog/attestlog/convert/auditlog"
+	"github.com/attestlog/attestlog/convert/cef"
+	"github.com/attestlog/attestlog/convert/cloudevents"
 	"github.com/attestlog/attestlog/convert/cloudtrail"
+	"github.com/attestlog/attestlog/convert/csv"
+	"github.com/attestlog/attestlog/convert/ecs"
 	"github.com/attestlog/attestlog/convert/jsonlines"
+	"github.com/attestlog/attestlog/convert/kubernetes"
+	"github.com/attestlog/attestlog/convert/ocsf"
+	"github.com/attestlog/attestlog/convert/otel"
 )
 
 type importCmd struct {
-	From  string   `help:"The records' format: cloudtrail, jsonl, auditlog-sqlite, audit-postgres or audit-jsonl." enum:"cloudtrail,jsonl,auditlog-sqlite,audit-postgres,audit-jsonl" required:""`
+	From  string   `help:"The records' format: jsonl, csv, otlp, ocsf, ecs, cef, cloudevents, cloudtrail, kubernetes, auditlog-sqlite, audit-postgres or audit-jsonl." enum:"jsonl,csv,otlp,ocsf,ecs,cef,cloudevents,cloudtrail,kubernetes,auditlog-sqlite,audit-postgres,audit-jsonl" required:""`
 	Files []string `arg:"" help:"Files of records, gzip-compressed or not; - for standard input. For auditlog-sqlite, databases with a table audit; for audit-postgres, the URLs of such with a table audit_log." name:"FILE"`
 }
 
@@ -37,7 +44,18 @@ Examples:
 // importBatch is how many records one transaction holds.
 const importBatch = 1000
 
-var readers = map[string]convert.Reader{"cloudtrail": cloudtrail.Read, "jsonl": jsonlines.Read, "audit-jsonl": audit.Read}
+var readers = map[string]convert.Reader{
+	"jsonl":       jsonlines.Read,
+	"csv":         csv.Read,
+	"otlp":        otel.Read,
+	"ocsf":        ocsf.Read,
+	"ecs":         ecs.Read,
+	"cef":         cef.Read,
+	"cloudevents": cloudevents.Read,
+	"cloudtrail":  cloudtrail.Read,
+	"kubernetes":  kubernetes.Read,
+	"audit-jsonl": audit.Read,
+}
 
 // A rowReader reads an old log's table.
 type rowReader interface {

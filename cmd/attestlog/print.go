@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,8 +14,12 @@ import (
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert/cef"
 	"github.com/attestlog/attestlog/convert/cloudevents"
+	"github.com/attestlog/attestlog/convert/cloudtrail"
+	"github.com/attestlog/attestlog/convert/csv"
 	"github.com/attestlog/attestlog/convert/ecs"
+	"github.com/attestlog/attestlog/convert/kubernetes"
 	"github.com/attestlog/attestlog/convert/ocsf"
+	"github.com/attestlog/attestlog/convert/otel"
 )
 
 // A printer writes entries in one format.
@@ -26,21 +29,21 @@ type printer interface {
 	end() error
 }
 
-var (
-	tableFields = []string{"index", "time", "actor", "action", "target", "outcome", "message"}
-	csvFields   = []string{
-		"index", "id", "time", "logged_time", "tenant", "service", "module", "action", "operation", "outcome", "reason",
-		"actor", "actor.type", "actor.name", "ip", "host", "user_agent", "target", "request.method", "request.path",
-		"request.status", "message",
-	}
-)
+var tableFields = []string{"index", "time", "actor", "action", "target", "outcome", "message"}
 
 // views are the formats of other people's programs, one entry a line.
 var views = map[string]func(dst []byte, origin string, e *attestlog.Entry) ([]byte, error){
-	"ocsf":        func(dst []byte, _ string, e *attestlog.Entry) ([]byte, error) { return ocsf.Append(dst, e) },
-	"ecs":         func(dst []byte, _ string, e *attestlog.Entry) ([]byte, error) { return ecs.Append(dst, e) },
-	"cef":         func(dst []byte, _ string, e *attestlog.Entry) ([]byte, error) { return cef.Append(dst, e) },
+	"otlp":        withoutOrigin(otel.Append),
+	"ocsf":        withoutOrigin(ocsf.Append),
+	"ecs":         withoutOrigin(ecs.Append),
+	"cef":         withoutOrigin(cef.Append),
 	"cloudevents": cloudevents.Append,
+	"cloudtrail":  withoutOrigin(cloudtrail.Append),
+	"kubernetes":  withoutOrigin(kubernetes.Append),
+}
+
+func withoutOrigin(fn func([]byte, *attestlog.Entry) ([]byte, error)) func([]byte, string, *attestlog.Entry) ([]byte, error) {
+	return func(dst []byte, _ string, e *attestlog.Entry) ([]byte, error) { return fn(dst, e) }
 }
 
 // newPrinter returns a printer for the entries of the log with an origin.
@@ -63,10 +66,10 @@ func newPrinter(a *app, out io.Writer, origin, format string, fields []string) (
 		return &jsonPrinter{out: out, fields: fields}, nil
 	case "csv":
 		if fields == nil {
-			fields = csvFields
+			fields = csv.Fields
 		}
-		p := &csvPrinter{csv.NewWriter(out), fields}
-		return p, p.csv.Write(fields)
+		w, err := csv.NewWriter(out, fields)
+		return csvPrinter{w}, err
 	}
 	if fields == nil {
 		fields = tableFields
@@ -223,35 +226,11 @@ func (p *jsonPrinter) end() error {
 	return err
 }
 
-// A csvPrinter writes RFC 4180 CSV whose cells no spreadsheet takes for a
-// formula.
-type csvPrinter struct {
-	csv    *csv.Writer
-	fields []string
-}
+type csvPrinter struct{ *csv.Writer }
 
-func (p *csvPrinter) entry(e *attestlog.Entry) error {
-	row := make([]string, len(p.fields))
-	for i, field := range p.fields {
-		row[i] = safeCell(values(e, field))
-	}
-	return p.csv.Write(row)
-}
-
-// safeCell puts an apostrophe before what a spreadsheet would calculate.
-func safeCell(s string) string {
-	if s != "" && strings.ContainsRune("=+-@\t\r\n'", rune(s[0])) {
-		return "'" + s
-	}
-	return s
-}
-
-func (p *csvPrinter) flush() error {
-	p.csv.Flush()
-	return p.csv.Error()
-}
-
-func (p *csvPrinter) end() error { return p.flush() }
+func (p csvPrinter) entry(e *attestlog.Entry) error { return p.Write(e) }
+func (p csvPrinter) flush() error                   { return p.Flush() }
+func (p csvPrinter) end() error                     { return p.Flush() }
 
 // tableHold is how many rows are held back to learn the columns' widths.
 const tableHold = 200

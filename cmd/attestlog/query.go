@@ -12,7 +12,7 @@ import (
 
 type queryCmd struct {
 	Query  []string `arg:"" optional:"" help:"What to look for; everything without." name:"QUERY"`
-	Format string   `help:"table, json, jsonl, csv, ocsf, ecs, cef or cloudevents. Defaults to table." enum:"table,json,jsonl,csv,ocsf,ecs,cef,cloudevents" default:"table"`
+	Format string   `help:"table, json, jsonl, csv, otlp, ocsf, ecs, cef, cloudevents, cloudtrail or kubernetes. Defaults to table." enum:"table,json,jsonl,csv,otlp,ocsf,ecs,cef,cloudevents,cloudtrail,kubernetes" default:"table"`
 	Limit  int      `help:"Entries on a page." default:"50" short:"n"`
 	Cursor string   `help:"Show the page that begins where another ended."`
 	All    bool     `help:"All entries, not only one page."`
@@ -104,7 +104,7 @@ type tailCmd struct {
 	Query  []string `arg:"" optional:"" help:"What to look for; everything without." name:"QUERY"`
 	Follow bool     `help:"Go on with new entries as they come." short:"f"`
 	Limit  int      `help:"Entries to begin with." default:"10" short:"n"`
-	Format string   `help:"table, json, jsonl, csv, ocsf, ecs, cef or cloudevents. Defaults to table." enum:"table,json,jsonl,csv,ocsf,ecs,cef,cloudevents" default:"table"`
+	Format string   `help:"table, json, jsonl, csv, otlp, ocsf, ecs, cef, cloudevents, cloudtrail or kubernetes. Defaults to table." enum:"table,json,jsonl,csv,otlp,ocsf,ecs,cef,cloudevents,cloudtrail,kubernetes" default:"table"`
 	Fields []string `help:"Fields to show, with commas between them." placeholder:"FIELD"`
 }
 

@@ -1,5 +1,5 @@
-// Package cef writes entries in the Common Event Format, version 0 (ArcSight
-// CEF implementation standard, revision 26): one line each.
+// Package cef reads and writes lines of the Common Event Format, version 0
+// (ArcSight CEF implementation standard, revision 26). An entry is one line.
 //
 //	CEF:0|attestlog|attestlog|1|mail.view|mail.view|3|rt=1767261600000 externalId=019a…
 //	 outcome=success suid=alice src=192.0.2.7 requestMethod=GET request=/mail/7 cn1=7 cn1Label=index …

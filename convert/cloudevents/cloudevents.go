@@ -1,5 +1,6 @@
-// Package cloudevents writes entries as CloudEvents, version 1.0.2, in the JSON
-// format (cloudevents.io), one event a line. The data is the entry.
+// Package cloudevents reads and writes CloudEvents, version 1.0.2, in the JSON
+// format (cloudevents.io). An entry is written as one event on one line, whose
+// data is the entry.
 //
 //	{"specversion":"1.0","id":"7","source":"/attestlog/1f…","type":"mail.view",
 //	 "subject":"mail/7","time":"2026-03-01T10:00:00Z","datacontenttype":"application/json",

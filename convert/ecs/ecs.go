@@ -1,5 +1,6 @@
-// Package ecs writes entries as documents of the Elastic Common Schema, version
-// 9.0.0 (elastic.co/guide/en/ecs): field names with dots, one object a line.
+// Package ecs reads and writes documents of the Elastic Common Schema, version
+// 9.0.0 (elastic.co/guide/en/ecs). An entry is written as field names with dots,
+// one object a line.
 //
 //	{"@timestamp":"2026-03-01T10:00:00.000Z","ecs.version":"9.0.0","event.action":"mail.view",
 //	 "event.category":["web"],"event.created":"…","event.id":"019a…","event.kind":"event",
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/convert"
 )
 
 // Version is the schema's.
@@ -64,31 +66,10 @@ func document(e *attestlog.Entry) map[string]any {
 		d["related.ip"] = []string{e.Source.IP}
 	}
 	d["related.user"] = []string{e.Actor.ID}
-	rest(d, e)
+	for name, v := range convert.Rest(e) {
+		d["attestlog."+name] = v
+	}
 	return d
-}
-
-// rest adds what the schema has no fields for.
-func rest(d map[string]any, e *attestlog.Entry) {
-	if len(e.Attributes) > 0 {
-		d["attestlog.attributes"] = e.Attributes
-	}
-	if len(e.Erased) > 0 {
-		d["attestlog.erased"] = e.Erased
-	}
-	var targets, changes []map[string]any
-	for _, t := range e.Targets {
-		targets = append(targets, map[string]any{"id": t.ID, "type": t.Type, "name": t.Name})
-	}
-	for _, c := range e.Changes {
-		changes = append(changes, map[string]any{"path": c.Path, "op": c.Op, "old": c.Old, "new": c.New})
-	}
-	if targets != nil {
-		d["attestlog.targets"] = targets
-	}
-	if changes != nil {
-		d["attestlog.changes"] = changes
-	}
 }
 
 // categorize returns the allowed values of event.category and event.type that

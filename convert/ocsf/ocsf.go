@@ -1,6 +1,7 @@
-// Package ocsf writes entries as events of the Open Cybersecurity Schema
-// Framework, version 1.8.0 (schema.ocsf.io): class 3002, Authentication, for an
-// operation login or logout, and class 6003, API Activity, for all else.
+// Package ocsf reads and writes events of the Open Cybersecurity Schema Framework,
+// version 1.8.0 (schema.ocsf.io). An entry is written as class 3002,
+// Authentication, for an operation login or logout, and as class 6003, API
+// Activity, for all else.
 //
 //	{"activity_id":2,"activity_name":"Read","actor":{"user":{"type_id":1,"uid":"alice"}},
 //	 "api":{"operation":"mail.view","service":{"name":"webmail"}},"category_uid":6,
@@ -17,9 +18,11 @@ package ocsf
 import (
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"net/http"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/convert"
 )
 
 // Version is the schema's.
@@ -187,42 +190,6 @@ func unmapped(e *attestlog.Entry) object {
 	text(u, "route", e.Request.Route)
 	text(u, "span_id", e.Trace.SpanID)
 	text(u, "request_id", e.Request.ID)
-	if len(e.Attributes) > 0 {
-		u["attributes"] = e.Attributes
-	}
-	if len(e.Changes) > 0 {
-		u["changes"] = changes(e)
-	}
-	if len(e.Targets) > 0 {
-		var targets []object
-		for _, t := range e.Targets {
-			o := object{}
-			text(o, "id", t.ID)
-			text(o, "type", t.Type)
-			text(o, "name", t.Name)
-			targets = append(targets, o)
-		}
-		u["targets"] = targets
-	}
-	if len(e.Erased) > 0 {
-		u["erased"] = e.Erased
-	}
+	maps.Copy(u, convert.Rest(e))
 	return u
-}
-
-func changes(e *attestlog.Entry) []object {
-	var out []object
-	for _, c := range e.Changes {
-		o := object{}
-		text(o, "path", c.Path)
-		text(o, "op", c.Op)
-		if c.Old != nil {
-			o["old"] = c.Old
-		}
-		if c.New != nil {
-			o["new"] = c.New
-		}
-		out = append(out, o)
-	}
-	return out
 }

@@ -1,0 +1,225 @@
+// Package kubernetes reads and writes audit events of the Kubernetes API server
+// (audit.k8s.io/v1): kubernetes.io, "Auditing".
+//
+// What is read is a log file, one event a line, or what the server's webhook
+// posts: an EventList. A record becomes an event as follows; what is not listed
+// stays in the attributes under its own name, and the record's exact bytes are
+// the original.
+//
+//	time             requestReceivedTimestamp, or else stageTimestamp
+//	service          "kubernetes"
+//	module           objectRef.apiGroup
+//	action           resource[.subresource].verb, or the verb: pods.exec.create
+//	operation        from the verb; execute for exec, attach, portforward and proxy
+//	outcome          from responseStatus.code or status; unknown before there is one
+//	reason           responseStatus.reason and message
+//	actor.id         user.username; actor.type from its prefix
+//	actor.on_behalf_of  impersonatedUser.username
+//	source.ip        the last of sourceIPs: a client can set all others
+//	source.user_agent   userAgent
+//	targets          objectRef as resource[/subresource], namespace/name
+//	request          auditID, requestURI, responseStatus.code, the time to the stage
+//
+// One request has an event for each of its stages. Ids are those of convert.IDs,
+// without the source: an equal record is the same one, delivered again.
+package kubernetes
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/convert"
+)
+
+// Format starts the records' ids.
+const Format = "kubernetes"
+
+// Read is a convert.Reader of events and lists of them.
+func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
+	ids := convert.NewIDs(Format, "")
+	return convert.Objects(r, source, "", func(raw []byte) ([]attestlog.Event, error) {
+		items, ok := list(raw)
+		if !ok {
+			return convert.One(event(raw, ids))
+		}
+		var all []attestlog.Event
+		var refused error
+		for i, item := range items {
+			e, err := event(item, ids)
+			if err != nil {
+				refused = errors.Join(refused, fmt.Errorf("item %d: %w", i, err))
+				continue
+			}
+			all = append(all, e)
+		}
+		return all, refused
+	})
+}
+
+// list returns the items of an EventList.
+func list(raw []byte) ([]json.RawMessage, bool) {
+	if !bytes.Contains(raw, []byte(`"items"`)) {
+		return nil, false
+	}
+	var l struct {
+		Kind  string            `json:"kind"`
+		Items []json.RawMessage `json:"items"`
+	}
+	if err := json.Unmarshal(raw, &l); err != nil || l.Kind != "EventList" {
+		return nil, false
+	}
+	return l.Items, true
+}
+
+var errNotRecord = errors.New("not a Kubernetes audit event: no auditID, verb or stage")
+
+// event maps one record. The event keeps raw.
+func event(raw []byte, ids *convert.IDs) (attestlog.Event, error) {
+	o, err := convert.DecodeObject(raw)
+	if err != nil {
+		return attestlog.Event{}, err
+	}
+	if o.Text("auditID") == "" && o.Text("verb") == "" && o.Text("stage") == "" {
+		return attestlog.Event{}, errNotRecord
+	}
+	e := attestlog.Event{ID: ids.Next(raw), Service: "kubernetes", Original: raw}
+	e.Action, e.Operation = action(o)
+	outcome(&e, o)
+	e.Actor = actor(o)
+	e.Source = attestlog.Source{UserAgent: o.Take("userAgent")}
+	from(&e.Source, o)
+	e.Request = attestlog.Request{ID: o.Take("auditID"), Path: o.Take("requestURI"), Status: e.Request.Status}
+	times(&e, o)
+	if t := target(o); t != (attestlog.Target{}) {
+		e.Targets = []attestlog.Target{t}
+	}
+	e.Module = o.Take("objectRef", "apiGroup")
+	convert.Complete(&e, o)
+	return e, nil
+}
+
+const reference = "objectRef"
+
+// operations are the verbs of the API, and those of authorization.
+var operations = map[string]string{
+	"get": "read", "list": "read", "watch": "read", "head": "read", "create": "create", "post": "create", "update": "update", "put": "update",
+	"patch": "update", "delete": "delete", "deletecollection": "delete", "bind": "update", "escalate": "update", "impersonate": "execute", "approve": "approve", "sign": "approve",
+}
+
+// executing are the subresources of a pod that run something, whatever the verb.
+var executing = map[string]bool{"exec": true, "attach": true, "portforward": true, "proxy": true}
+
+func action(o convert.Object) (action, operation string) {
+	verb, resource, sub := o.Text("verb"), o.Text(reference, "resource"), o.Text(reference, "subresource")
+	operation = operations[verb]
+	if executing[sub] {
+		operation = "execute"
+	}
+	action = verb
+	if sub != "" {
+		action = sub + "." + action
+	}
+	if resource != "" {
+		action = resource + "." + action
+	}
+	if verb == "" {
+		action = ""
+	}
+	return action, operation
+}
+
+func outcome(e *attestlog.Event, o convert.Object) {
+	code, err := strconv.Atoi(o.Text("responseStatus", "code"))
+	switch {
+	case o.Text("stage") == "Panic":
+		e.Outcome = attestlog.Failure
+	case err != nil || code <= 0:
+		if e.Outcome = convert.OutcomeOf(o.Text("responseStatus", "status")); e.Outcome == "" {
+			e.Outcome = attestlog.Unknown
+		}
+	case code >= 400:
+		e.Outcome = attestlog.Failure
+	default:
+		e.Outcome = attestlog.Success
+	}
+	if err == nil && code > 0 {
+		e.Request.Status = code
+	}
+	if e.Outcome == attestlog.Failure {
+		reason, message := o.Take("responseStatus", "reason"), o.Take("responseStatus", "message")
+		e.Reason = strings.TrimSuffix(strings.TrimPrefix(reason+": "+message, ": "), ": ")
+	}
+}
+
+func actor(o convert.Object) attestlog.Actor {
+	a := attestlog.Actor{ID: o.Take("user", "username"), OnBehalfOf: o.Take("impersonatedUser", "username")}
+	switch {
+	case a.ID == "system:anonymous":
+		a.Type = "anonymous"
+	case strings.HasPrefix(a.ID, "system:serviceaccount:"):
+		a.Type = "service"
+	case strings.HasPrefix(a.ID, "system:"):
+		a.Type = "system"
+	case a.ID != "":
+		a.Type = "user"
+	}
+	return a
+}
+
+// from takes the address that the server itself saw.
+func from(s *attestlog.Source, o convert.Object) {
+	const name = "sourceIPs"
+	all, ok := o[name].([]any)
+	if !ok || len(all) == 0 {
+		return
+	}
+	last, _ := all[len(all)-1].(string)
+	if _, err := netip.ParseAddr(last); err != nil {
+		return
+	}
+	s.IP = last
+	if o[name] = all[:len(all)-1]; len(all) == 1 {
+		delete(o, name)
+	}
+}
+
+func times(e *attestlog.Event, o convert.Object) {
+	received, err := time.Parse(time.RFC3339, o.Text("requestReceivedTimestamp"))
+	stage, stageErr := time.Parse(time.RFC3339, o.Text("stageTimestamp"))
+	switch {
+	case err == nil && !received.IsZero():
+		e.Time = received
+		o.Take("requestReceivedTimestamp")
+		if stageErr == nil {
+			e.Request.DurationUS = max(0, stage.Sub(received).Microseconds())
+		}
+	case stageErr == nil && !stage.IsZero():
+		e.Time = stage
+		o.Take("stageTimestamp")
+	}
+}
+
+func target(o convert.Object) attestlog.Target {
+	t := attestlog.Target{Type: o.Take(reference, "resource"), ID: o.Text(reference, "name")}
+	if sub := o.Take(reference, "subresource"); sub != "" {
+		t.Type += "/" + sub
+	}
+	namespace := o.Text(reference, "namespace")
+	switch {
+	case t.ID == "":
+		t.ID = namespace
+	case namespace != "":
+		t.ID = namespace + "/" + t.ID
+	}
+	o.Take(reference, "name")
+	return t
+}

@@ -1,0 +1,55 @@
+package convert
+
+import "github.com/attestlog/attestlog"
+
+// Rest returns what the schemas of others have no fields for, as far as the entry
+// has it: attributes, targets, changes and erased.
+func Rest(e *attestlog.Entry) map[string]any {
+	o := map[string]any{}
+	if len(e.Attributes) > 0 {
+		o["attributes"] = e.Attributes
+	}
+	if len(e.Targets) > 0 {
+		o["targets"] = targets(e.Targets)
+	}
+	if len(e.Changes) > 0 {
+		o["changes"] = changes(e.Changes)
+	}
+	if len(e.Erased) > 0 {
+		o["erased"] = e.Erased
+	}
+	return o
+}
+
+func targets(all []attestlog.Target) []map[string]any {
+	var out []map[string]any
+	for _, t := range all {
+		o := map[string]any{}
+		for name, text := range map[string]string{"id": t.ID, "type": t.Type, "name": t.Name} {
+			if text != "" {
+				o[name] = text
+			}
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+func changes(all []attestlog.Change) []map[string]any {
+	var out []map[string]any
+	for _, c := range all {
+		o := map[string]any{}
+		for name, text := range map[string]string{"path": c.Path, "op": c.Op} {
+			if text != "" {
+				o[name] = text
+			}
+		}
+		for name, v := range map[string]any{"old": c.Old, "new": c.New} {
+			if v != nil {
+				o[name] = v
+			}
+		}
+		out = append(out, o)
+	}
+	return out
+}

@@ -92,10 +92,6 @@ func read(e *attestlog.Event, o convert.Object) {
 	convert.Bound(e)
 }
 
-func toText(v any) string {
-	return convert.Object{"v": v}.Text("v")
-}
-
 // operation is the schema's event.type, which says the same.
 func operation(category, kind []string) string {
 	signIn := slices.Contains(category, "authentication") || slices.Contains(category, "session")

@@ -60,6 +60,84 @@ func TestViewsOfAnEntry(t *testing.T) {
 	}
 }
 
+// What a schema does not allow in a field is left out of it, or stands elsewhere.
+func TestViewsLeaveOutWhatTheirSchemasDoNotAllow(t *testing.T) {
+	zone := "fe80::1%" + strings.Repeat("z", 40)
+	longID := strings.Repeat("i", attestlog.MaxID)
+	for _, test := range []struct {
+		name        string
+		event       attestlog.Event
+		ocsf        []string // parts of the views, and after a ! what is no part
+		ecs         []string
+		cef         []string
+		cloudevents []string
+	}{
+		{name: "login", event: attestlog.Event{Operation: "login", Service: "webmail"}, ocsf: []string{`"service":{"name":"webmail"},"severity_id"`}},
+		{name: "login without a service", event: attestlog.Event{Operation: "login"}, ocsf: []string{`"service":{"name":"unknown"},"severity_id"`}},
+		{name: "anonymous actor", event: attestlog.Event{Actor: attestlog.Actor{ID: "x", Type: "anonymous"}}, ocsf: []string{`{"type":"anonymous","type_id":99,"uid":"x"}`}},
+		{
+			name: "erased actor", event: attestlog.Event{Actor: attestlog.Actor{Type: "user"}}, ocsf: []string{`"user":{"name":"unknown","type_id":1}`},
+			ecs: []string{`!"user.id"`, `!"related.user"`}, cef: []string{`!suid=`},
+		},
+		{
+			name: "create over HTTP", event: attestlog.Event{Operation: "create", Request: attestlog.Request{Method: "POST"}}, ocsf: []string{`"http_method":"POST"`},
+			ecs: []string{`"event.category":["api"]`, `"event.type":["creation"]`},
+		},
+		{name: "read over HTTP", event: attestlog.Event{Operation: "read", Request: attestlog.Request{Method: "GET"}}, ecs: []string{`"event.category":["web"]`, `"event.type":["access"]`}},
+		{name: "update", event: attestlog.Event{Operation: "update"}, ecs: []string{`"event.category":["configuration"]`, `"event.type":["change"]`}},
+		{name: "approve", event: attestlog.Event{Operation: "approve"}, ecs: []string{`"event.category":["api"]`, `"event.type":["allowed"]`}},
+		{
+			name: "RPC", event: attestlog.Event{Request: attestlog.Request{Method: "mail.v1.Mail/Flag"}},
+			ocsf: []string{`!"http_method"`, `"request_method":"mail.v1.Mail/Flag"`}, ecs: []string{`"http.request.method":"mail.v1.Mail/Flag"`},
+		},
+		{
+			name: "address with a zone", event: attestlog.Event{Source: attestlog.Source{IP: zone}},
+			ocsf: []string{`"src_endpoint":{"ip":"fe80::1"}`, `"source_ip":"` + zone}, ecs: []string{`"source.ip":"fe80::1"`, `"related.ip":["fe80::1"]`, `"source.address":"` + zone},
+			cef: []string{`c6a2=fe80::1 `},
+		},
+		{name: "address with a short zone", event: attestlog.Event{Source: attestlog.Source{IP: "fe80::1%eth0"}}, ocsf: []string{`"ip":"fe80::1%eth0"`, `!"source_ip"`}},
+		{name: "nameless target", event: attestlog.Event{Targets: []attestlog.Target{{Type: "mail"}}}, ocsf: []string{`!"resources"`, `"targets":[{"type":"mail"}]`}, cloudevents: []string{`"subject":"mail/"`}},
+		{name: "blank target", event: attestlog.Event{Targets: []attestlog.Target{{ID: " "}}}, cloudevents: []string{`!"subject"`}},
+		{name: "long id", event: attestlog.Event{ID: longID}, cef: []string{`externalId=` + longID[:40] + ` `, `cs6=` + longID + ` cs6Label=id`}},
+		{
+			name: "control characters", event: attestlog.Event{Action: "a\nb\ufdd0", Targets: []attestlog.Target{{ID: "c\u0085\U0001ffff"}, {}}},
+			cloudevents: []string{"\"type\":\"a\ufffdb\ufffd\"", "\"subject\":\"c\ufffd\ufffd\"", `"data":{"index":0`},
+		},
+		{name: "odd trace", event: attestlog.Event{Trace: attestlog.Trace{TraceID: "x", SpanID: "00f067aa0ba902b7"}}, cloudevents: []string{`!"traceparent"`}},
+		{name: "trace of zeros", event: attestlog.Event{Trace: attestlog.Trace{TraceID: strings.Repeat("0", 32), SpanID: "00f067aa0ba902b7"}}, cloudevents: []string{`!"traceparent"`}},
+	} {
+		e := attestlog.Entry{Event: test.event}
+		for _, view := range []struct {
+			name string
+			fn   func([]byte, *attestlog.Entry) ([]byte, error)
+			want []string
+		}{{"ocsf", ocsf.Append, test.ocsf}, {"ecs", ecs.Append, test.ecs}, {"cef", cef.Append, test.cef}, {"cloudevents", appendCloudEvent, test.cloudevents}} {
+			if view.want == nil {
+				continue
+			}
+			got, err := view.fn(nil, &e)
+			if err != nil {
+				t.Errorf("%s: %s: %v", test.name, view.name, err)
+			}
+			for _, want := range view.want {
+				part, absent := strings.CutPrefix(want, "!")
+				if strings.Contains(string(got), part) == absent {
+					t.Errorf("%s: %s = %s, want %s", test.name, view.name, got, want)
+				}
+			}
+		}
+	}
+}
+
+func TestCloudEventSourceIsAPath(t *testing.T) {
+	for origin, want := range map[string]string{"example.com/audit": `"/example.com/audit"`, "/a:b": `"/%2Fa:b"`, "a?b#c": `"/a%3Fb%23c"`} {
+		got, err := cloudevents.Append(nil, origin, &viewed)
+		if err != nil || !strings.Contains(string(got), `"source":`+want) {
+			t.Errorf("Append(%q) = %s %v, want the source %s", origin, got, err, want)
+		}
+	}
+}
+
 func appendCloudEvent(dst []byte, e *attestlog.Entry) ([]byte, error) {
 	return cloudevents.Append(dst, "example.com/audit", e)
 }

@@ -59,7 +59,7 @@ func extension(e *attestlog.Entry) []field {
 	out := []field{
 		{"rt", strconv.FormatInt(e.LoggedTime.UnixMilli(), 10), 0},
 		{"start", strconv.FormatInt(e.Time.UnixMilli(), 10), 0},
-		{"externalId", e.ID, 128},
+		{"externalId", e.ID, maxExternalID},
 		{"act", e.Operation, 63},
 		{"outcome", string(e.Outcome), 63},
 		{"reason", e.Reason, 1023},
@@ -87,11 +87,17 @@ func extension(e *attestlog.Entry) []field {
 		{"cs5", e.Trace.TraceID, 4000},
 		{"cs5Label", label(e.Trace.TraceID, "traceId"), 0},
 	}
+	if cut(e.ID, maxExternalID) != e.ID {
+		out = append(out, field{"cs6", e.ID, 4000}, field{"cs6Label", "id", 0})
+	}
 	if e.Request.Status > 0 {
 		out = append(out, field{"cn2", strconv.Itoa(e.Request.Status), 0}, field{"cn2Label", "httpStatus", 0})
 	}
 	return out
 }
+
+// maxExternalID is less than an id may have: the whole of a longer one is in cs6.
+const maxExternalID = 40
 
 func label(value, name string) string {
 	if value == "" {
@@ -100,7 +106,7 @@ func label(value, name string) string {
 	return name
 }
 
-// src holds IPv4 addresses alone; IPv6 has a custom field.
+// src holds IPv4 addresses alone; IPv6 has a custom field, without zones.
 func ipv4(ip string) string {
 	if strings.Contains(ip, ":") {
 		return ""
@@ -110,6 +116,7 @@ func ipv4(ip string) string {
 
 func ipv6(ip string) string {
 	if strings.Contains(ip, ":") {
+		ip, _, _ = strings.Cut(ip, "%")
 		return ip
 	}
 	return ""

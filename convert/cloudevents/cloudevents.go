@@ -11,7 +11,9 @@ import (
 	"encoding/json"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/attestlog/attestlog"
 )
@@ -33,18 +35,47 @@ type event struct {
 // and the entry's index.
 func Append(dst []byte, origin string, e *attestlog.Entry) ([]byte, error) {
 	out := event{
-		SpecVersion: "1.0", ID: strconv.FormatUint(e.Index, 10), Source: (&url.URL{Path: "/" + origin}).EscapedPath(), Type: e.Action,
+		SpecVersion: "1.0", ID: strconv.FormatUint(e.Index, 10), Source: source(origin), Type: allowed(e.Action),
 		Time: e.Time.UTC().Format(time.RFC3339Nano), DataContentType: "application/json", Data: *e,
 	}
 	if len(e.Targets) > 0 {
-		out.Subject = e.Targets[0].ID
+		subject := e.Targets[0].ID
 		if t := e.Targets[0].Type; t != "" {
-			out.Subject = t + "/" + out.Subject
+			subject = t + "/" + subject
+		}
+		if strings.TrimSpace(subject) != "" {
+			out.Subject = allowed(subject)
 		}
 	}
-	if e.Trace.TraceID != "" && e.Trace.SpanID != "" {
+	if hex(e.Trace.TraceID, 32) && hex(e.Trace.SpanID, 16) {
 		out.TraceParent = "00-" + e.Trace.TraceID + "-" + e.Trace.SpanID + "-01"
 	}
 	text, err := json.Marshal(out)
 	return append(dst, text...), err
+}
+
+// source is a path. One that began with two slashes would name a host.
+func source(origin string) string {
+	path := (&url.URL{Path: "/" + origin}).EscapedPath()
+	if rest, ok := strings.CutPrefix(path, "//"); ok {
+		return "/%2F" + rest
+	}
+	return path
+}
+
+// allowed replaces the characters that attributes may not have: control
+// characters and noncharacters (CloudEvents 1.0.2, "Type System").
+func allowed(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r >= 0xfdd0 && r <= 0xfdef || r&0xfffe == 0xfffe {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}
+
+// hex reports whether s is an id of W3C Trace Context: n lower-case digits, not
+// all of them zeros.
+func hex(s string, n int) bool {
+	return len(s) == n && strings.Trim(s, "0123456789abcdef") == "" && strings.Trim(s, "0") != ""
 }

@@ -14,6 +14,7 @@ package ecs
 import (
 	"encoding/base64"
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/attestlog/attestlog"
@@ -39,14 +40,13 @@ func document(e *attestlog.Entry) map[string]any {
 		"@timestamp": e.Time.UTC().Format(millis), "ecs.version": Version,
 		"event.kind": "event", "event.category": category, "event.type": kind, "event.action": e.Action, "event.id": e.ID,
 		"event.sequence": e.Index, "event.created": e.LoggedTime.UTC().Format(millis), "event.provider": "attestlog",
-		"user.id":             e.Actor.ID,
 		"attestlog.index":     e.Index,
 		"attestlog.time":      e.Time.UTC().Format(time.RFC3339Nano),
 		"attestlog.leaf_hash": base64.StdEncoding.EncodeToString(e.LeafHash[:]),
 	}
 	for name, value := range map[string]string{
 		"event.outcome": string(e.Outcome), "event.reason": e.Reason, "event.module": e.Module, "message": e.Message,
-		"service.name": e.Service, "organization.id": e.Tenant, "user.name": e.Actor.Name, "source.ip": e.Source.IP, "source.domain": e.Source.Host,
+		"service.name": e.Service, "organization.id": e.Tenant, "user.id": e.Actor.ID, "user.name": e.Actor.Name, "source.domain": e.Source.Host,
 		"user_agent.original": e.Source.UserAgent, "http.request.id": e.Request.ID, "http.request.method": e.Request.Method, "url.path": e.Request.Path,
 		"trace.id": e.Trace.TraceID, "span.id": e.Trace.SpanID,
 		"attestlog.actor_type": e.Actor.Type, "attestlog.session": e.Actor.Session, "attestlog.on_behalf_of": e.Actor.OnBehalfOf,
@@ -63,9 +63,15 @@ func document(e *attestlog.Entry) map[string]any {
 		d["event.duration"] = e.Request.DurationUS * 1000 // nanoseconds
 	}
 	if e.Source.IP != "" {
-		d["related.ip"] = []string{e.Source.IP}
+		ip, _, zone := strings.Cut(e.Source.IP, "%")
+		if zone { // Elasticsearch's addresses have none
+			d["source.address"] = e.Source.IP
+		}
+		d["source.ip"], d["related.ip"] = ip, []string{ip}
 	}
-	d["related.user"] = []string{e.Actor.ID}
+	if e.Actor.ID != "" {
+		d["related.user"] = []string{e.Actor.ID}
+	}
 	for name, v := range convert.Rest(e) {
 		d["attestlog."+name] = v
 	}
@@ -73,7 +79,9 @@ func document(e *attestlog.Entry) map[string]any {
 }
 
 // categorize returns the allowed values of event.category and event.type that
-// fit best.
+// fit best. Of a category, the schema expects some types only: web knows of
+// access and info, configuration of nothing that is allowed or denied; api has
+// all that are used here.
 func categorize(e *attestlog.Entry) (category, kind []string) {
 	switch e.Operation {
 	case "login":
@@ -95,8 +103,13 @@ func categorize(e *attestlog.Entry) (category, kind []string) {
 	default:
 		kind = []string{"info"}
 	}
-	if e.Request.Method != "" {
+	switch {
+	case kind[0] == "allowed" || kind[0] == "denied":
+		return []string{"api"}, kind
+	case e.Request.Method == "":
+		return []string{"configuration"}, kind
+	case kind[0] == "access" || kind[0] == "info":
 		return []string{"web"}, kind
 	}
-	return []string{"configuration"}, kind
+	return []string{"api"}, kind
 }

@@ -20,6 +20,7 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
+	"strings"
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
@@ -55,6 +56,7 @@ func event(e *attestlog.Entry) object {
 	}
 	if class == classAuthentication {
 		out["user"] = user(e)
+		out["service"] = service(e)
 	} else {
 		api := object{"operation": e.Action}
 		if e.Service != "" {
@@ -74,6 +76,9 @@ func event(e *attestlog.Entry) object {
 	}
 	var resources []object
 	for _, t := range e.Targets {
+		if t.ID == "" && t.Name == "" {
+			continue // the schema wants one of them; it is in unmapped
+		}
 		r := object{}
 		text(r, "uid", t.ID)
 		text(r, "name", t.Name)
@@ -124,13 +129,31 @@ func metadata(e *attestlog.Entry) object {
 	return m
 }
 
+// user has an id or a name, as the schema wants, even if both were erased.
 func user(e *attestlog.Entry) object {
-	u := object{"uid": e.Actor.ID, "type_id": userTypes[e.Actor.Type]}
+	u := object{"type_id": userTypes[e.Actor.Type]}
+	text(u, "uid", e.Actor.ID)
 	text(u, "name", e.Actor.Name)
+	if e.Actor.ID == "" && e.Actor.Name == "" {
+		u["name"] = "unknown"
+	}
+	if u["type_id"] == userOther {
+		u["type"] = e.Actor.Type
+	}
 	return u
 }
 
-var userTypes = map[string]int{"user": 1, "system": 3, "service": 4, "anonymous": 99}
+const userOther = 99 // type says what
+
+var userTypes = map[string]int{"user": 1, "system": 3, "service": 4, "anonymous": userOther}
+
+// service, or a dst_endpoint, is required in an Authentication.
+func service(e *attestlog.Entry) object {
+	if e.Service == "" {
+		return object{"name": "unknown"}
+	}
+	return object{"name": e.Service}
+}
 
 func actor(e *attestlog.Entry) object {
 	a := object{"user": user(e)}
@@ -143,12 +166,23 @@ func actor(e *attestlog.Entry) object {
 // source is required by the schema, which wants one of a few names in it.
 func source(e *attestlog.Entry) object {
 	s := object{}
-	text(s, "ip", e.Source.IP)
+	text(s, "ip", address(e.Source.IP))
 	text(s, "hostname", e.Source.Host)
 	if len(s) == 0 {
 		s["name"] = "unknown"
 	}
 	return s
+}
+
+// maxIP is the length of the schema's type ip_t.
+const maxIP = 40
+
+// address leaves a long zone out.
+func address(ip string) string {
+	if len(ip) > maxIP {
+		ip, _, _ = strings.Cut(ip, "%")
+	}
+	return ip
 }
 
 func status(out object, e *attestlog.Entry) {
@@ -165,7 +199,9 @@ func status(out object, e *attestlog.Entry) {
 
 func web(out object, e *attestlog.Entry) {
 	request := object{}
-	text(request, "http_method", e.Request.Method)
+	if methods[e.Request.Method] {
+		request["http_method"] = e.Request.Method
+	}
 	text(request, "user_agent", e.Source.UserAgent)
 	if e.Request.Path != "" {
 		request["url"] = object{"path": e.Request.Path}
@@ -180,6 +216,12 @@ func web(out object, e *attestlog.Entry) {
 	}
 }
 
+// methods are those that the schema knows.
+var methods = map[string]bool{
+	http.MethodConnect: true, http.MethodDelete: true, http.MethodGet: true, http.MethodHead: true, http.MethodOptions: true,
+	http.MethodPatch: true, http.MethodPost: true, http.MethodPut: true, http.MethodTrace: true,
+}
+
 func unmapped(e *attestlog.Entry) object {
 	u := object{"leaf_hash": base64.StdEncoding.EncodeToString(e.LeafHash[:]), "time": e.Time.Format("2006-01-02T15:04:05.000000000Z07:00")}
 	text(u, "action", e.Action)
@@ -190,6 +232,12 @@ func unmapped(e *attestlog.Entry) object {
 	text(u, "route", e.Request.Route)
 	text(u, "span_id", e.Trace.SpanID)
 	text(u, "request_id", e.Request.ID)
+	if !methods[e.Request.Method] {
+		text(u, "request_method", e.Request.Method)
+	}
+	if address(e.Source.IP) != e.Source.IP {
+		u["source_ip"] = e.Source.IP
+	}
 	maps.Copy(u, convert.Rest(e))
 	return u
 }

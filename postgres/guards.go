@@ -40,6 +40,9 @@ var guarded = []guard{
 	{"locks", map[string]string{
 		"refuse": "BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION @.refuse()",
 	}, []string{"SELECT", "UPDATE"}},
+	{"tokens", map[string]string{
+		"refuse": "BEFORE DELETE OR TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION @.refuse()",
+	}, []string{"SELECT", "INSERT", "UPDATE"}},
 	{"refused", nil, []string{"SELECT", "INSERT", "DELETE"}},
 	{"segments", nil, []string{"SELECT", "INSERT", "DELETE"}},
 	{"runs", nil, []string{"SELECT", "INSERT", "DELETE"}},

@@ -46,6 +46,7 @@ func Run(t *testing.T, open func(t *testing.T) Opener) {
 		{"Read", readTests},
 		{"Page", pageTests},
 		{"Search", searchTests},
+		{"Tokens", tokenTests},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, test := range group.tests {

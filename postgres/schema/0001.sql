@@ -104,6 +104,12 @@ CREATE TABLE @.refused (
   reason text NOT NULL
 );
 
+-- What a server keeps about its access tokens: JSON, with a hash of the secret.
+CREATE TABLE @.tokens (
+  id     text PRIMARY KEY,
+  record bytea NOT NULL
+);
+
 -- What one process does at a time: it locks the row, FOR UPDATE, while it adds to
 -- the search index (0), merges its segments (1), empties the outbox (2) or makes
 -- a partition (3).
@@ -146,6 +152,7 @@ CREATE TRIGGER grows BEFORE INSERT ON @.checkpoints FOR EACH ROW EXECUTE FUNCTIO
 CREATE TRIGGER refuse BEFORE INSERT OR DELETE OR TRUNCATE ON @.tree FOR EACH STATEMENT EXECUTE FUNCTION @.refuse();
 CREATE TRIGGER grows BEFORE UPDATE ON @.tree FOR EACH ROW EXECUTE FUNCTION @.tree_grows();
 CREATE TRIGGER refuse BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON @.locks FOR EACH STATEMENT EXECUTE FUNCTION @.refuse();
+CREATE TRIGGER refuse BEFORE DELETE OR TRUNCATE ON @.tokens FOR EACH STATEMENT EXECUTE FUNCTION @.refuse();
 CREATE TRIGGER refuse BEFORE UPDATE OR TRUNCATE ON @.outbox FOR EACH STATEMENT EXECUTE FUNCTION @.refuse();
 
 -- ALWAYS: session_replication_role does not switch them off.
@@ -159,6 +166,7 @@ ALTER TABLE @.checkpoints ENABLE ALWAYS TRIGGER grows;
 ALTER TABLE @.tree ENABLE ALWAYS TRIGGER refuse;
 ALTER TABLE @.tree ENABLE ALWAYS TRIGGER grows;
 ALTER TABLE @.locks ENABLE ALWAYS TRIGGER refuse;
+ALTER TABLE @.tokens ENABLE ALWAYS TRIGGER refuse;
 ALTER TABLE @.outbox ENABLE ALWAYS TRIGGER refuse;
 
 -- Makes the partitions with a number, unless they are there. They are attached

@@ -51,6 +51,12 @@ CREATE TABLE checkpoints (
   note BLOB NOT NULL
 ) STRICT;
 
+-- What a server keeps about its access tokens: JSON, with a hash of the secret.
+CREATE TABLE tokens (
+  id     TEXT PRIMARY KEY,
+  record BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- INSERT OR REPLACE does not pass the triggers on UPDATE and DELETE, so the
 -- tables refuse to insert what is there. New rows belong to new entries. A
 -- refusal ends the whole transaction; ROLLBACK rather than ABORT also spares
@@ -99,6 +105,10 @@ CREATE TRIGGER checkpoints_update BEFORE UPDATE ON checkpoints
 BEGIN SELECT RAISE(ROLLBACK, 'attestlog: checkpoints are append-only'); END;
 CREATE TRIGGER checkpoints_delete BEFORE DELETE ON checkpoints
 BEGIN SELECT RAISE(ROLLBACK, 'attestlog: checkpoints are append-only'); END;
+
+-- A token that was given out can be revoked, not forgotten.
+CREATE TRIGGER tokens_delete BEFORE DELETE ON tokens
+BEGIN SELECT RAISE(ROLLBACK, 'attestlog: tokens are revoked, not deleted'); END;
 
 INSERT INTO tree (one, size, root, peaks, tail, logged_time)
 VALUES (1, 0, x'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855', x'', x'', 0);

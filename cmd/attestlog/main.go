@@ -56,7 +56,8 @@ type app struct {
 
 // cli is the command line.
 type cli struct {
-	Log string `help:"The log's URL. Defaults to sqlite:attestlog.db." default:"sqlite:attestlog.db" env:"ATTESTLOG_LOG" placeholder:"URL"`
+	Config kong.ConfigFlag `help:"Read flags from a file with one JSON object." placeholder:"FILE"`
+	Log    string          `help:"The log's URL. Defaults to sqlite:attestlog.db." default:"sqlite:attestlog.db" env:"ATTESTLOG_LOG" placeholder:"URL"`
 
 	Append     appendCmd     `cmd:"" help:"Store events given as JSON lines."`
 	Import     importCmd     `cmd:"" help:"Store foreign records."`
@@ -75,6 +76,8 @@ type cli struct {
 	Reindex    reindexCmd    `cmd:"" help:"Build the search index again."`
 	Migrate    migrateCmd    `cmd:"" help:"Make or update the schema of a log in PostgreSQL."`
 	Grant      grantCmd      `cmd:"" help:"Let roles append to, or read, a log in PostgreSQL."`
+	Serve      serveCmd      `cmd:"" help:"Serve logs to other machines: API, ingest, live tail, tiles."`
+	Token      tokenCmd      `cmd:"" help:"Make, list and revoke the tokens of a served log."`
 	Bench      benchCmd      `cmd:"" help:"Measure on this machine's disk."`
 	Completion completionCmd `cmd:"" help:"Print a completion script for a shell."`
 }
@@ -116,6 +119,7 @@ func newParser(c *cli, stdout, stderr io.Writer) (*kong.Kong, error) {
 		kong.Description("An audit log that can prove itself."),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { panic(exited(code)) }),
+		kong.Configuration(kong.JSON),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 	)
 }

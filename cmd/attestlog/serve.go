@@ -1,0 +1,268 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/net/netutil"
+
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/server"
+)
+
+type serveCmd struct {
+	Logs           []string      `arg:"" optional:"" help:"Logs to serve under names, as NAME=URL; the first is the default one. Defaults to default and what --log says." name:"NAME=URL"`
+	Listen         string        `help:"Address to listen on. Defaults to 127.0.0.1:8450, for this machine alone." default:"127.0.0.1:8450" env:"ATTESTLOG_LISTEN"`
+	TLSCert        string        `help:"Certificate chain, PEM. Read again when the file changes." name:"tls-cert" env:"ATTESTLOG_TLS_CERT" placeholder:"FILE"`
+	TLSKey         string        `help:"Its key, PEM." name:"tls-key" env:"ATTESTLOG_TLS_KEY" placeholder:"FILE"`
+	ClientCA       string        `help:"Ask clients for a certificate of these authorities, beside their token." name:"client-ca" env:"ATTESTLOG_CLIENT_CA" placeholder:"FILE"`
+	Public         bool          `help:"Let anybody read checkpoints and hash tiles." env:"ATTESTLOG_PUBLIC"`
+	TrustedProxies []string      `help:"Networks of proxies whose X-Forwarded-For is believed." name:"trusted-proxy" env:"ATTESTLOG_TRUSTED_PROXIES" placeholder:"CIDR"`
+	MaxBody        int64         `help:"Bytes of a request's body at most. Defaults to 16 MiB." default:"16777216" env:"ATTESTLOG_MAX_BODY"`
+	MaxConnections int           `help:"Connections at a time. Defaults to 10,000." default:"10000" env:"ATTESTLOG_MAX_CONNECTIONS"`
+	StopWait       time.Duration `help:"How long a stop waits for requests that are under way. Defaults to 30s." default:"30s" env:"ATTESTLOG_STOP_WAIT"`
+	Check          bool          `help:"Check the configuration and open the logs, and do not serve."`
+}
+
+func (serveCmd) Help() string {
+	return `Without anything else it makes a log in attestlog.db, listens for this machine alone,
+and prints its address and a first token, once. Requests show a token of the log:
+
+  attestlog serve
+  curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8450/api/v1/logs/default/entries \
+    -d '{"action":"mail.view","actor":{"id":"alice"}}'
+
+Flags can also stand in the environment, and in a file (--config FILE) as one JSON
+object such as {"listen":":8450","tls_cert":"cert.pem","tls_key":"key.pem"}.
+
+Examples:
+  attestlog serve --listen :8450 --tls-cert cert.pem --tls-key key.pem
+  attestlog serve shop=sqlite:shop.db mail='postgres://app@db/audit?log=mail'
+  attestlog serve --check`
+}
+
+// Times that a client has. What streams gives itself more as it goes on.
+const (
+	headerWait = 10 * time.Second
+	readWait   = time.Minute
+	writeWait  = time.Minute
+	idleWait   = 2 * time.Minute
+	maxHeader  = 64 << 10
+)
+
+// serving is what serve has opened.
+type serving struct {
+	app    *app
+	cmd    *serveCmd
+	logger *slog.Logger
+	logs   []server.Log
+	urls   []string
+}
+
+func (c *serveCmd) Run(a *app) (err error) {
+	s := &serving{app: a, cmd: c, logger: slog.New(slog.NewJSONHandler(a.stderr, nil))}
+	a.logger = s.logger
+	cfg, err := c.config(s.logger)
+	if err != nil {
+		return err
+	}
+	tlsConfig, err := c.tls(s.logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.closeLogs()) }()
+	if err := s.openLogs(); err != nil {
+		return err
+	}
+	cfg.Logs = s.logs
+	srv, err := server.New(cfg)
+	if err != nil {
+		return err
+	}
+	if c.Check {
+		fmt.Fprintf(a.stdout, "the configuration is good: %d logs, on %s\n", len(s.logs), c.Listen)
+		return srv.Close(a.ctx)
+	}
+	l, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return errors.Join(hinted{err, "--listen names another address"}, srv.Close(a.ctx))
+	}
+	if err := s.greet(l.Addr(), tlsConfig != nil); err != nil {
+		return errors.Join(err, l.Close(), srv.Close(a.ctx))
+	}
+	return s.serve(srv, netutil.LimitListener(l, c.MaxConnections), tlsConfig)
+}
+
+func (c *serveCmd) config(logger *slog.Logger) (server.Config, error) {
+	cfg := server.Config{Public: c.Public, MaxBody: c.MaxBody, Logger: logger}
+	for _, text := range c.TrustedProxies {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return cfg, fmt.Errorf("--trusted-proxy: %w", err)
+		}
+		cfg.TrustedProxies = append(cfg.TrustedProxies, p)
+	}
+	return cfg, nil
+}
+
+// openLogs opens every log that is to be served.
+func (s *serving) openLogs() error {
+	named := s.cmd.Logs
+	if len(named) == 0 {
+		named = []string{"default=" + s.app.url}
+	}
+	for _, text := range named {
+		name, url, ok := strings.Cut(text, "=")
+		if !ok {
+			return fmt.Errorf("log %q: want NAME=URL", text)
+		}
+		a := *s.app
+		a.url = url
+		log, store, err := a.openServed()
+		if err != nil {
+			return fmt.Errorf("log %s: %w", name, err)
+		}
+		s.logs = append(s.logs, server.Log{Name: name, Log: log, Tokens: store.(server.TokenStore)})
+		s.urls = append(s.urls, redacted(url))
+	}
+	return nil
+}
+
+// openServed opens a log, which may be one that can only be read: what cannot be
+// written can still be looked into.
+func (a *app) openServed() (*attestlog.Log, attestlog.Store, error) {
+	store, err := a.openStore(openOptions{create: true, write: true})
+	if err != nil {
+		return nil, nil, err
+	}
+	log, err := attestlog.New(a.ctx, store, attestlog.Config{Logger: a.logger, Sealed: append(slices.Clone(attestlog.DefaultSealed), server.Sealed...)})
+	if err != nil {
+		return nil, nil, errors.Join(err, store.Close())
+	}
+	if why := log.ReadOnly(); why != nil {
+		a.logger.Error("attestlog: the log can only be read", "log", redacted(a.url), "err", why)
+	}
+	return log, store, nil
+}
+
+func (s *serving) closeLogs() error {
+	var err error
+	for _, l := range s.logs {
+		err = errors.Join(err, s.app.closeLog(l.Log))
+	}
+	return err
+}
+
+// greet prints the address, and for a log that has no token yet a first one.
+func (s *serving) greet(addr net.Addr, secure bool) error {
+	scheme := "http"
+	if secure {
+		scheme = "https"
+	}
+	fmt.Fprintf(s.app.stdout, "attestlog serves on %s\n", (&url.URL{Scheme: scheme, Host: addr.String()}).String())
+	for i, l := range s.logs {
+		fmt.Fprintf(s.app.stdout, "  log %-12s %s\n", l.Name, s.urls[i])
+		if l.Log.ReadOnly() != nil {
+			continue
+		}
+		tokens, err := server.ListTokens(s.app.ctx, l.Tokens)
+		if err != nil {
+			return err
+		}
+		if len(tokens) > 0 {
+			continue
+		}
+		t := server.Token{Note: "first token", Scopes: []string{server.ScopeAdmin}}
+		text, err := server.CreateToken(s.app.ctx, l.Tokens, &t)
+		if err == nil {
+			err = noteToken(s.app.ctx, l.Log, "token.create", &t)
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(s.app.stdout, "  its first token, shown this once: %s\n", text)
+	}
+	return nil
+}
+
+// serve answers requests until the program is told to stop, and then ends those
+// that are under way.
+func (s *serving) serve(srv *server.Server, l net.Listener, tlsConfig *tls.Config) error {
+	h := &http.Server{
+		Handler: srv, ReadHeaderTimeout: headerWait, ReadTimeout: readWait, WriteTimeout: writeWait, IdleTimeout: idleWait, MaxHeaderBytes: maxHeader,
+		TLSConfig: tlsConfig, ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
+	}
+	h.RegisterOnShutdown(srv.Stop)
+	ended := make(chan error, 1)
+	go func() {
+		if tlsConfig != nil {
+			ended <- h.ServeTLS(l, "", "")
+		} else {
+			ended <- h.Serve(l)
+		}
+	}()
+	var err error
+	select {
+	case err = <-ended:
+	case <-s.app.ctx.Done():
+		s.logger.Info("attestlog: stopping", "wait", s.cmd.StopWait.String())
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.app.ctx), s.cmd.StopWait)
+	defer cancel()
+	if shutErr := h.Shutdown(ctx); shutErr != nil {
+		s.logger.Warn("attestlog: requests were cut off", "err", shutErr)
+		h.Close()
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	}
+	closeCtx, cancelClose := context.WithTimeout(context.WithoutCancel(s.app.ctx), closeWait)
+	defer cancelClose()
+	return errors.Join(err, srv.Close(closeCtx))
+}
+
+// tls returns how connections are secured, or nil.
+func (c *serveCmd) tls(logger *slog.Logger) (*tls.Config, error) {
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return nil, errors.New("--tls-cert and --tls-key go together")
+	}
+	if c.TLSCert == "" {
+		if c.ClientCA != "" {
+			return nil, errors.New("--client-ca needs --tls-cert and --tls-key")
+		}
+		host, _, err := net.SplitHostPort(c.Listen)
+		if ip, ipErr := netip.ParseAddr(host); err == nil && host != "localhost" && (ipErr != nil || !ip.IsLoopback()) {
+			logger.Warn("attestlog: tokens and entries go over the network in clear; --tls-cert and --tls-key, or a proxy in front, secure them", "listen", c.Listen)
+		}
+		return nil, nil
+	}
+	files := &certFiles{cert: c.TLSCert, key: c.TLSKey, logger: logger}
+	if _, err := files.get(nil); err != nil {
+		return nil, err
+	}
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: files.get, NextProtos: []string{"h2", "http/1.1"}}
+	if c.ClientCA != "" {
+		text, err := os.ReadFile(c.ClientCA)
+		if err != nil {
+			return nil, fmt.Errorf("--client-ca: %w", err)
+		}
+		cfg.ClientCAs = x509.NewCertPool()
+		if !cfg.ClientCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("--client-ca: %s holds no certificate", c.ClientCA)
+		}
+		cfg.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+	return cfg, nil
+}

@@ -1,0 +1,239 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/attestlog/attestlog"
+)
+
+// tokenLife is how long a token is known without looking again: what a
+// revocation by another process takes to be heard of.
+const tokenLife = time.Second
+
+// maxKnown bounds the tokens of one log that are known at a time.
+const maxKnown = 10_000
+
+// A keyring knows the tokens that were used lately.
+type keyring struct {
+	store TokenStore
+	clock func() time.Time
+
+	mu    sync.Mutex
+	known map[string]knownToken // by id
+}
+
+type knownToken struct {
+	token *Token // nil: there is none
+	until time.Time
+}
+
+// find returns the token with a secret, or ErrToken.
+func (k *keyring) find(ctx context.Context, text string) (*Token, error) {
+	id, secret, ok := splitToken(text)
+	if !ok {
+		return nil, ErrToken
+	}
+	now := k.clock()
+	k.mu.Lock()
+	known, found := k.known[id]
+	k.mu.Unlock()
+	if !found || now.After(known.until) || known.until.Sub(now) > tokenLife {
+		record, err := k.store.Token(ctx, id)
+		if err != nil && !errors.Is(err, attestlog.ErrNotFound) {
+			return nil, err
+		}
+		known = knownToken{until: now.Add(tokenLife)}
+		if err == nil {
+			t, err := parseToken(id, record)
+			if err != nil {
+				return nil, err
+			}
+			known.token = &t
+		}
+		k.learn(id, known, now)
+	}
+	if known.token == nil {
+		return nil, ErrToken
+	}
+	return known.token, known.token.check(secret, now)
+}
+
+func (k *keyring) learn(id string, t knownToken, now time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.known) >= maxKnown {
+		for id, old := range k.known {
+			if now.After(old.until) {
+				delete(k.known, id)
+			}
+		}
+		if len(k.known) >= maxKnown {
+			clear(k.known)
+		}
+	}
+	k.known[id] = t
+}
+
+// guesses bounds how many wrong tokens an address may try.
+type guesses struct {
+	mu sync.Mutex
+	by map[string]*rate.Limiter
+}
+
+const (
+	guessBurst  = 20
+	guessEvery  = 6 * time.Second
+	maxGuessers = 10_000
+)
+
+func (g *guesses) limiter(address string) *rate.Limiter {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	l := g.by[address]
+	if l == nil {
+		if len(g.by) >= maxGuessers {
+			for a, l := range g.by {
+				if l.Tokens() >= guessBurst {
+					delete(g.by, a)
+				}
+			}
+			if len(g.by) >= maxGuessers {
+				clear(g.by)
+			}
+		}
+		l = rate.NewLimiter(rate.Every(guessEvery), guessBurst)
+		g.by[address] = l
+	}
+	return l
+}
+
+// A visit is one request that has shown a token of a log.
+type visit struct {
+	log   *hosted
+	token *Token
+	from  attestlog.Source
+	id    string // the request's
+
+	bearer  string
+	checked time.Time // when the token was last looked at, by a long request
+}
+
+type requestKey struct{}
+
+// request is what the outermost handler knows.
+type request struct {
+	id     string
+	bearer string
+	from   attestlog.Source
+	http   *http.Request
+}
+
+func requestOf(ctx context.Context) *request {
+	r, _ := ctx.Value(requestKey{}).(*request)
+	return r
+}
+
+// enter lets a request use a log, or returns a problem. A log that does not exist
+// is answered like a wrong token.
+func (s *Server) enter(ctx context.Context, name, scope string) (*visit, error) {
+	r := requestOf(ctx)
+	if r.bearer == "" {
+		return nil, s.unauthorized("a token is needed: Authorization: Bearer al_…; attestlog token create makes one")
+	}
+	limiter := s.guesses.limiter(r.from.IP)
+	if limiter.Tokens() < 1 {
+		return nil, problem(http.StatusTooManyRequests, "too many wrong tokens from this address; try again in a minute")
+	}
+	l := s.logs[name]
+	if l == nil {
+		limiter.Allow()
+		return nil, s.unauthorized(ErrToken.Error())
+	}
+	t, err := l.keys.find(ctx, r.bearer)
+	if errors.Is(err, ErrToken) {
+		limiter.Allow()
+		s.metrics.refused.Inc()
+		return nil, s.unauthorized(err.Error())
+	}
+	if err != nil {
+		return nil, s.failed(ctx, err)
+	}
+	if !t.May(scope) {
+		return nil, problem(http.StatusForbidden, "the token lacks the scope "+scope)
+	}
+	return &visit{log: l, token: t, from: r.from, id: r.id, bearer: r.bearer}, nil
+}
+
+// whole is enter for what concerns the whole log: a token that is limited to a
+// tenant or an actor is refused.
+func (s *Server) whole(ctx context.Context, name, scope string) (*visit, error) {
+	v, err := s.enter(ctx, name, scope)
+	if err == nil && v.token.Limited() {
+		return nil, problem(http.StatusForbidden, "the token is limited to a part of the log, and this concerns all of it")
+	}
+	return v, err
+}
+
+func bearer(r *http.Request) string {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+// still returns why a token that was valid when a long request began is no
+// longer, or nil.
+func (v *visit) still(ctx context.Context, now time.Time) error {
+	if v.checked.IsZero() {
+		v.checked = now
+	}
+	if now.Sub(v.checked) < tokenLife {
+		return nil
+	}
+	v.checked = now
+	_, err := v.log.keys.find(ctx, v.bearer)
+	return err
+}
+
+// own makes an event the token's own, or returns why it may not be written.
+func (v *visit) own(e *attestlog.Event) error {
+	t := v.token
+	if t.Tenant != "" {
+		if e.Tenant == "" {
+			e.Tenant = t.Tenant
+		}
+		if e.Tenant != t.Tenant {
+			return problem(http.StatusForbidden, "the token may write for its own tenant only")
+		}
+	}
+	if t.Actor != "" {
+		if e.Actor.ID == "" {
+			e.Actor.ID = t.Actor
+		}
+		if e.Actor.ID != t.Actor {
+			return problem(http.StatusForbidden, "the token may write for its own actor only")
+		}
+	}
+	return nil
+}
+
+// Sealed are the fields of what a server records about looks into a log that
+// should be among the log's attestlog.Config.Sealed: a query can name people.
+var Sealed = []string{"/attributes/query"}
+
+// noted records that the log was looked into: that is an audit event too.
+func (v *visit) noted(ctx context.Context, action string, operation string, attributes map[string]any) error {
+	return v.log.access.Record(ctx, attestlog.Event{
+		Tenant: v.token.Tenant, Service: "attestlog", Module: "server", Action: action, Operation: operation, Outcome: attestlog.Success,
+		Actor:  attestlog.Actor{ID: "token/" + v.token.ID, Type: "service", Name: v.token.Note, OnBehalfOf: v.token.Actor},
+		Source: v.from, Request: attestlog.Request{ID: v.id}, Attributes: attributes,
+	})
+}

@@ -1,0 +1,144 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/attestlog/attestlog"
+)
+
+type facetsInput struct {
+	Log   string `path:"log"`
+	Q     string `query:"q" doc:"A query."`
+	Field string `query:"field" required:"true" doc:"The field whose values are counted: actor, action, outcome, attributes.NAME, …"`
+	Limit int    `query:"limit" minimum:"1" maximum:"100" default:"10" doc:"How many values."`
+}
+
+type facet struct {
+	Value string `json:"value"`
+	Count uint64 `json:"count"`
+}
+
+type facetsOutput struct {
+	Body struct {
+		Field    string  `json:"field"`
+		Values   []facet `json:"values" doc:"The most frequent values, most frequent first."`
+		Entries  uint64  `json:"entries" doc:"The entries whose values were counted: the newest that the query selects."`
+		Complete bool    `json:"complete" doc:"These are all that the query selects."`
+	}
+}
+
+// maxFaceted bounds the entries whose values are counted; they are read.
+const (
+	maxFaceted = 50_000
+	facetPage  = 5_000
+	// maxValues bounds the different values that are kept; what comes later
+	// only counts if it is among them.
+	maxValues = 100_000
+)
+
+func (s *Server) facets(ctx context.Context, in *facetsInput) (*facetsOutput, error) {
+	v, err := s.enter(ctx, in.Log, ScopeRead)
+	if err != nil {
+		return nil, err
+	}
+	q, err := v.query(in.Q)
+	if err != nil {
+		return nil, s.failed(ctx, err)
+	}
+	if _, err := new(attestlog.Entry).Field(in.Field); err != nil {
+		return nil, problem(http.StatusBadRequest, "field: "+err.Error())
+	}
+	if err := s.note(ctx, v, "audit.query", "read", map[string]any{"query": in.Q, "facets": in.Field}); err != nil {
+		return nil, err
+	}
+	out := &facetsOutput{}
+	out.Body.Field = in.Field
+	counts := map[string]uint64{}
+	for opts := (attestlog.PageOptions{Limit: facetPage}); out.Body.Entries < maxFaceted; {
+		page, err := v.log.log.Query(ctx, q, opts)
+		if err != nil {
+			return nil, s.failed(ctx, err)
+		}
+		for i := range page.Entries {
+			values, err := page.Entries[i].Field(in.Field)
+			if err != nil {
+				return nil, s.failed(ctx, err)
+			}
+			for _, value := range values {
+				if _, known := counts[value]; known || len(counts) < maxValues {
+					counts[value]++
+				}
+			}
+		}
+		out.Body.Entries += uint64(len(page.Entries))
+		if opts.Cursor = page.Next; page.Next == "" {
+			out.Body.Complete = true
+			break
+		}
+	}
+	out.Body.Values = make([]facet, 0, len(counts))
+	for value, n := range counts {
+		out.Body.Values = append(out.Body.Values, facet{value, n})
+	}
+	slices.SortFunc(out.Body.Values, func(a, b facet) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Value, b.Value))
+	})
+	out.Body.Values = out.Body.Values[:min(in.Limit, len(out.Body.Values))]
+	return out, nil
+}
+
+type histogramInput struct {
+	Log     string    `path:"log"`
+	Q       string    `query:"q" doc:"A query."`
+	After   time.Time `query:"after" required:"true" doc:"The beginning, inclusive."`
+	Before  time.Time `query:"before" required:"true" doc:"The end, exclusive."`
+	Buckets int       `query:"buckets" minimum:"1" maximum:"200" default:"60"`
+}
+
+type bucket struct {
+	After time.Time `json:"after" doc:"The bucket's beginning, inclusive. It ends where the next begins."`
+	Count uint64    `json:"count"`
+}
+
+type histogramOutput struct {
+	Body struct {
+		Buckets []bucket  `json:"buckets"`
+		Before  time.Time `json:"before"`
+	}
+}
+
+func (s *Server) histogram(ctx context.Context, in *histogramInput) (*histogramOutput, error) {
+	v, err := s.enter(ctx, in.Log, ScopeRead)
+	if err != nil {
+		return nil, err
+	}
+	q, err := v.query(in.Q)
+	if err != nil {
+		return nil, s.failed(ctx, err)
+	}
+	span := in.Before.Sub(in.After)
+	if span < time.Duration(in.Buckets) {
+		return nil, problem(http.StatusBadRequest, "before: not after the beginning, or too near for so many buckets")
+	}
+	if err := s.note(ctx, v, "audit.query", "read", map[string]any{"query": in.Q, "histogram": in.Buckets}); err != nil {
+		return nil, err
+	}
+	out := &histogramOutput{}
+	out.Body.Before = in.Before.UTC()
+	edge := func(i int) time.Time {
+		whole, part := span/time.Duration(in.Buckets), span%time.Duration(in.Buckets)
+		return in.After.Add(whole*time.Duration(i) + part*time.Duration(i)/time.Duration(in.Buckets)).UTC()
+	}
+	for i := range in.Buckets {
+		n, err := v.log.log.Count(ctx, attestlog.And(q, attestlog.Between(edge(i), edge(i+1))), 0)
+		if err != nil {
+			return nil, s.failed(ctx, err)
+		}
+		out.Body.Buckets = append(out.Body.Buckets, bucket{edge(i), n})
+	}
+	return out, nil
+}

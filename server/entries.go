@@ -1,0 +1,346 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/google/uuid"
+
+	"github.com/attestlog/attestlog"
+)
+
+// Bounds of a page of the API.
+const (
+	defaultLimit = 50
+	maxLimit     = 1000
+)
+
+type appendInput struct {
+	Log      string `path:"log" doc:"The log's name."`
+	Key      string `header:"Idempotency-Key" maxLength:"128" doc:"Makes sending the same body again harmless where its events have no ids: a UUIDv7, or any text if every event has a time."`
+	Type     string `header:"Content-Type"`
+	Encoding string `header:"Content-Encoding"`
+	RawBody  []byte `contentType:"application/json" doc:"An event, a list of events, or events one a line (application/x-ndjson)."`
+}
+
+type receipts struct {
+	Receipts []receipt `json:"receipts" doc:"One for each event, in their order."`
+}
+
+type receipt struct {
+	Index      uint64 `json:"index" doc:"The entry's place in the log, from 0."`
+	ID         string `json:"id" doc:"The event's id: the given one, or a new UUIDv7."`
+	LeafHash   string `json:"leaf_hash" doc:"RFC 6962 leaf hash, in base64."`
+	LoggedTime string `json:"logged_time" format:"date-time" doc:"When the log took the event."`
+}
+
+type appendOutput struct {
+	Body receipts
+}
+
+func receiptOf(r attestlog.Receipt) receipt {
+	return receipt{r.Index, r.ID, base64.StdEncoding.EncodeToString(r.LeafHash[:]), r.LoggedTime.UTC().Format("2006-01-02T15:04:05.000000Z")}
+}
+
+func (s *Server) append(ctx context.Context, in *appendInput) (*appendOutput, error) {
+	v, err := s.enter(ctx, in.Log, ScopeAppend)
+	if err != nil {
+		return nil, err
+	}
+	body, err := s.inflate(in.Encoding, in.RawBody)
+	if err != nil {
+		return nil, err
+	}
+	events, err := parseEvents(body)
+	if err != nil {
+		return nil, s.failed(ctx, err)
+	}
+	if in.Key != "" {
+		if err := keyed(events, in.Key); err != nil {
+			return nil, err
+		}
+	}
+	for i := range events {
+		if err := v.own(&events[i]); err != nil {
+			return nil, err
+		}
+	}
+	stored, err := v.log.log.Append(ctx, events...)
+	if err != nil {
+		return nil, s.failed(ctx, err)
+	}
+	out := &appendOutput{Body: receipts{make([]receipt, len(stored))}}
+	for i, r := range stored {
+		out.Body.Receipts[i] = receiptOf(r)
+	}
+	return out, nil
+}
+
+// parseEvents reads an event, a list of events, or events one after the other.
+func parseEvents(body []byte) ([]attestlog.Event, error) {
+	body = bytes.TrimLeft(body, " \t\r\n")
+	if len(body) > 0 && body[0] == '[' {
+		var raw []json.RawMessage
+		if err := json.Unmarshal(body, &raw); err != nil {
+			return nil, problem(http.StatusBadRequest, "the body is not JSON: "+err.Error())
+		}
+		events := make([]attestlog.Event, len(raw))
+		for i := range raw {
+			if err := parseEvent(&events[i], raw[i], i); err != nil {
+				return nil, err
+			}
+		}
+		return events, nil
+	}
+	var first attestlog.Event // by far the most bodies are one event
+	if err := parseEvent(&first, body, 0); err == nil {
+		return []attestlog.Event{first}, nil
+	} else if json.Valid(body) {
+		return nil, err
+	}
+	var events []attestlog.Event
+	dec := json.NewDecoder(bytes.NewReader(body))
+	for dec.More() {
+		var raw json.RawMessage
+		if err := dec.Decode(&raw); err != nil {
+			return nil, problem(http.StatusBadRequest, fmt.Sprintf("event %d: the body is not JSON: %v", len(events), err))
+		}
+		var e attestlog.Event
+		if err := parseEvent(&e, raw, len(events)); err != nil {
+			return nil, err
+		}
+		events = append(events, e)
+	}
+	if len(events) == 0 {
+		return nil, problem(http.StatusBadRequest, "the body holds no event")
+	}
+	return events, nil
+}
+
+func parseEvent(e *attestlog.Event, raw []byte, n int) (err error) {
+	*e, err = attestlog.ParseEvent(raw)
+	var field *attestlog.FieldError
+	if errors.As(err, &field) {
+		field.Event = n
+		return err
+	}
+	if err != nil {
+		return problem(http.StatusBadRequest, fmt.Sprintf("event %d: %v", n, err))
+	}
+	return nil
+}
+
+// keyed gives ids that come from an idempotency key to the events that have
+// none. Of a UUIDv7 they are UUIDv7s of the same instant.
+func keyed(events []attestlog.Event, key string) error {
+	id, err := uuid.Parse(key)
+	isV7 := err == nil && id.Version() == 7
+	for i := range events {
+		e := &events[i]
+		switch {
+		case e.ID != "":
+		case isV7 && i == 0:
+			e.ID = id.String()
+		case isV7:
+			sum := sha256.Sum256(fmt.Appendf(id[:len(id):len(id)], "%d", i))
+			more := id
+			copy(more[6:], sum[:])
+			more[6], more[8] = more[6]&0x0f|0x70, more[8]&0x3f|0x80 // RFC 9562, Section 5.7
+			e.ID = more.String()
+		case e.Time.IsZero():
+			return problem(http.StatusBadRequest, fmt.Sprintf("event %d has neither an id nor a time, so the Idempotency-Key has to be a UUIDv7", i))
+		default:
+			sum := sha256.Sum256(fmt.Appendf(nil, "%d %s", i, key))
+			e.ID = "key:" + hex.EncodeToString(sum[:16])
+		}
+	}
+	return nil
+}
+
+type queryInput struct {
+	Log    string `path:"log"`
+	Q      string `query:"q" doc:"A query, such as actor:alice -outcome:success after:2026-01-01; docs at /docs." example:"actor:alice"`
+	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"Entries on a page."`
+	Cursor string `query:"cursor" doc:"The next of the page before."`
+	Match  string `header:"If-None-Match"`
+}
+
+// A rawOutput's body is JSON already: entries are written as the log writes
+// them.
+type rawOutput struct {
+	ContentType string `header:"Content-Type"`
+	ETag        string `header:"ETag"`
+	Link        string `header:"Link"`
+	Body        []byte
+}
+
+// query parses a request's query and bounds it to what its token may see.
+func (v *visit) query(text string) (attestlog.Query, error) {
+	q, err := attestlog.ParseQuery(text)
+	if err != nil {
+		return q, err
+	}
+	return attestlog.And(q, v.token.within()), nil
+}
+
+func (s *Server) query(ctx context.Context, in *queryInput) (*rawOutput, error) {
+	v, err := s.enter(ctx, in.Log, ScopeRead)
+	if err != nil {
+		return nil, err
+	}
+	q, err := v.query(in.Q)
+	if err != nil {
+		return nil, s.failed(ctx, err)
+	}
+	if in.Cursor == "" {
+		if err := s.note(ctx, v, "audit.query", "read", map[string]any{"query": in.Q}); err != nil {
+			return nil, err
+		}
+	}
+	page, err := v.log.log.Query(ctx, q, attestlog.PageOptions{Limit: in.Limit, Cursor: in.Cursor})
+	if err != nil {
+		return nil, s.failed(ctx, err)
+	}
+	if page.Entries == nil {
+		page.Entries = []attestlog.Entry{}
+	}
+	body, err := json.Marshal(struct {
+		Entries []attestlog.Entry `json:"entries"`
+		Next    string            `json:"next,omitempty"`
+		Size    uint64            `json:"size"`
+	}{page.Entries, page.Next, page.Size})
+	if err != nil {
+		return nil, s.failed(ctx, err)
+	}
+	out := rawJSON(body)
+	out.ETag = etag(body)
+	if in.Match == out.ETag {
+		return nil, huma.ErrorWithHeaders(huma.Status304NotModified(), http.Header{"ETag": {out.ETag}})
+	}
+	if page.Next != "" {
+		next := url.Values{"q": {in.Q}, "limit": {strconv.Itoa(in.Limit)}, "cursor": {page.Next}}
+		out.Link = fmt.Sprintf("</api/v1/logs/%s/entries?%s>; rel=\"next\"", in.Log, next.Encode())
+	}
+	return out, nil
+}
+
+func rawJSON(body []byte) *rawOutput {
+	return &rawOutput{ContentType: "application/json", Body: body}
+}
+
+func etag(body []byte) string {
+	sum := sha256.Sum256(body)
+	return `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"`
+}
+
+// noteWait bounds how long a look into the log waits to be recorded.
+const noteWait = 5 * time.Second
+
+// note records that a log was looked into. A log that cannot be written can
+// still be read.
+func (s *Server) note(ctx context.Context, v *visit, action, operation string, attributes map[string]any) error {
+	if why := v.log.log.ReadOnly(); why != nil {
+		s.cfg.Logger.Warn("server: a look into a log that cannot be written is not recorded in it", "log", v.log.name, "action", action, "token", v.token.ID, "request", v.id)
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, noteWait)
+	defer cancel()
+	if err := v.noted(ctx, action, operation, attributes); err != nil {
+		return s.failed(ctx, err)
+	}
+	return nil
+}
+
+type entryInput struct {
+	Log   string `path:"log"`
+	Index uint64 `path:"index" doc:"The entry's place, from 0."`
+}
+
+func (s *Server) entry(ctx context.Context, in *entryInput) (*rawOutput, error) {
+	v, err := s.enter(ctx, in.Log, ScopeRead)
+	if err != nil {
+		return nil, err
+	}
+	e, err := v.log.log.Entry(ctx, in.Index)
+	return s.oneEntry(ctx, v, e, err, map[string]any{"index": in.Index})
+}
+
+type idInput struct {
+	Log string `path:"log"`
+	ID  string `query:"id" required:"true" doc:"The event's id. Of several with an id that is no UUIDv7, the newest is returned."`
+}
+
+func (s *Server) entryByID(ctx context.Context, in *idInput) (*rawOutput, error) {
+	v, err := s.enter(ctx, in.Log, ScopeRead)
+	if err != nil {
+		return nil, err
+	}
+	page, err := v.log.log.Query(ctx, attestlog.And(attestlog.Field("id", in.ID), v.token.within()), attestlog.PageOptions{Limit: 1})
+	if err != nil {
+		return nil, s.failed(ctx, err)
+	}
+	if len(page.Entries) == 0 {
+		return nil, problem(http.StatusNotFound, "the log has no such entry")
+	}
+	return s.oneEntry(ctx, v, page.Entries[0], nil, map[string]any{"id": in.ID})
+}
+
+// oneEntry answers with an entry. One that the token may not see is not there.
+func (s *Server) oneEntry(ctx context.Context, v *visit, e attestlog.Entry, err error, attributes map[string]any) (*rawOutput, error) {
+	if errors.Is(err, attestlog.ErrNotFound) || err == nil && !v.token.sees(&e) {
+		return nil, problem(http.StatusNotFound, "the log has no such entry")
+	}
+	if err != nil {
+		return nil, s.failed(ctx, err)
+	}
+	if err := s.note(ctx, v, "audit.show", "read", attributes); err != nil {
+		return nil, err
+	}
+	body, err := e.MarshalJSON()
+	if err != nil {
+		return nil, s.failed(ctx, err)
+	}
+	return rawJSON(body), nil
+}
+
+type countInput struct {
+	Log   string `path:"log"`
+	Q     string `query:"q" doc:"A query."`
+	Limit uint64 `query:"limit" doc:"Count no further than this. Defaults to no limit."`
+}
+
+type countOutput struct {
+	Body struct {
+		Count  uint64 `json:"count"`
+		Capped bool   `json:"capped" doc:"There may be more: the limit was reached."`
+	}
+}
+
+func (s *Server) count(ctx context.Context, in *countInput) (*countOutput, error) {
+	v, err := s.enter(ctx, in.Log, ScopeRead)
+	if err != nil {
+		return nil, err
+	}
+	q, err := v.query(in.Q)
+	if err != nil {
+		return nil, s.failed(ctx, err)
+	}
+	n, err := v.log.log.Count(ctx, q, in.Limit)
+	if err != nil {
+		return nil, s.failed(ctx, err)
+	}
+	out := &countOutput{}
+	out.Body.Count, out.Body.Capped = n, in.Limit > 0 && n >= in.Limit
+	return out, nil
+}

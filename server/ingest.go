@@ -1,0 +1,263 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"mime"
+	"net/http"
+	"strings"
+
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/convert/cloudevents"
+	"github.com/attestlog/attestlog/convert/kubernetes"
+)
+
+// mostEvents is how many events one call of Append takes.
+const mostEvents = 10_000
+
+// taken is what became of the records of one request.
+type taken struct {
+	receipts []attestlog.Receipt
+	refused  []error // records that are none, or that the log never takes
+}
+
+// take stores the records of a body, in as many transactions as it takes.
+// Records that the log refuses do not keep the others out, unless all is set: then
+// none is stored if one is refused.
+func (s *Server) take(ctx context.Context, v *visit, all bool, records iter.Seq2[attestlog.Event, error]) (taken, error) {
+	var out taken
+	var events []attestlog.Event
+	for e, err := range records {
+		if err == nil {
+			err = v.own(&e)
+		}
+		var refused *convert.RecordError
+		switch {
+		case err == nil:
+			events = append(events, e)
+		case errors.As(err, &refused):
+			out.refused = append(out.refused, err)
+		default:
+			return out, s.failed(ctx, err)
+		}
+	}
+	if all && len(out.refused) > 0 {
+		return out, problem(http.StatusBadRequest, fmt.Sprintf("%d records are refused, and so all are: %v", len(out.refused), out.refused[0]))
+	}
+	if all && len(events) > mostEvents {
+		return out, problem(http.StatusRequestEntityTooLarge, fmt.Sprintf("%d records; %d at most are stored together", len(events), mostEvents))
+	}
+	for len(events) > 0 {
+		batch := events[:min(len(events), mostEvents)]
+		events = events[len(batch):]
+		stored, err := v.log.log.Append(ctx, batch...)
+		if err != nil && !all && isRefusal(err) {
+			stored, err = s.oneByOne(ctx, v, batch, &out)
+		}
+		if err != nil {
+			return out, s.failed(ctx, err)
+		}
+		out.receipts = append(out.receipts, stored...)
+	}
+	return out, nil
+}
+
+// isRefusal reports whether an event is to blame, and not the store.
+func isRefusal(err error) bool {
+	var field *attestlog.FieldError
+	return errors.As(err, &field) || errors.Is(err, attestlog.ErrConflict) || errors.Is(err, attestlog.ErrTooLarge)
+}
+
+func (s *Server) oneByOne(ctx context.Context, v *visit, batch []attestlog.Event, out *taken) (stored []attestlog.Receipt, err error) {
+	for i := range batch {
+		one, err := v.log.log.Append(ctx, batch[i])
+		switch {
+		case err == nil:
+			stored = append(stored, one...)
+		case isRefusal(err):
+			out.refused = append(out.refused, fmt.Errorf("record %s: %w", batch[i].ID, err))
+		default:
+			return stored, err
+		}
+	}
+	return stored, nil
+}
+
+// A source is a way in for what other programs send.
+type source struct {
+	all  bool // one refused record refuses the request
+	read func(s *Server, r *http.Request, body []byte) (iter.Seq2[attestlog.Event, error], error)
+	// answer writes the answer of a request whose records are durable.
+	answer func(w http.ResponseWriter, r *http.Request, t taken)
+}
+
+// ingest answers once the records of a request are durable. It tells what of
+// them was refused, and logs it: a sender that cannot be told shall not lose them
+// unseen.
+func (s *Server) ingest(src source, log func(*http.Request) string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx := r.Context()
+		v, err := s.enter(ctx, log(r), ScopeAppend)
+		if err != nil {
+			writeProblem(w, err)
+			return
+		}
+		body, err := s.body(r)
+		if err != nil {
+			writeProblem(w, err)
+			return
+		}
+		records, err := src.read(s, r, body)
+		if err != nil {
+			writeProblem(w, s.failed(ctx, err))
+			return
+		}
+		t, err := s.take(ctx, v, src.all, records)
+		if err != nil {
+			writeProblem(w, err)
+			return
+		}
+		for i, err := range t.refused {
+			if i == 10 {
+				s.cfg.Logger.Warn("server: more records were refused", "log", v.log.name, "request", v.id, "records", len(t.refused)-i)
+				break
+			}
+			s.cfg.Logger.Warn("server: a record was refused", "log", v.log.name, "request", v.id, "path", r.URL.Path, "err", err)
+		}
+		src.answer(w, r, t)
+	}
+}
+
+// summary answers with the records' receipts and refusals.
+func summary(w http.ResponseWriter, _ *http.Request, t taken) {
+	status := http.StatusOK
+	if len(t.receipts) == 0 && len(t.refused) > 0 {
+		status = http.StatusUnprocessableEntity
+	}
+	out := struct {
+		Receipts []receipt `json:"receipts"`
+		Refused  []string  `json:"refused,omitempty"`
+	}{Receipts: []receipt{}}
+	for _, r := range t.receipts {
+		out.Receipts = append(out.Receipts, receiptOf(r))
+	}
+	for _, err := range t.refused {
+		out.Refused = append(out.Refused, err.Error())
+	}
+	writeJSON(w, status, out)
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		writeProblem(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	w.Write(body)
+}
+
+// reading makes a source of an importer.
+func reading(read convert.Reader) func(*Server, *http.Request, []byte) (iter.Seq2[attestlog.Event, error], error) {
+	return func(_ *Server, _ *http.Request, body []byte) (iter.Seq2[attestlog.Event, error], error) {
+		return read(bytes.NewReader(body), "request"), nil
+	}
+}
+
+// readCloudEvents tells the content modes of the HTTP binding apart.
+func readCloudEvents(_ *Server, r *http.Request, body []byte) (iter.Seq2[attestlog.Event, error], error) {
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if !strings.HasPrefix(kind, "application/cloudevents") {
+		var err error
+		if body, err = cloudevents.Structured(r.Header, body); err != nil {
+			return nil, problem(http.StatusBadRequest, err.Error())
+		}
+	}
+	return cloudevents.Read(bytes.NewReader(body), "request"), nil
+}
+
+// readMapped reads JSON objects of any kind. Parameters map=FIELD:PATH say where
+// a field is; the other fields are found by convert.Named.
+func readMapped(_ *Server, r *http.Request, body []byte) (iter.Seq2[attestlog.Event, error], error) {
+	fields, err := mappingOf(r.URL.Query()["map"])
+	if err != nil {
+		return nil, problem(http.StatusBadRequest, err.Error())
+	}
+	ids := convert.NewIDs("json", "request")
+	return convert.Objects(bytes.NewReader(body), "request", "", func(raw []byte) ([]attestlog.Event, error) {
+		o, err := convert.DecodeObject(raw)
+		if err != nil {
+			return nil, err
+		}
+		e := attestlog.Event{ID: ids.Next(raw), Original: raw}
+		for _, f := range fields {
+			f.set(&e, convert.Take(o, f.path))
+		}
+		convert.Named(&e, o)
+		convert.Bound(&e)
+		return []attestlog.Event{e}, nil
+	}), nil
+}
+
+type mappedField struct {
+	path string
+	set  func(*attestlog.Event, string)
+}
+
+// mappable are the fields that a parameter map can name.
+var mappable = map[string]func(*attestlog.Event, string){
+	"action":        func(e *attestlog.Event, v string) { e.Action = v },
+	"actor":         func(e *attestlog.Event, v string) { e.Actor.ID = v },
+	"actor.name":    func(e *attestlog.Event, v string) { e.Actor.Name = v },
+	"actor.session": func(e *attestlog.Event, v string) { e.Actor.Session = v },
+	"host":          func(e *attestlog.Event, v string) { e.Source.Host = v },
+	"ip":            func(e *attestlog.Event, v string) { e.Source.IP = v },
+	"message":       func(e *attestlog.Event, v string) { e.Message = v },
+	"module":        func(e *attestlog.Event, v string) { e.Module = v },
+	"operation":     func(e *attestlog.Event, v string) { e.Operation = v },
+	"outcome":       func(e *attestlog.Event, v string) { e.Outcome = convert.OutcomeOf(v) },
+	"reason":        func(e *attestlog.Event, v string) { e.Reason = v },
+	"request.id":    func(e *attestlog.Event, v string) { e.Request.ID = v },
+	"request.path":  func(e *attestlog.Event, v string) { e.Request.Path = v },
+	"service":       func(e *attestlog.Event, v string) { e.Service = v },
+	"target":        setTarget,
+	"tenant":        func(e *attestlog.Event, v string) { e.Tenant = v },
+	"trace":         func(e *attestlog.Event, v string) { e.Trace.TraceID = v },
+	"user_agent":    func(e *attestlog.Event, v string) { e.Source.UserAgent = v },
+}
+
+func setTarget(e *attestlog.Event, v string) {
+	t := attestlog.Target{ID: v}
+	if kind, id, ok := strings.Cut(v, "/"); ok {
+		t = attestlog.Target{Type: kind, ID: id}
+	}
+	if v != "" {
+		e.Targets = []attestlog.Target{t}
+	}
+}
+
+func mappingOf(params []string) ([]mappedField, error) {
+	var out []mappedField
+	for _, text := range params {
+		field, path, ok := strings.Cut(text, ":")
+		set := mappable[field]
+		if !ok || set == nil || path == "" {
+			return nil, fmt.Errorf("map=%s: want FIELD:PATH, such as actor:user.login; the fields are action, actor, target, ip, outcome, tenant and others of the documentation", text)
+		}
+		out = append(out, mappedField{path, set})
+	}
+	return out, nil
+}
+
+// sources are the ways in below /ingest/{log}/.
+var sources = map[string]source{
+	"kubernetes":  {read: reading(kubernetes.Read), answer: summary},
+	"cloudevents": {read: readCloudEvents, answer: summary},
+	"json":        {read: readMapped, answer: summary},
+}

@@ -20,12 +20,6 @@ import (
 	"github.com/attestlog/attestlog"
 )
 
-// Bounds of a page of the API.
-const (
-	defaultLimit = 50
-	maxLimit     = 1000
-)
-
 type appendInput struct {
 	Log      string `path:"log" doc:"The log's name."`
 	Key      string `header:"Idempotency-Key" maxLength:"128" doc:"Makes sending the same body again harmless where its events have no ids: a UUIDv7, or any text if every event has a time."`

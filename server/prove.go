@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"net/http"
-
-	"github.com/attestlog/attestlog"
 )
 
 type logInput struct {
@@ -108,8 +106,4 @@ func (s *Server) consistency(ctx context.Context, in *consistencyInput) (*consis
 		out.Body.Hashes = append(out.Body.Hashes, base64.StdEncoding.EncodeToString(h[:]))
 	}
 	return out, nil
-}
-
-type statsOutput struct {
-	Body attestlog.Stats
 }

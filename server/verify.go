@@ -33,7 +33,6 @@ const (
 
 // A job is one verification. Its progress is guarded by jobs.mu.
 type job struct {
-	id    string
 	index bool
 	jobProgress
 }

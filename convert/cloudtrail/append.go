@@ -26,7 +26,7 @@ type object = map[string]any
 func Append(dst []byte, e *attestlog.Entry) ([]byte, error) {
 	out := object{
 		"eventVersion": "1.11", "eventCategory": "ActivityAuditLog", "eventType": "ActivityLog", "eventID": e.ID,
-		"eventTime": e.Time.UTC().Format("2006-01-02T15:04:05Z"), "eventSource": e.Service, "eventName": e.Action,
+		"eventTime": e.Time.UTC().Format("2006-01-02T15:04:05Z"), "eventSource": orUnknown(e.Service), "eventName": e.Action,
 		"readOnly": e.Operation == "read", "userIdentity": identityOf(e), "requestParameters": parameters(e), "responseElements": nil,
 		"additionalEventData": additional(e),
 	}
@@ -34,12 +34,12 @@ func Append(dst []byte, e *attestlog.Entry) ([]byte, error) {
 	if from == "" {
 		from = e.Source.Host
 	}
-	code := ""
-	if e.Outcome == attestlog.Failure {
-		code = "Failure"
+	code, message := "", ""
+	if e.Outcome == attestlog.Failure { // what they are for; else the reason is additional
+		code, message = "Failure", e.Reason
 	}
 	for name, text := range map[string]string{
-		"sourceIPAddress": from, "userAgent": e.Source.UserAgent, "errorCode": code, "errorMessage": e.Reason, "requestID": e.Request.ID,
+		"sourceIPAddress": from, "userAgent": e.Source.UserAgent, "errorCode": code, "errorMessage": message, "requestID": e.Request.ID,
 		"recipientAccountId": e.Tenant,
 	} {
 		if text != "" {
@@ -48,6 +48,9 @@ func Append(dst []byte, e *attestlog.Entry) ([]byte, error) {
 	}
 	var resources []object
 	for _, t := range e.Targets {
+		if t.ID == "" {
+			continue // additionalEventData has it
+		}
 		r := object{"ARN": t.ID}
 		if t.Type != "" {
 			r["type"] = t.Type
@@ -62,11 +65,18 @@ func Append(dst []byte, e *attestlog.Entry) ([]byte, error) {
 }
 
 func identityOf(e *attestlog.Entry) object {
-	o := object{"type": "Unknown", "principalId": e.Actor.ID}
+	o := object{"type": "Unknown", "principalId": orUnknown(e.Actor.ID)}
 	if e.Actor.Name != "" {
 		o["userName"] = e.Actor.Name
 	}
 	return o
+}
+
+func orUnknown(s string) string {
+	if s == "" {
+		return "unknown"
+	}
+	return s
 }
 
 // parameters are those of the request, or null.
@@ -95,6 +105,9 @@ func additional(e *attestlog.Entry) object {
 		if text != "" {
 			o[name] = text
 		}
+	}
+	if e.Outcome != attestlog.Failure && e.Reason != "" {
+		o["reason"] = e.Reason
 	}
 	if e.Request.Status > 0 {
 		o["status"] = e.Request.Status

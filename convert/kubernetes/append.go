@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"encoding/base64"
 	"encoding/json"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -33,7 +34,7 @@ type record struct {
 }
 
 type user struct {
-	Username string              `json:"username"`
+	Username string              `json:"username,omitempty"`
 	Extra    map[string][]string `json:"extra,omitempty"`
 }
 
@@ -114,7 +115,10 @@ func objectOf(e *attestlog.Entry) *object {
 }
 
 func response(e *attestlog.Entry) *status {
-	s := status{Code: e.Request.Status, Message: e.Reason}
+	s := status{Message: e.Reason}
+	if e.Request.Status <= math.MaxInt32 { // which is the field's type
+		s.Code = e.Request.Status
+	}
 	switch e.Outcome {
 	case attestlog.Success:
 		s.Status = "Success"
@@ -124,7 +128,7 @@ func response(e *attestlog.Entry) *status {
 	if s.Code == 0 && s.Status == "" && s.Message == "" {
 		return nil
 	}
-	if s.Code == 0 && e.Outcome == attestlog.Success {
+	if e.Request.Status == 0 && e.Outcome == attestlog.Success {
 		s.Code = http.StatusOK
 	}
 	return &s
@@ -143,6 +147,9 @@ func annotations(e *attestlog.Entry) (map[string]string, error) {
 		if text != "" {
 			m["attestlog/"+name] = text
 		}
+	}
+	if e.Request.Status > math.MaxInt32 {
+		m["attestlog/status"] = strconv.Itoa(e.Request.Status)
 	}
 	for name, v := range convert.Rest(e) {
 		text, err := json.Marshal(v)

@@ -1,0 +1,34 @@
+package kubernetes_test
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/convert/kubernetes"
+)
+
+// The API's codecs refuse a responseStatus.code that is no int32.
+func TestAppendOfAStatusThatIsNoInt32(t *testing.T) {
+	for _, tt := range []struct {
+		status int
+		want   []string // parts of the view, and after a ! what is no part
+	}{
+		{0, []string{`"code":200`, `!attestlog/status`}},
+		{math.MaxInt32, []string{`"code":2147483647`, `!attestlog/status`}},
+		{math.MaxInt32 + 1, []string{`!"code"`, `"attestlog/status":"2147483648"`}},
+	} {
+		e := attestlog.Entry{Event: attestlog.Event{Outcome: attestlog.Success, Request: attestlog.Request{Status: tt.status}}}
+		got, err := kubernetes.Append(nil, &e)
+		if err != nil {
+			t.Errorf("%d: %v", tt.status, err)
+		}
+		for _, want := range tt.want {
+			part, absent := strings.CutPrefix(want, "!")
+			if strings.Contains(string(got), part) == absent {
+				t.Errorf("%d: Append = %s, want %s", tt.status, got, want)
+			}
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
@@ -22,24 +23,32 @@ type object = map[string]any
 // proves nothing.
 //
 // The signal wants an actor of type user, service or system, an action and an
-// outcome: user, the action's last part and unknown stand for what is absent.
+// outcome: unknown, user, the action's last part and unknown stand for what is
+// absent. A time that OTLP has no number for, until 1970, and ids that are not of
+// W3C Trace Context are attributes.
 func Append(dst []byte, e *attestlog.Entry) ([]byte, error) {
 	attributes, err := attributesOf(e)
 	if err != nil {
 		return dst, err
 	}
-	record := object{
-		"timeUnixNano": strconv.FormatInt(e.Time.UnixNano(), 10), "observedTimeUnixNano": strconv.FormatInt(e.LoggedTime.UnixNano(), 10),
-		"eventName": e.Action, "attributes": pairs(attributes),
+	record := object{"eventName": e.Action, "attributes": pairs(attributes)}
+	if e.Time.After(epoch) {
+		record["timeUnixNano"] = strconv.FormatInt(e.Time.UnixNano(), 10)
 	}
-	if e.LoggedTime.Before(e.Time) { // the signal demands the order
+	if e.LoggedTime.After(epoch) {
+		record["observedTimeUnixNano"] = strconv.FormatInt(e.LoggedTime.UnixNano(), 10)
+	}
+	if e.LoggedTime.Before(e.Time) && e.Time.After(epoch) { // the signal demands the order
 		record["observedTimeUnixNano"] = record["timeUnixNano"]
 	}
 	if e.Message != "" {
 		record["body"] = object{"stringValue": e.Message}
 	}
-	if len(e.Trace.TraceID) == 32 && len(e.Trace.SpanID) == 16 {
-		record["traceId"], record["spanId"] = e.Trace.TraceID, e.Trace.SpanID
+	if hex(e.Trace.TraceID, 32) {
+		record["traceId"] = e.Trace.TraceID
+	}
+	if hex(e.Trace.SpanID, 16) {
+		record["spanId"] = e.Trace.SpanID
 	}
 	resource := object{}
 	if e.Service != "" {
@@ -54,13 +63,16 @@ func Append(dst []byte, e *attestlog.Entry) ([]byte, error) {
 
 func attributesOf(e *attestlog.Entry) (object, error) {
 	a := object{
-		"audit.record.id": e.ID, "audit.actor.id": e.Actor.ID, "audit.actor.type": "user", "audit.outcome": "unknown",
+		"audit.record.id": e.ID, "audit.actor.id": "unknown", "audit.actor.type": "user", "audit.outcome": "unknown",
 		"audit.action": strings.ToUpper(e.Operation), "audit.schema.version": "1.0.0",
 		"attestlog.index": float64(e.Index), "attestlog.leaf_hash": base64.StdEncoding.EncodeToString(e.LeafHash[:]),
 		"attestlog.logged_time": strconv.FormatInt(e.LoggedTime.UnixNano(), 10),
 	}
+	text(a, "audit.actor.id", e.Actor.ID)
 	if e.Operation == "" {
-		a["audit.action"] = strings.ToUpper(e.Action[strings.LastIndexByte(e.Action, '.')+1:])
+		action := strings.TrimRight(e.Action, ".")
+		text(a, "audit.action", strings.ToUpper(e.Action))
+		text(a, "audit.action", strings.ToUpper(action[strings.LastIndexByte(action, '.')+1:]))
 	}
 	if e.Actor.Type == "service" || e.Actor.Type == "system" {
 		a["audit.actor.type"] = e.Actor.Type
@@ -88,6 +100,15 @@ func attributesOf(e *attestlog.Entry) (object, error) {
 	} {
 		text(a, name, v)
 	}
+	if !e.Time.After(epoch) {
+		a["attestlog.time"] = strconv.FormatInt(e.Time.UnixNano(), 10)
+	}
+	if !hex(e.Trace.TraceID, 32) {
+		text(a, "attestlog.trace_id", e.Trace.TraceID)
+	}
+	if !hex(e.Trace.SpanID, 16) {
+		text(a, "attestlog.span_id", e.Trace.SpanID)
+	}
 	if e.Request.Status > 0 {
 		a["http.response.status_code"] = float64(e.Request.Status)
 	}
@@ -104,6 +125,14 @@ func attributesOf(e *attestlog.Entry) (object, error) {
 		}
 	}
 	return a, nil
+}
+
+// epoch is no time of a record's: zero says that it is unknown.
+var epoch = time.Unix(0, 0)
+
+// hex reports whether s is an id of n lower-case digits, not all of them zeros.
+func hex(s string, n int) bool {
+	return len(s) == n && strings.Trim(s, "0123456789abcdef") == "" && strings.Trim(s, "0") != ""
 }
 
 func text(to object, name, value string) {
@@ -135,7 +164,7 @@ func anyValue(v any) object {
 		}
 		return object{"doubleValue": v}
 	case json.Number:
-		if _, err := v.Int64(); err == nil {
+		if n, err := v.Int64(); err == nil && strconv.FormatInt(n, 10) == v.String() { // -0 is no int64
 			return object{"intValue": v.String()}
 		}
 		return object{"doubleValue": v}

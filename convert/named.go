@@ -18,7 +18,7 @@ var (
 	nameNames      = []string{"actor.name", "user.name", "actor_name", "username", "user_name", "userName", "user.email", "actor.email"}
 	sessionNames   = []string{"actor.session", "session_id", "session.id", "sessionId", "session"}
 	behalfNames    = []string{"actor.on_behalf_of", "on_behalf_of", "impersonator"}
-	ipNames        = []string{"ip", "ip_address", "ipAddress", "source.ip", "source_ip", "src_ip", "client_ip", "clientIp", "client.ip", "remote_ip", "remoteIp", "remote_addr", "remoteAddr", "client_address", "source.address"}
+	ipNames        = []string{"ip", "ip_address", "ipAddress", "source.ip", "source_ip", "src_ip", "client_ip", "clientIp", "client.ip", "remote_ip", "remoteIp", "remote_addr", "remoteAddr", "client_address", "client.address", "source.address"}
 	agentNames     = []string{"user_agent", "userAgent", "source.user_agent", "user_agent.original", "http_user_agent", "ua"}
 	hostNames      = []string{"source.host", "source.domain", "remote_host", "client_host"}
 	tenantNames    = []string{"tenant", "tenant_id", "tenantId", "tenant.id", "organization.id", "organization", "org_id", "org"}

@@ -95,6 +95,17 @@ func TestReadersMapFields(t *testing.T) {
 			},
 		},
 		{
+			"schemas around, bytes as the body and a key that comes again", "otlp",
+			`{"resourceLogs":[{"schemaUrl":"r","scopeLogs":[{"scope":{"name":"n"},"schemaUrl":"s","logRecords":[{"timeUnixNano":"1772359200123000000","body":{"bytesValue":"AQI="},"attributes":[{"key":"user.id","value":{"stringValue":"bob"}},{"key":"client.address","value":{"stringValue":"192.0.2.7"}},{"key":"k","value":{}},{"key":"k","value":{"stringValue":"v"}}]}]}]}]}`,
+			attestlog.Event{
+				Time: at, Action: "log", Actor: attestlog.Actor{ID: "bob"}, Source: attestlog.Source{IP: "192.0.2.7"},
+				Attributes: map[string]any{
+					"body": "AQI=", "k": []any{nil, "v"}, "resource": map[string]any{"schemaUrl": "r"}, "scope": map[string]any{"name": "n", "schemaUrl": "s"},
+					convert.NotesName: map[string]any{"/attributes/k": map[string]any{"as": "repeated"}},
+				},
+			},
+		},
+		{
 			"API Activity", "ocsf",
 			`{"class_uid":6003,"activity_id":2,"activity_name":"Read","time":1772359200123,"status_id":2,"status":"Failure","status_detail":"denied","actor":{"user":{"uid":"alice","name":"Alice","type_id":1},"session":{"uid":"S"}},"api":{"operation":"mail.view","service":{"name":"webmail"},"request":{"uid":"R"}},"src_endpoint":{"ip":"192.0.2.7"},"http_request":{"http_method":"GET","user_agent":"x","url":{"path":"/mail/7"}},"http_response":{"code":403},"duration":2,"resources":[{"uid":"7","type":"mail"}],"metadata":{"uid":"M","tenant_uid":"acme","product":{"name":"p"}},"message":"hi"}`,
 			attestlog.Event{
@@ -365,6 +376,13 @@ func TestBinaryModeBecomesStructured(t *testing.T) {
 		if got, err := cloudevents.Structured(bad, nil); err == nil {
 			t.Errorf("Structured(%v) = %s", bad, got)
 		}
+	}
+}
+
+func TestOTLPOriginalHasTheSchemasAround(t *testing.T) {
+	const in = `{"resourceLogs":[{"resource":{},"scopeLogs":[{"scope":{},"logRecords":[{"body":{}}],"schemaUrl":"s"}],"schemaUrl":"r"}]}`
+	if got := string(read(t, "otlp", in)[0].Original); got != in {
+		t.Errorf("Original = %s, want %s", got, in)
 	}
 }
 

@@ -8,7 +8,8 @@
 //
 // A record becomes an event as follows. Attributes that other conventions name
 // find their fields by convert.Named; what is left stays in the attributes under
-// its own name, what else the record has as severity, flags, resource and scope.
+// its own name, what else the record has as severity, flags, resource and scope,
+// these two with their schemaUrl.
 //
 //	id             audit.record.id, log.record.uid, or one of convert.IDs
 //	time           timeUnixNano, or else observedTimeUnixNano
@@ -55,12 +56,21 @@ func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
 // An export request, with its records as they came.
 type export struct {
 	ResourceLogs []struct {
+		part
 		Resource  json.RawMessage `json:"resource"`
 		ScopeLogs []struct {
+			part
 			Scope      json.RawMessage   `json:"scope"`
 			LogRecords []json.RawMessage `json:"logRecords"`
 		} `json:"scopeLogs"`
 	} `json:"resourceLogs"`
+}
+
+// A part is what stands around records: the resource or the scope, and the schema
+// of their attributes.
+type part struct {
+	SchemaURL json.RawMessage `json:"schemaUrl"`
+	text      json.RawMessage
 }
 
 func request(raw []byte, ids *convert.IDs) ([]attestlog.Event, error) {
@@ -74,9 +84,11 @@ func request(raw []byte, ids *convert.IDs) ([]attestlog.Event, error) {
 	var all []attestlog.Event
 	var refused error
 	for _, rl := range x.ResourceLogs {
+		rl.text = rl.Resource
 		for _, sl := range rl.ScopeLogs {
+			sl.text = sl.Scope
 			for i, record := range sl.LogRecords {
-				e, err := event(rl.Resource, sl.Scope, record, ids)
+				e, err := event(rl.part, sl.part, record, ids)
 				if err != nil {
 					refused = errors.Join(refused, fmt.Errorf("log record %d: %w", i, err))
 					continue
@@ -89,28 +101,36 @@ func request(raw []byte, ids *convert.IDs) ([]attestlog.Event, error) {
 }
 
 // document is a request of one record.
-func document(resource, scope, record json.RawMessage) []byte {
+func document(resource, scope part, record json.RawMessage) []byte {
 	var b bytes.Buffer
-	compact := func(before string, part json.RawMessage) {
-		b.WriteString(before)
-		json.Compact(&b, part) // which json.Unmarshal has read
+	write := func(before string, text json.RawMessage, after string) {
+		if len(text) > 0 {
+			b.WriteString(before)
+			json.Compact(&b, text) // which json.Unmarshal has read
+			b.WriteString(after)
+		}
 	}
 	b.WriteString(`{"resourceLogs":[{`)
-	if len(resource) > 0 {
-		compact(`"resource":`, resource)
-		b.WriteByte(',')
-	}
+	write(`"resource":`, resource.text, `,`)
 	b.WriteString(`"scopeLogs":[{`)
-	if len(scope) > 0 {
-		compact(`"scope":`, scope)
-		b.WriteByte(',')
-	}
-	compact(`"logRecords":[`, record)
-	b.WriteString(`]}]}]}`)
+	write(`"scope":`, scope.text, `,`)
+	write(`"logRecords":[`, record, `]`)
+	write(`,"schemaUrl":`, scope.schema(), ``)
+	b.WriteString(`}]`)
+	write(`,"schemaUrl":`, resource.schema(), ``)
+	b.WriteString(`}]}`)
 	return b.Bytes()
 }
 
-func event(resource, scope, record json.RawMessage, ids *convert.IDs) (attestlog.Event, error) {
+// schema is what the schema's URL is, or nil.
+func (p part) schema() json.RawMessage {
+	if url := string(p.SchemaURL); url == `""` || url == "null" {
+		return nil
+	}
+	return p.SchemaURL
+}
+
+func event(resource, scope part, record json.RawMessage, ids *convert.IDs) (attestlog.Event, error) {
 	rec, err := convert.DecodeObject(record)
 	if err != nil {
 		return attestlog.Event{}, err
@@ -142,7 +162,8 @@ func event(resource, scope, record json.RawMessage, ids *convert.IDs) (attestlog
 	if err != nil {
 		return attestlog.Event{}, fmt.Errorf("body: %w", err)
 	}
-	if text, ok := body.(string); ok {
+	_, isText := rec.At("body", "stringValue") // bytes are not
+	if text, ok := body.(string); ok && isText {
 		e.Message = text
 	} else if body != nil {
 		put(o, "body", body)
@@ -201,28 +222,35 @@ func audit(e *attestlog.Event, o convert.Object) {
 
 // around takes the service's name from the resource, and keeps the rest of what
 // stands around the record.
-func around(e *attestlog.Event, o convert.Object, resource, scope json.RawMessage) error {
-	for name, raw := range map[string]json.RawMessage{"resource": resource, "scope": scope} {
-		if len(raw) == 0 {
-			continue
-		}
-		part, err := convert.DecodeObject(raw)
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		attributes, err := keyValues(part["attributes"])
-		if err != nil {
-			return fmt.Errorf("%s: attributes: %w", name, err)
-		}
-		delete(part, "attributes")
-		if len(attributes) > 0 {
-			part["attributes"] = attributes
+func around(e *attestlog.Event, o convert.Object, resource, scope part) error {
+	for name, p := range map[string]part{"resource": resource, "scope": scope} {
+		members := convert.Object{}
+		if len(p.text) > 0 {
+			var err error
+			if members, err = convert.DecodeObject(p.text); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			attributes, err := keyValues(members["attributes"])
+			if err != nil {
+				return fmt.Errorf("%s: attributes: %w", name, err)
+			}
+			delete(members, "attributes")
+			if len(attributes) > 0 {
+				members["attributes"] = attributes
+			}
 		}
 		if name == "resource" {
-			e.Service = part.Take("attributes", "service.name")
+			e.Service = members.Take("attributes", "service.name")
 		}
-		if len(part) > 0 {
-			put(o, name, map[string]any(part))
+		if url := p.schema(); len(url) > 0 {
+			v, err := convert.Decode(url)
+			if err != nil {
+				return fmt.Errorf("%s: schemaUrl: %w", name, err)
+			}
+			put(members, "schemaUrl", v)
+		}
+		if len(members) > 0 {
+			put(o, name, map[string]any(members))
 		}
 	}
 	return nil
@@ -256,11 +284,12 @@ func keyValues(v any) (map[string]any, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%q: %w", key, err)
 		}
-		switch before := out[key].(type) {
-		case nil:
+		before, again := out[key]
+		switch all, ok := before.(convert.Repeated); {
+		case !again:
 			out[key] = v
-		case convert.Repeated:
-			out[key] = append(before, v)
+		case ok:
+			out[key] = append(all, v)
 		default:
 			out[key] = convert.Repeated{before, v}
 		}

@@ -18,6 +18,7 @@ race:
 	CGO_ENABLED=1 $(GO) test -race -timeout 5m -run 'TestEverythingAtOnce|Outbox|TestConformance/(Append|Record|Spool)' ./sqlite
 
 interop:
+	./scripts/need.sh lognormalizer=liblognorm-utils
 	cd interop && $(GO) test -timeout 10m ./...
 
 # Ten million entries; ATTESTLOG_EVENTS changes that.

@@ -25,8 +25,10 @@ type Entry struct {
 	Disclosures []Disclosure
 }
 
-// entry decodes a record. The entry owns its bytes.
-func entry(r *Record) (Entry, error) {
+// Entry decodes a record that came from a log, such as one that ParseLine read,
+// with its disclosures in their places. The entry owns its bytes. What does not
+// fit together is a *CorruptError.
+func (r *Record) Entry() (Entry, error) {
 	own := r.Clone()
 	leaf, err := decodeLeaf(own.Leaf)
 	if err != nil {
@@ -96,7 +98,7 @@ func (l *Log) Entry(ctx context.Context, index uint64) (Entry, error) {
 	found := false
 	err := l.store.Scan(ctx, index, index+1, func(r *Record) (err error) {
 		found = true
-		out, err = entry(r)
+		out, err = r.Entry()
 		return err
 	})
 	if err == nil && !found {
@@ -184,7 +186,7 @@ func (l *Log) search(ctx context.Context, q Query, ascending bool, below *Positi
 	}
 	plan.Ascending = ascending
 	return l.store.Search(ctx, plan, below, func(r *Record) (bool, error) {
-		e, err := entry(r)
+		e, err := r.Entry()
 		if err != nil {
 			return false, err
 		}
@@ -291,7 +293,7 @@ func (l *Log) Count(ctx context.Context, q Query, limit uint64) (uint64, error) 
 	}
 	plan.Ascending, plan.Order = true, ByIndex
 	_, err = l.store.Search(ctx, plan, nil, func(r *Record) (bool, error) {
-		e, err := entry(r)
+		e, err := r.Entry()
 		if err == nil && q.Match(&e) {
 			n++
 		}
@@ -366,6 +368,13 @@ func (l *Log) orClosed(err error) error {
 	default:
 		return err
 	}
+}
+
+// Scan calls fn with each entry from ≤ index < to as it is stored, in order, until
+// fn returns an error, which Scan returns. The bytes are valid only during the
+// call. It is the quickest way to read many entries.
+func (l *Log) Scan(ctx context.Context, from, to uint64, fn func(*Record) error) error {
+	return l.store.Scan(ctx, from, to, fn)
 }
 
 // Size returns the number of entries that are durable now.

@@ -86,13 +86,20 @@ func answered(description, contentType string, body *schema) *huma.Response {
 	return &huma.Response{Description: description, Content: map[string]*huma.MediaType{contentType: {Schema: body}}}
 }
 
+// entries is an answer in either form.
+func entries(body *schema) *huma.Response {
+	r := answered("OK", "application/json", body)
+	r.Content["application/x-ndjson"] = &huma.MediaType{Schema: text("Entries' exact bytes, one a line, with lines=true")}
+	return r
+}
+
 // responsesOf describes answers whose bodies are not made of Go structs.
 func responsesOf(o op) map[string]*huma.Response {
 	switch o.id {
 	case "query-entries":
-		return map[string]*huma.Response{"200": answered("OK", "application/json", refTo("Page")), "304": {Description: "Not Modified"}}
+		return map[string]*huma.Response{"200": entries(refTo("Page")), "304": {Description: "Not Modified"}}
 	case "get-entry", "get-entry-by-id":
-		return map[string]*huma.Response{"200": answered("OK", "application/json", refTo("Entry"))}
+		return map[string]*huma.Response{"200": entries(refTo("Entry"))}
 	case "get-checkpoint", "publish-checkpoint":
 		return map[string]*huma.Response{"200": answered("A signed note", "text/plain", text("c2sp.org/tlog-checkpoint"))}
 	case "prove-inclusion":
@@ -130,6 +137,7 @@ func (s *Server) describeStreams(api huma.API) {
 			OperationID: "tail-entries", Method: http.MethodGet, Path: logPath + "/tail", Summary: "Follow the log", Tags: []string{"tail"}, Responses: tail,
 			Parameters: []*huma.Param{
 				logParam, q(), from("The index to begin at. Defaults to new entries alone."),
+				query("lines", "Send the entries' exact bytes, as an export has them.", &schema{Type: huma.TypeBoolean}),
 				{Name: "Last-Event-ID", In: "header", Schema: text("The index to go on behind; browsers send it by themselves.")},
 			},
 		},

@@ -167,6 +167,7 @@ type queryInput struct {
 	Q      string `query:"q" doc:"A query, such as actor:alice -outcome:success after:2026-01-01; docs at /docs." example:"actor:alice"`
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"Entries on a page."`
 	Cursor string `query:"cursor" doc:"The next of the page before."`
+	Lines  bool   `query:"lines" doc:"Answer with the entries' exact bytes, one a line as in an export (application/x-ndjson); the next cursor and the size are then in the headers Attestlog-Next and Attestlog-Size."`
 	Match  string `header:"If-None-Match"`
 }
 
@@ -176,7 +177,19 @@ type rawOutput struct {
 	ContentType string `header:"Content-Type"`
 	ETag        string `header:"ETag"`
 	Link        string `header:"Link"`
+	Next        string `header:"Attestlog-Next"`
+	Size        string `header:"Attestlog-Size"`
 	Body        []byte
+}
+
+// lines are entries as an export has them.
+func lines(entries ...attestlog.Entry) *rawOutput {
+	var b []byte
+	for i := range entries {
+		e := &entries[i]
+		b = append(attestlog.AppendLine(b, &attestlog.Record{Index: e.Index, Leaf: e.Leaf, Disclosures: e.Disclosures}), '\n')
+	}
+	return &rawOutput{ContentType: "application/x-ndjson", Body: b}
 }
 
 // query parses a request's query and bounds it to what its token may see.
@@ -206,6 +219,31 @@ func (s *Server) query(ctx context.Context, in *queryInput) (*rawOutput, error) 
 	if err != nil {
 		return nil, s.failed(ctx, err)
 	}
+	out, err := pageOf(page, in.Lines)
+	if err != nil {
+		return nil, s.failed(ctx, err)
+	}
+	out.ETag = etag(out.Body)
+	if in.Match == out.ETag {
+		return nil, huma.ErrorWithHeaders(huma.Status304NotModified(), http.Header{"ETag": {out.ETag}})
+	}
+	if page.Next != "" {
+		next := url.Values{"q": {in.Q}, "limit": {strconv.Itoa(in.Limit)}, "cursor": {page.Next}}
+		if in.Lines {
+			next.Set("lines", "true")
+		}
+		out.Link = fmt.Sprintf("</api/v1/logs/%s/entries?%s>; rel=\"next\"", in.Log, next.Encode())
+	}
+	return out, nil
+}
+
+// pageOf returns a page as JSON or as lines.
+func pageOf(page attestlog.Page, asLines bool) (*rawOutput, error) {
+	if asLines {
+		out := lines(page.Entries...)
+		out.Next, out.Size = page.Next, strconv.FormatUint(page.Size, 10)
+		return out, nil
+	}
 	if page.Entries == nil {
 		page.Entries = []attestlog.Entry{}
 	}
@@ -214,19 +252,7 @@ func (s *Server) query(ctx context.Context, in *queryInput) (*rawOutput, error) 
 		Next    string            `json:"next,omitempty"`
 		Size    uint64            `json:"size"`
 	}{page.Entries, page.Next, page.Size})
-	if err != nil {
-		return nil, s.failed(ctx, err)
-	}
-	out := rawJSON(body)
-	out.ETag = etag(body)
-	if in.Match == out.ETag {
-		return nil, huma.ErrorWithHeaders(huma.Status304NotModified(), http.Header{"ETag": {out.ETag}})
-	}
-	if page.Next != "" {
-		next := url.Values{"q": {in.Q}, "limit": {strconv.Itoa(in.Limit)}, "cursor": {page.Next}}
-		out.Link = fmt.Sprintf("</api/v1/logs/%s/entries?%s>; rel=\"next\"", in.Log, next.Encode())
-	}
-	return out, nil
+	return rawJSON(body), err
 }
 
 func rawJSON(body []byte) *rawOutput {
@@ -259,6 +285,7 @@ func (s *Server) note(ctx context.Context, v *visit, action, operation string, a
 type entryInput struct {
 	Log   string `path:"log"`
 	Index uint64 `path:"index" doc:"The entry's place, from 0."`
+	Lines bool   `query:"lines" doc:"Answer with the entry's exact bytes, as in an export."`
 }
 
 func (s *Server) entry(ctx context.Context, in *entryInput) (*rawOutput, error) {
@@ -267,12 +294,13 @@ func (s *Server) entry(ctx context.Context, in *entryInput) (*rawOutput, error) 
 		return nil, err
 	}
 	e, err := v.log.log.Entry(ctx, in.Index)
-	return s.oneEntry(ctx, v, e, err, map[string]any{"index": in.Index})
+	return s.oneEntry(ctx, v, e, err, in.Lines, map[string]any{"index": in.Index})
 }
 
 type idInput struct {
-	Log string `path:"log"`
-	ID  string `query:"id" required:"true" doc:"The event's id. Of several with an id that is no UUIDv7, the newest is returned."`
+	Log   string `path:"log"`
+	ID    string `query:"id" required:"true" doc:"The event's id. Of several with an id that is no UUIDv7, the newest is returned."`
+	Lines bool   `query:"lines" doc:"Answer with the entry's exact bytes, as in an export."`
 }
 
 func (s *Server) entryByID(ctx context.Context, in *idInput) (*rawOutput, error) {
@@ -287,11 +315,11 @@ func (s *Server) entryByID(ctx context.Context, in *idInput) (*rawOutput, error)
 	if len(page.Entries) == 0 {
 		return nil, problem(http.StatusNotFound, "the log has no such entry")
 	}
-	return s.oneEntry(ctx, v, page.Entries[0], nil, map[string]any{"id": in.ID})
+	return s.oneEntry(ctx, v, page.Entries[0], nil, in.Lines, map[string]any{"id": in.ID})
 }
 
 // oneEntry answers with an entry. One that the token may not see is not there.
-func (s *Server) oneEntry(ctx context.Context, v *visit, e attestlog.Entry, err error, attributes map[string]any) (*rawOutput, error) {
+func (s *Server) oneEntry(ctx context.Context, v *visit, e attestlog.Entry, err error, asLines bool, attributes map[string]any) (*rawOutput, error) {
 	if errors.Is(err, attestlog.ErrNotFound) || err == nil && !v.token.sees(&e) {
 		return nil, problem(http.StatusNotFound, "the log has no such entry")
 	}
@@ -300,6 +328,9 @@ func (s *Server) oneEntry(ctx context.Context, v *visit, e attestlog.Entry, err 
 	}
 	if err := s.note(ctx, v, "audit.show", "read", attributes); err != nil {
 		return nil, err
+	}
+	if asLines {
+		return lines(e), nil
 	}
 	body, err := e.MarshalJSON()
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/attestlog/attestlog"
 )
 
 // writeWait bounds how long a client may take to read what it is sent, before
@@ -26,7 +28,7 @@ func (s *Server) tail(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, err)
 		return
 	}
-	text := r.URL.Query().Get("q")
+	text, asLines := r.URL.Query().Get("q"), r.URL.Query().Get("lines") == "true"
 	q, err := v.query(text)
 	if err != nil {
 		writeProblem(w, s.failed(ctx, err))
@@ -67,6 +69,9 @@ func (s *Server) tail(w http.ResponseWriter, r *http.Request) {
 			return rc.Flush()
 		}
 		text, err := e.json()
+		if asLines {
+			text, err = attestlog.AppendLine(nil, &attestlog.Record{Index: e.Index, Leaf: e.Leaf, Disclosures: e.Disclosures}), nil
+		}
 		if err != nil {
 			return err
 		}

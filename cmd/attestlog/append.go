@@ -34,7 +34,7 @@ const maxLine = 4 << 20
 type appender struct {
 	app     *app
 	cmd     *appendCmd
-	log     *attestlog.Log
+	log     writer
 	out     *bufio.Writer
 	events  []attestlog.Event
 	places  []string // of events: FILE:LINE
@@ -43,7 +43,7 @@ type appender struct {
 
 func (c *appendCmd) Run(a *app) (err error) {
 	c.Batch = min(max(c.Batch, 1), 10_000)
-	log, _, err := a.open(openOptions{create: true, write: true})
+	log, err := a.openWriter()
 	if err != nil {
 		return err
 	}

@@ -40,11 +40,11 @@ func (c *exportCmd) Run(a *app) error {
 	case c.Format != "csv" && (c.Query != "" || c.Fields != nil):
 		return fmt.Errorf("export --format %s has every entry; --query and --fields go with csv", c.Format)
 	}
-	return a.reading(func(log *attestlog.Log, store attestlog.Store) error {
+	return a.reading(func(log reader) error {
 		if c.Format == "tiles" {
 			return exportTiles(a.ctx, log, c.Dir)
 		}
-		write := func(w io.Writer) error { return exportLines(a.ctx, log, store, w, !c.Clear) }
+		write := func(w io.Writer) error { return exportLines(a.ctx, log, w, !c.Clear) }
 		if c.Format == "csv" {
 			write = func(w io.Writer) error { return c.csv(a, log, w) }
 		}
@@ -74,7 +74,7 @@ func writeFile(path string, write func(io.Writer) error) error {
 	return nil
 }
 
-func (c *exportCmd) csv(a *app, log *attestlog.Log, w io.Writer) error {
+func (c *exportCmd) csv(a *app, log reader, w io.Writer) error {
 	q, err := parseQuery([]string{c.Query})
 	if err != nil {
 		return err
@@ -96,7 +96,7 @@ func (c *exportCmd) csv(a *app, log *attestlog.Log, w io.Writer) error {
 
 // exportLines writes the entries that the newest checkpoint covers, the
 // checkpoint, and then the entries behind it.
-func exportLines(ctx context.Context, log *attestlog.Log, store attestlog.Store, w io.Writer, disclosures bool) error {
+func exportLines(ctx context.Context, log reader, w io.Writer, disclosures bool) error {
 	c, err := log.Checkpoint(ctx)
 	if err != nil && !errors.Is(err, attestlog.ErrNotFound) {
 		return err
@@ -115,7 +115,7 @@ func exportLines(ctx context.Context, log *attestlog.Log, store attestlog.Store,
 		return err
 	}
 	signed := min(c.Size, size)
-	if err := store.Scan(ctx, 0, signed, entry); err != nil {
+	if err := log.Scan(ctx, 0, signed, entry); err != nil {
 		return err
 	}
 	if c.Note != nil {
@@ -123,12 +123,12 @@ func exportLines(ctx context.Context, log *attestlog.Log, store attestlog.Store,
 			return err
 		}
 	}
-	return store.Scan(ctx, signed, size, entry)
+	return log.Scan(ctx, signed, size, entry)
 }
 
 // exportTiles writes the log as it was at the newest checkpoint. The
 // checkpoint comes last: a folder that has one is complete.
-func exportTiles(ctx context.Context, log *attestlog.Log, dir string) error {
+func exportTiles(ctx context.Context, log reader, dir string) error {
 	c, err := log.Checkpoint(ctx)
 	if err != nil {
 		return err

@@ -22,7 +22,7 @@ Examples:
 }
 
 func (checkpointCmd) Run(a *app) error {
-	return a.reading(func(log *attestlog.Log, _ attestlog.Store) error {
+	return a.reading(func(log reader) error {
 		c, err := log.Checkpoint(a.ctx)
 		if errors.Is(err, attestlog.ErrNotFound) {
 			a.say("attestlog: the log has no checkpoint yet")
@@ -144,7 +144,7 @@ Examples:
 }
 
 func (c *backupCmd) Run(a *app) error {
-	return a.reading(func(_ *attestlog.Log, store attestlog.Store) error {
+	return a.readingHere(func(_ *attestlog.Log, store attestlog.Store) error {
 		file, ok := store.(interface {
 			Backup(ctx context.Context, path string) error
 		})

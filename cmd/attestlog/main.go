@@ -57,7 +57,7 @@ type app struct {
 // cli is the command line.
 type cli struct {
 	Config kong.ConfigFlag `help:"Read flags from a file with one JSON object." placeholder:"FILE"`
-	Log    string          `help:"The log's URL. Defaults to sqlite:attestlog.db." default:"sqlite:attestlog.db" env:"ATTESTLOG_LOG" placeholder:"URL"`
+	Log    string          `help:"The log's URL: sqlite:FILE, postgres://HOST/DATABASE?log=NAME, or https://SERVER/LOG with a token in ATTESTLOG_TOKEN. Defaults to sqlite:attestlog.db." default:"sqlite:attestlog.db" env:"ATTESTLOG_LOG" placeholder:"URL"`
 
 	Append     appendCmd     `cmd:"" help:"Store events given as JSON lines."`
 	Import     importCmd     `cmd:"" help:"Store foreign records."`

@@ -40,10 +40,13 @@ func redacted(log string) string {
 
 // sqlitePath returns the file that a log's URL names.
 func sqlitePath(log string) (string, error) {
+	if isRemote(log) {
+		return "", hinted{fmt.Errorf("log %s: this command needs the log itself, not a server that has it", log), "run it where the server runs"}
+	}
 	path, ok := strings.CutPrefix(log, "sqlite:")
 	if !ok {
 		scheme, _, _ := strings.Cut(log, ":")
-		return "", hinted{fmt.Errorf("log %q: unknown kind of log %q", redacted(log), scheme), "a log in a file is named sqlite:FILE, one in PostgreSQL postgres://HOST/DATABASE?log=NAME"}
+		return "", hinted{fmt.Errorf("log %q: unknown kind of log %q", redacted(log), scheme), "a log in a file is named sqlite:FILE, one in PostgreSQL postgres://HOST/DATABASE?log=NAME, one at a server https://SERVER/LOG"}
 	}
 	path = strings.TrimPrefix(path, "//")
 	if path == "" {
@@ -103,8 +106,8 @@ func (a *app) openStore(opts openOptions) (attestlog.Store, error) {
 	return store, nil
 }
 
-// reading runs fn with the log open for reading.
-func (a *app) reading(fn func(*attestlog.Log, attestlog.Store) error) error {
+// readingHere runs fn with a log that is opened here, for reading.
+func (a *app) readingHere(fn func(*attestlog.Log, attestlog.Store) error) error {
 	log, store, err := a.open(openOptions{})
 	if err != nil {
 		return err
@@ -113,7 +116,7 @@ func (a *app) reading(fn func(*attestlog.Log, attestlog.Store) error) error {
 }
 
 // closeLog ends a log that was written, even after an interrupt.
-func (a *app) closeLog(log *attestlog.Log) error {
+func (a *app) closeLog(log interface{ Close(context.Context) error }) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), closeWait)
 	defer cancel()
 	return log.Close(ctx)

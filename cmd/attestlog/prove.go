@@ -23,7 +23,7 @@ Examples:
 }
 
 func (c *proveCmd) Run(a *app) error {
-	return a.reading(func(log *attestlog.Log, _ attestlog.Store) error {
+	return a.reading(func(log reader) error {
 		proof, err := log.InclusionProof(a.ctx, c.Index)
 		if errors.Is(err, attestlog.ErrNotFound) {
 			a.say("attestlog: %s", clean(err.Error()))

@@ -42,7 +42,7 @@ func (c *queryCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	return a.reading(func(log *attestlog.Log, _ attestlog.Store) error {
+	return a.reading(func(log reader) error {
 		if c.Count {
 			n, err := log.Count(a.ctx, q, 0)
 			if err == nil {
@@ -67,7 +67,7 @@ func (c *queryCmd) Run(a *app) error {
 }
 
 // pages prints one page, or all of them, and returns the next one's cursor.
-func (c *queryCmd) pages(ctx context.Context, log *attestlog.Log, q attestlog.Query, p printer) (string, error) {
+func (c *queryCmd) pages(ctx context.Context, log reader, q attestlog.Query, p printer) (string, error) {
 	opts := attestlog.PageOptions{Limit: c.Limit, Cursor: c.Cursor}
 	if c.All {
 		opts.Limit = 1000
@@ -120,7 +120,7 @@ func (c *tailCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	return a.reading(func(log *attestlog.Log, _ attestlog.Store) error {
+	return a.reading(func(log reader) error {
 		out := bufio.NewWriter(a.stdout)
 		p, err := newPrinter(a, out, log.Origin(), c.Format, c.Fields)
 		if err != nil {

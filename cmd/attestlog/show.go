@@ -24,7 +24,7 @@ func (showCmd) Help() string {
 }
 
 func (c *showCmd) Run(a *app) error {
-	return a.reading(func(log *attestlog.Log, _ attestlog.Store) error {
+	return a.reading(func(log reader) error {
 		e, err := c.find(a, log)
 		if errors.Is(err, attestlog.ErrNotFound) {
 			a.say("attestlog: %s", clean(err.Error()))
@@ -49,7 +49,7 @@ func (c *showCmd) Run(a *app) error {
 	})
 }
 
-func (c *showCmd) find(a *app, log *attestlog.Log) (attestlog.Entry, error) {
+func (c *showCmd) find(a *app, log reader) (attestlog.Entry, error) {
 	if index, err := strconv.ParseUint(c.Entry, 10, 62); err == nil {
 		return log.Entry(a.ctx, index)
 	}
@@ -111,7 +111,7 @@ func compact(v any) string {
 }
 
 // proofState says what stands behind the entry, having checked it.
-func proofState(a *app, log *attestlog.Log, e *attestlog.Entry) string {
+func proofState(a *app, log reader, e *attestlog.Entry) string {
 	proof, err := log.InclusionProof(a.ctx, e.Index)
 	switch {
 	case errors.Is(err, attestlog.ErrNotFound):

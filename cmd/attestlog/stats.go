@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -54,7 +55,7 @@ type tally struct {
 }
 
 func (c *statsCmd) Run(a *app) error {
-	return a.reading(func(log *attestlog.Log, _ attestlog.Store) error {
+	return a.reading(func(log reader) error {
 		f, err := c.gather(a, log)
 		if err != nil {
 			return err
@@ -67,8 +68,21 @@ func (c *statsCmd) Run(a *app) error {
 	})
 }
 
-func (c *statsCmd) gather(a *app, log *attestlog.Log) (figures, error) {
-	st, err := log.Stats(a.ctx)
+// statsOf returns a log's figures, of a server's log those that it tells.
+func statsOf(ctx context.Context, log reader) (st attestlog.Stats, err error) {
+	if here, ok := log.(*attestlog.Log); ok {
+		return here.Stats(ctx)
+	}
+	if st.Size, err = log.Size(ctx); err != nil {
+		return st, err
+	}
+	c, err := log.Checkpoint(ctx)
+	st.CheckpointSize = c.Size
+	return st, err
+}
+
+func (c *statsCmd) gather(a *app, log reader) (figures, error) {
+	st, err := statsOf(a.ctx, log)
 	if err != nil {
 		return figures{}, err
 	}
@@ -109,7 +123,7 @@ func (c *statsCmd) gather(a *app, log *attestlog.Log) (figures, error) {
 }
 
 // count tallies actors and actions among the newest entries.
-func (c *statsCmd) count(a *app, log *attestlog.Log, f *figures) error {
+func (c *statsCmd) count(a *app, log reader, f *figures) error {
 	from := uint64(0)
 	if c.Last > 0 && f.Entries > c.Last {
 		from = f.Entries - c.Last
@@ -147,7 +161,9 @@ func (f *figures) print(a *app) {
 	if f.Entries > 0 {
 		perEntry = float64(f.Bytes) / float64(f.Entries)
 	}
-	line("size on disk", "%s (%s of it search index; %.0f bytes an entry)", bytesText(f.Bytes), bytesText(f.IndexBytes), perEntry)
+	if f.Bytes > 0 {
+		line("size on disk", "%s (%s of it search index; %.0f bytes an entry)", bytesText(f.Bytes), bytesText(f.IndexBytes), perEntry)
+	}
 	line("origin", "%s", clean(f.Origin))
 	for _, o := range f.Outboxes {
 		age := ""

@@ -89,7 +89,7 @@ func (c *tokenCreateCmd) Run(a *app) error {
 type tokenListCmd struct{}
 
 func (c *tokenListCmd) Run(a *app) error {
-	return a.reading(func(_ *attestlog.Log, store attestlog.Store) error {
+	return a.readingHere(func(_ *attestlog.Log, store attestlog.Store) error {
 		all, err := server.ListTokens(a.ctx, store.(server.TokenStore))
 		if err != nil {
 			return err

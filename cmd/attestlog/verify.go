@@ -60,7 +60,10 @@ func (c *verifyCmd) Run(a *app) error {
 		bar.end()
 		return c.tell(a, strings.Join(c.JSONL, " "), report, err)
 	}
-	return a.reading(func(log *attestlog.Log, _ attestlog.Store) error {
+	if isRemote(a.url) && opts.Keys == nil {
+		return hinted{fmt.Errorf("%w: no key was given", attestlog.ErrCannotVerify), "what a server says about itself proves nothing: give the log's public key with --key FILE"}
+	}
+	return a.reading(func(log reader) error {
 		report, err := log.Verify(a.ctx, opts)
 		bar.end()
 		return c.tell(a, redacted(a.url), report, err)

@@ -57,6 +57,16 @@ func OutcomeOf(word string) attestlog.Outcome { return outcomes[strings.ToLower(
 // goes to the attributes under its own name (Foreign). A record without a time
 // becomes Undated. The event is not bounded.
 func Named(e *attestlog.Event, o Object) {
+	Fill(e, o)
+	e.Attributes = Foreign(o)
+	if e.Time.IsZero() {
+		Undated(e)
+	}
+}
+
+// Fill is Named for a part of a record: what finds no field stays in the part,
+// and the event may still lack its time.
+func Fill(e *attestlog.Event, o Object) {
 	if e.Time.IsZero() {
 		e.Time = when(o)
 	}
@@ -102,10 +112,6 @@ func Named(e *attestlog.Event, o Object) {
 	}
 	if t := (attestlog.Target{ID: Take(o, targetNames...), Type: Take(o, targetTypes...), Name: Take(o, targetLabels...)}); t != (attestlog.Target{}) {
 		e.Targets = append(e.Targets, t)
-	}
-	e.Attributes = Foreign(o)
-	if e.Time.IsZero() {
-		Undated(e)
 	}
 }
 

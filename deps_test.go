@@ -118,9 +118,19 @@ var arrows = []struct {
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
 	},
 	{
+		module + "/convert/opa", "a converter needs no store and no library of its format",
+		[]string{module, module + "/convert"},
+		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
+	},
+	{
 		module + "/convert/otel", "a converter needs no store and no library of its format",
 		[]string{module, module + "/convert"},
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
+	},
+	{
+		module + "/convert/syslog", "a converter needs no store",
+		[]string{module, module + "/convert"},
+		[]string{"golang.org/x/mod/", "github.com/google/uuid", "github.com/leodido/go-syslog/v4"},
 	},
 	{
 		module + "/convert/jsonlines", "an importer needs no store",

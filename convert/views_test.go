@@ -1,7 +1,10 @@
 package convert_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -13,8 +16,12 @@ import (
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert/cef"
 	"github.com/attestlog/attestlog/convert/cloudevents"
+	"github.com/attestlog/attestlog/convert/cloudtrail"
+	"github.com/attestlog/attestlog/convert/csv"
 	"github.com/attestlog/attestlog/convert/ecs"
+	"github.com/attestlog/attestlog/convert/kubernetes"
 	"github.com/attestlog/attestlog/convert/ocsf"
+	"github.com/attestlog/attestlog/convert/otel"
 )
 
 var viewed = attestlog.Entry{
@@ -180,4 +187,65 @@ func TestViewsOfAnyEntryAreOneLine(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What a view says comes back where its format has a field for it.
+func TestViewsAreReadBack(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		word := rapid.StringMatching(`[a-z][a-z0-9|= "\\é-]{0,8}[a-z0-9]`)
+		e := attestlog.Entry{Event: attestlog.Event{
+			ID: "0b6f", Time: at, Action: rapid.StringMatching(`[a-z]{1,8}\.[a-z]{1,8}`).Draw(t, "action"), Operation: rapid.SampledFrom([]string{"create", "read", "update", "delete"}).Draw(t, "operation"),
+			Service: word.Draw(t, "service"), Outcome: rapid.SampledFrom([]attestlog.Outcome{attestlog.Success, attestlog.Failure}).Draw(t, "outcome"), Message: word.Draw(t, "message"),
+			Actor:  attestlog.Actor{ID: word.Draw(t, "actor"), Type: "user"},
+			Source: attestlog.Source{IP: rapid.SampledFrom([]string{"192.0.2.7", "2001:db8::7"}).Draw(t, "ip"), UserAgent: word.Draw(t, "agent")},
+		}, LoggedTime: at.Add(time.Second)}
+		for format, view := range map[string]func([]byte, *attestlog.Entry) ([]byte, error){
+			"ocsf": ocsf.Append, "ecs": ecs.Append, "cef": cef.Append, "otlp": otel.Append, "cloudtrail": cloudtrail.Append, "kubernetes": kubernetes.Append, "csv": appendCSV,
+		} {
+			line, err := view(nil, &e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []attestlog.Event
+			for e, err := range readers[format](bytes.NewReader(line), "f") {
+				if err != nil {
+					t.Fatalf("%s: %v: %s", format, err, line)
+				}
+				got = append(got, e)
+			}
+			if len(got) != 1 {
+				t.Fatalf("%s: %d events of %s", format, len(got), line)
+			}
+			want := fmt.Sprint(e.Time.Truncate(time.Second), e.Actor.ID, e.Outcome, e.Source)
+			if back := fmt.Sprint(got[0].Time.Truncate(time.Second), got[0].Actor.ID, got[0].Outcome, got[0].Source); back != want {
+				t.Fatalf("%s: %s, want %s: %s", format, back, want, line)
+			}
+			if format != "kubernetes" && format != "cloudtrail" && (got[0].Action != e.Action || got[0].Service != e.Service || got[0].Operation != e.Operation || got[0].Message != e.Message) {
+				t.Fatalf("%s: %+v, want %+v: %s", format, got[0], e, line)
+			}
+		}
+	})
+}
+
+func appendCSV(dst []byte, e *attestlog.Entry) ([]byte, error) {
+	b := bytes.NewBuffer(dst)
+	w, err := csv.NewWriter(b, csv.Fields)
+	if err != nil {
+		return nil, err
+	}
+	err = errors.Join(w.Write(e), w.Flush())
+	return b.Bytes(), err
+}
+
+func TestTableCellsAreNoFormulas(t *testing.T) {
+	e := attestlog.Entry{Event: attestlog.Event{Action: "=1+1", Actor: attestlog.Actor{ID: "'a"}, Message: "@x\ny", Time: at}}
+	b, err := appendCSV(nil, &e)
+	if err != nil || !strings.Contains(string(b), ",'=1+1,") || !strings.Contains(string(b), ",''a,") || !strings.Contains(string(b), "\"'@x\ny\"") {
+		t.Errorf("Write = %q, %v", b, err)
+	}
+	for e, err := range csv.Read(bytes.NewReader(b), "f") {
+		if err != nil || e.Action != "=1+1" || e.Actor.ID != "'a" || e.Message != "@x\ny" {
+			t.Errorf("Read = %+v, %v", e, err)
+		}
+	}
 }

@@ -21,11 +21,13 @@ import (
 	"github.com/attestlog/attestlog/convert/jsonlines"
 	"github.com/attestlog/attestlog/convert/kubernetes"
 	"github.com/attestlog/attestlog/convert/ocsf"
+	"github.com/attestlog/attestlog/convert/opa"
 	"github.com/attestlog/attestlog/convert/otel"
+	"github.com/attestlog/attestlog/convert/syslog"
 )
 
 type importCmd struct {
-	From  string   `help:"The records' format: jsonl, csv, otlp, ocsf, ecs, cef, cloudevents, cloudtrail, kubernetes, auditlog-sqlite, audit-postgres or audit-jsonl." enum:"jsonl,csv,otlp,ocsf,ecs,cef,cloudevents,cloudtrail,kubernetes,auditlog-sqlite,audit-postgres,audit-jsonl" required:""`
+	From  string   `help:"The records' format: jsonl, csv, otlp, ocsf, ecs, cef, cloudevents, cloudtrail, kubernetes, opa, syslog, auditlog-sqlite, audit-postgres or audit-jsonl." enum:"jsonl,csv,otlp,ocsf,ecs,cef,cloudevents,cloudtrail,kubernetes,opa,syslog,auditlog-sqlite,audit-postgres,audit-jsonl" required:""`
 	Files []string `arg:"" help:"Files of records, gzip-compressed or not; - for standard input. For auditlog-sqlite, databases with a table audit; for audit-postgres, the URLs of such with a table audit_log." name:"FILE"`
 }
 
@@ -54,6 +56,8 @@ var readers = map[string]convert.Reader{
 	"cloudevents": cloudevents.Read,
 	"cloudtrail":  cloudtrail.Read,
 	"kubernetes":  kubernetes.Read,
+	"opa":         opa.Read,
+	"syslog":      syslog.Read,
 	"audit-jsonl": audit.Read,
 }
 

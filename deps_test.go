@@ -133,6 +133,11 @@ var arrows = []struct {
 		[]string{"golang.org/x/mod/", "github.com/google/uuid", "github.com/leodido/go-syslog/v4"},
 	},
 	{
+		module + "/internal/otlp", "who decodes the logs of others needs neither an exporter nor gRPC",
+		nil,
+		[]string{"go.opentelemetry.io/proto/otlp/", "google.golang.org/protobuf/"},
+	},
+	{
 		module + "/convert/jsonlines", "an importer needs no store",
 		[]string{module, module + "/convert"},
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},

@@ -83,7 +83,7 @@ type checked struct {
 	missing     map[uint64][]string
 	special     []Leaf // entries of the log's own that matter here
 	specialAt   []uint64
-	clear       bool  // VerifySource.Clear
+	clear       bool // VerifySource.Clear
 	err         error
 }
 

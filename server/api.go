@@ -23,6 +23,9 @@ func (s *Server) routes() {
 	for name, src := range sources {
 		s.mux.HandleFunc("POST /ingest/{log}/"+name, s.ingest(src, byName))
 	}
+	for _, name := range []string{"v1/logs", "v1/audit"} { // where exporters send without being told
+		s.mux.HandleFunc("POST /"+name, s.ingest(sources[name], first))
+	}
 	checkpoint := func(next http.HandlerFunc) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			r.SetPathValue("tile", "checkpoint")

@@ -7,14 +7,18 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"mime"
 	"net/http"
 	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
 	"github.com/attestlog/attestlog/convert/cloudevents"
 	"github.com/attestlog/attestlog/convert/kubernetes"
+	"github.com/attestlog/attestlog/convert/opa"
 )
 
 // mostEvents is how many events one call of Append takes.
@@ -94,6 +98,23 @@ type source struct {
 	read func(s *Server, r *http.Request, body []byte) (iter.Seq2[attestlog.Event, error], error)
 	// answer writes the answer of a request whose records are durable.
 	answer func(w http.ResponseWriter, r *http.Request, t taken)
+	// fail answers a request whose records are not stored. Defaults to a problem.
+	fail func(w http.ResponseWriter, r *http.Request, status int, detail string)
+}
+
+// refuse answers a request with an error.
+func (src *source) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	var status huma.StatusError
+	if src.fail == nil || !errors.As(err, &status) {
+		writeProblem(w, err)
+		return
+	}
+	var headers huma.HeadersError
+	if errors.As(err, &headers) {
+		maps.Copy(w.Header(), headers.GetHeaders())
+	}
+	detail := status.Error()
+	src.fail(w, r, status.GetStatus(), detail)
 }
 
 // ingest answers once the records of a request are durable. It tells what of
@@ -104,22 +125,22 @@ func (s *Server) ingest(src source, log func(*http.Request) string) http.Handler
 		ctx := r.Context()
 		v, err := s.enter(ctx, log(r), ScopeAppend)
 		if err != nil {
-			writeProblem(w, err)
+			src.refuse(w, r, err)
 			return
 		}
 		body, err := s.body(r)
 		if err != nil {
-			writeProblem(w, err)
+			src.refuse(w, r, err)
 			return
 		}
 		records, err := src.read(s, r, body)
 		if err != nil {
-			writeProblem(w, s.failed(ctx, err))
+			src.refuse(w, r, s.failed(ctx, err))
 			return
 		}
 		t, err := s.take(ctx, v, src.all, records)
 		if err != nil {
-			writeProblem(w, err)
+			src.refuse(w, r, err)
 			return
 		}
 		for i, err := range t.refused {
@@ -183,56 +204,83 @@ func readCloudEvents(_ *Server, r *http.Request, body []byte) (iter.Seq2[attestl
 }
 
 // readMapped reads JSON objects of any kind. Parameters map=FIELD:PATH say where
-// a field is; the other fields are found by convert.Named.
-func readMapped(_ *Server, r *http.Request, body []byte) (iter.Seq2[attestlog.Event, error], error) {
+// a field is; the other fields are found by convert.Fill. Objects have no identity
+// of their own, so equal ones are events of their own, unless they come with the
+// same Idempotency-Key. One without a time has that of the request.
+func readMapped(s *Server, r *http.Request, body []byte) (iter.Seq2[attestlog.Event, error], error) {
 	fields, err := mappingOf(r.URL.Query()["map"])
 	if err != nil {
 		return nil, problem(http.StatusBadRequest, err.Error())
 	}
-	ids := convert.NewIDs("json", "request")
+	key := r.Header.Get("Idempotency-Key")
+	ids := convert.NewIDs("json", key)
 	return convert.Objects(bytes.NewReader(body), "request", "", func(raw []byte) ([]attestlog.Event, error) {
 		o, err := convert.DecodeObject(raw)
 		if err != nil {
 			return nil, err
 		}
-		e := attestlog.Event{ID: ids.Next(raw), Original: raw}
+		e := attestlog.Event{Original: raw}
 		for _, f := range fields {
-			f.set(&e, convert.Take(o, f.path))
+			f.set(&e, o, f.path)
 		}
-		convert.Named(&e, o)
-		convert.Bound(&e)
+		convert.Fill(&e, o)
+		switch {
+		case key != "":
+			e.ID = ids.Next(raw)
+		case e.Time.IsZero():
+			e.Time = s.cfg.Clock()
+		}
+		convert.Complete(&e, o)
 		return []attestlog.Event{e}, nil
 	}), nil
 }
 
 type mappedField struct {
 	path string
-	set  func(*attestlog.Event, string)
+	set  func(*attestlog.Event, convert.Object, string)
 }
 
 // mappable are the fields that a parameter map can name.
-var mappable = map[string]func(*attestlog.Event, string){
-	"action":        func(e *attestlog.Event, v string) { e.Action = v },
-	"actor":         func(e *attestlog.Event, v string) { e.Actor.ID = v },
-	"actor.name":    func(e *attestlog.Event, v string) { e.Actor.Name = v },
-	"actor.session": func(e *attestlog.Event, v string) { e.Actor.Session = v },
-	"host":          func(e *attestlog.Event, v string) { e.Source.Host = v },
-	"ip":            func(e *attestlog.Event, v string) { e.Source.IP = v },
-	"message":       func(e *attestlog.Event, v string) { e.Message = v },
-	"module":        func(e *attestlog.Event, v string) { e.Module = v },
-	"operation":     func(e *attestlog.Event, v string) { e.Operation = v },
-	"outcome":       func(e *attestlog.Event, v string) { e.Outcome = convert.OutcomeOf(v) },
-	"reason":        func(e *attestlog.Event, v string) { e.Reason = v },
-	"request.id":    func(e *attestlog.Event, v string) { e.Request.ID = v },
-	"request.path":  func(e *attestlog.Event, v string) { e.Request.Path = v },
-	"service":       func(e *attestlog.Event, v string) { e.Service = v },
+var mappable = map[string]func(*attestlog.Event, convert.Object, string){
+	"action":        put(func(e *attestlog.Event) *string { return &e.Action }),
+	"actor":         put(func(e *attestlog.Event) *string { return &e.Actor.ID }),
+	"actor.name":    put(func(e *attestlog.Event) *string { return &e.Actor.Name }),
+	"actor.session": put(func(e *attestlog.Event) *string { return &e.Actor.Session }),
+	"host":          put(func(e *attestlog.Event) *string { return &e.Source.Host }),
+	"ip":            put(func(e *attestlog.Event) *string { return &e.Source.IP }),
+	"message":       put(func(e *attestlog.Event) *string { return &e.Message }),
+	"module":        put(func(e *attestlog.Event) *string { return &e.Module }),
+	"operation":     put(func(e *attestlog.Event) *string { return &e.Operation }),
+	"reason":        put(func(e *attestlog.Event) *string { return &e.Reason }),
+	"request.id":    put(func(e *attestlog.Event) *string { return &e.Request.ID }),
+	"request.path":  put(func(e *attestlog.Event) *string { return &e.Request.Path }),
+	"service":       put(func(e *attestlog.Event) *string { return &e.Service }),
+	"tenant":        put(func(e *attestlog.Event) *string { return &e.Tenant }),
+	"trace":         put(func(e *attestlog.Event) *string { return &e.Trace.TraceID }),
+	"user_agent":    put(func(e *attestlog.Event) *string { return &e.Source.UserAgent }),
+	"outcome":       rename("outcome"),
 	"target":        setTarget,
-	"tenant":        func(e *attestlog.Event, v string) { e.Tenant = v },
-	"trace":         func(e *attestlog.Event, v string) { e.Trace.TraceID = v },
-	"user_agent":    func(e *attestlog.Event, v string) { e.Source.UserAgent = v },
+	"time":          rename("time"),
 }
 
-func setTarget(e *attestlog.Event, v string) {
+func put(field func(*attestlog.Event) *string) func(*attestlog.Event, convert.Object, string) {
+	return func(e *attestlog.Event, o convert.Object, path string) { *field(e) = convert.Take(o, path) }
+}
+
+// rename puts a value where convert.Fill looks for it, which reads it in many
+// spellings.
+func rename(name string) func(*attestlog.Event, convert.Object, string) {
+	return func(_ *attestlog.Event, o convert.Object, path string) {
+		v, ok := o.Lookup(path)
+		if _, taken := o[name]; ok && (!taken || path == name) {
+			convert.Take(o, path)
+			o[name] = v
+		}
+	}
+}
+
+func setTarget(e *attestlog.Event, o convert.Object, path string) {
+	v := convert.Take(o, path)
 	t := attestlog.Target{ID: v}
 	if kind, id, ok := strings.Cut(v, "/"); ok {
 		t = attestlog.Target{Type: kind, ID: id}
@@ -257,6 +305,9 @@ func mappingOf(params []string) ([]mappedField, error) {
 
 // sources are the ways in below /ingest/{log}/.
 var sources = map[string]source{
+	"v1/logs":     {read: readOTLP, answer: answerLogs, fail: failOTLP},
+	"v1/audit":    {read: readAudit, answer: answerAudit, fail: failOTLP, all: true},
+	"opa/logs":    {read: reading(opa.Read), answer: summary}, // below the URL that the agent is given
 	"kubernetes":  {read: reading(kubernetes.Read), answer: summary},
 	"cloudevents": {read: readCloudEvents, answer: summary},
 	"json":        {read: readMapped, answer: summary},

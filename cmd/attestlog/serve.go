@@ -14,6 +14,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -32,6 +33,7 @@ type serveCmd struct {
 	TrustedProxies []string      `help:"Networks of proxies whose X-Forwarded-For is believed." name:"trusted-proxy" env:"ATTESTLOG_TRUSTED_PROXIES" placeholder:"CIDR"`
 	MaxBody        int64         `help:"Bytes of a request's body at most. Defaults to 16 MiB." default:"16777216" env:"ATTESTLOG_MAX_BODY"`
 	MaxConnections int           `help:"Connections at a time. Defaults to 10,000." default:"10000" env:"ATTESTLOG_MAX_CONNECTIONS"`
+	Syslog         string        `help:"Take syslog messages over TCP at this address into the default log, over TLS with --tls-cert. Whoever may connect may write." env:"ATTESTLOG_SYSLOG" placeholder:"ADDRESS"`
 	StopWait       time.Duration `help:"How long a stop waits for requests that are under way. Defaults to 30s." default:"30s" env:"ATTESTLOG_STOP_WAIT"`
 	Check          bool          `help:"Check the configuration and open the logs, and do not serve."`
 }
@@ -205,7 +207,19 @@ func (s *serving) serve(srv *server.Server, l net.Listener, tlsConfig *tls.Confi
 		TLSConfig: tlsConfig, ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 	}
 	h.RegisterOnShutdown(srv.Stop)
-	ended := make(chan error, 1)
+	ended := make(chan error, 2)
+	var syslogEnded sync.WaitGroup
+	if s.cmd.Syslog != "" {
+		messages, err := s.listenSyslog(tlsConfig)
+		if err != nil {
+			return errors.Join(err, l.Close(), srv.Close(s.app.ctx))
+		}
+		syslogEnded.Go(func() {
+			if err := srv.ServeSyslog(messages, s.logs[0].Name); err != nil {
+				ended <- err
+			}
+		})
+	}
 	go func() {
 		if tlsConfig != nil {
 			ended <- h.ServeTLS(l, "", "")
@@ -228,9 +242,25 @@ func (s *serving) serve(srv *server.Server, l net.Listener, tlsConfig *tls.Confi
 	if errors.Is(err, http.ErrServerClosed) {
 		err = nil
 	}
+	srv.Stop()
+	syslogEnded.Wait()
 	closeCtx, cancelClose := context.WithTimeout(context.WithoutCancel(s.app.ctx), closeWait)
 	defer cancelClose()
 	return errors.Join(err, srv.Close(closeCtx))
+}
+
+func (s *serving) listenSyslog(tlsConfig *tls.Config) (net.Listener, error) {
+	l, err := net.Listen("tcp", s.cmd.Syslog)
+	if err != nil {
+		return nil, fmt.Errorf("--syslog: %w", err)
+	}
+	fmt.Fprintf(s.app.stdout, "  syslog           %s\n", l.Addr())
+	if tlsConfig != nil {
+		own := tlsConfig.Clone()
+		own.NextProtos = nil
+		l = tls.NewListener(l, own)
+	}
+	return l, nil
 }
 
 // tls returns how connections are secured, or nil.

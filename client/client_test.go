@@ -1,0 +1,484 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/client"
+	"github.com/attestlog/attestlog/server"
+	"github.com/attestlog/attestlog/spool"
+	"github.com/attestlog/attestlog/sqlite"
+)
+
+// A service is a real server of a real log, in front of which connections can be
+// made to fail.
+type service struct {
+	log   *attestlog.Log
+	home  attestlog.Home
+	url   string
+	token string
+	// fault, if set, decides what happens to a request: it may answer itself.
+	fault atomic.Pointer[func(w http.ResponseWriter, r *http.Request, next http.Handler)]
+}
+
+func serve(t *testing.T) *service {
+	t.Helper()
+	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
+	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "audit.db"), sqlite.Config{Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := attestlog.New(t.Context(), store, attestlog.Config{Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, err := server.New(server.Config{Logs: []server.Log{{Name: "mail", Log: log, Tokens: store}}, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &service{log: log, home: store.Home()}
+	if s.token, err = server.CreateToken(t.Context(), store, &server.Token{Scopes: []string{server.ScopeAppend, server.ScopeRead}}); err != nil {
+		t.Fatal(err)
+	}
+	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if fault := s.fault.Load(); fault != nil {
+			(*fault)(w, r, srv)
+			return
+		}
+		srv.ServeHTTP(w, r)
+	}))
+	s.url = h.URL + "/mail"
+	t.Cleanup(func() {
+		srv.Stop()
+		h.CloseClientConnections()
+		h.Close()
+		if err := errors.Join(srv.Close(context.Background()), log.Close(context.Background())); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func (s *service) set(fault func(w http.ResponseWriter, r *http.Request, next http.Handler)) {
+	if fault == nil {
+		s.fault.Store(nil)
+		return
+	}
+	s.fault.Store(&fault)
+}
+
+// away cuts every connection.
+func away(http.ResponseWriter, *http.Request, http.Handler) { panic(http.ErrAbortHandler) }
+
+func (s *service) dial(t *testing.T, cfg client.Config) *client.Client {
+	t.Helper()
+	cfg.URL = s.url
+	if cfg.Token == "" {
+		cfg.Token = s.token
+	}
+	cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	c, err := client.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func event(n int) attestlog.Event {
+	return attestlog.Event{Action: "mail.view", Actor: attestlog.Actor{ID: fmt.Sprintf("user%d", n%7), Name: "Ann"}, Message: fmt.Sprint(n)}
+}
+
+// messages returns those of the log's entries with the action of event.
+func (s *service) messages(t *testing.T) (out []string) {
+	t.Helper()
+	for e, err := range s.log.Entries(t.Context(), attestlog.Field("action", "mail.view")) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, e.Message)
+	}
+	return out
+}
+
+func numbers(n int) (out []string) {
+	for i := range n {
+		out = append(out, fmt.Sprint(i))
+	}
+	return out
+}
+
+func TestReadsWhatTheLogHas(t *testing.T) {
+	s := serve(t)
+	c := s.dial(t, client.Config{})
+	defer c.Close(t.Context())
+	var events []attestlog.Event
+	for i := range 700 {
+		events = append(events, event(i))
+	}
+	receipts, err := c.Append(t.Context(), events...)
+	if err != nil || len(receipts) != 700 {
+		t.Fatalf("Append = %d receipts, %v", len(receipts), err)
+	}
+	r := receipts[300]
+	want, err := s.log.Entry(t.Context(), r.Index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.Entry(t.Context(), r.Index)
+	if diff := cmp.Diff(want, got); err != nil || diff != "" || got.LeafHash != r.LeafHash || got.ID != r.ID || !got.LoggedTime.Equal(r.LoggedTime) {
+		t.Errorf("Entry: %v (-want +got):\n%s", err, diff)
+	}
+	if got, err := c.EntryByID(t.Context(), r.ID); err != nil || got.Index != r.Index {
+		t.Errorf("EntryByID = %d, %v", got.Index, err)
+	}
+	for _, call := range []func() error{
+		func() error { _, err := c.Entry(t.Context(), 1e9); return err },
+		func() error { _, err := c.EntryByID(t.Context(), "none"); return err },
+	} {
+		if err := call(); !errors.Is(err, attestlog.ErrNotFound) {
+			t.Errorf("an entry that is not there: %v, want ErrNotFound", err)
+		}
+	}
+	q := attestlog.And(attestlog.Field("actor", "user3"), attestlog.Not(attestlog.Text("10")))
+	var pages []attestlog.Entry
+	for opts := (attestlog.PageOptions{Limit: 30}); ; {
+		page, err := c.Query(t.Context(), q, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages = append(pages, page.Entries...)
+		if opts.Cursor = page.Next; page.Next == "" {
+			break
+		}
+	}
+	direct, err := s.log.Query(t.Context(), q, attestlog.PageOptions{Limit: 1000})
+	if diff := cmp.Diff(direct.Entries, pages); err != nil || diff != "" {
+		t.Errorf("Query: %v (-want +got):\n%s", err, diff)
+	}
+	if n, err := c.Count(t.Context(), q, 0); err != nil || n != uint64(len(pages)) {
+		t.Errorf("Count = %d, %v, want %d", n, err, len(pages))
+	}
+}
+
+func TestProofsOfAServerHold(t *testing.T) {
+	s := serve(t)
+	c := s.dial(t, client.Config{})
+	defer c.Close(t.Context())
+	for i := range 300 {
+		if err := c.Record(t.Context(), event(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	proof, err := c.InclusionProof(t.Context(), 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := attestlog.VerifierKey(s.home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := note.NewVerifier(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := attestlog.CheckProof(proof, key)
+	if err != nil || leaf.Event.Message != "7" {
+		t.Errorf("CheckProof = %q, %v", leaf.Event.Message, err)
+	}
+	if _, err := c.ConsistencyProof(t.Context(), 100, proof.Checkpoint.Size); err != nil {
+		t.Errorf("ConsistencyProof: %v", err)
+	}
+	report, err := c.Verify(t.Context(), attestlog.VerifyOptions{Keys: []note.Verifier{key}})
+	if err != nil || report.Size < 300 || report.Signed != report.Size {
+		t.Errorf("Verify = %+v, %v", report, err)
+	}
+	if _, err := c.Verify(t.Context(), attestlog.VerifyOptions{}); !errors.Is(err, attestlog.ErrCannotVerify) {
+		t.Errorf("Verify without a key = %v", err)
+	}
+}
+
+func TestAppendAfterALostAnswer(t *testing.T) {
+	s := serve(t)
+	c := s.dial(t, client.Config{})
+	defer c.Close(t.Context())
+	var tries atomic.Int32
+	s.set(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		switch tries.Add(1) {
+		case 1: // stored, and the answer lost
+			next.ServeHTTP(httptest.NewRecorder(), r)
+			panic(http.ErrAbortHandler)
+		case 2:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case 3:
+			panic(http.ErrAbortHandler)
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+	receipts, err := c.Append(t.Context(), event(0), event(1))
+	if err != nil || len(receipts) != 2 || tries.Load() != 4 {
+		t.Fatalf("Append = %v, %v after %d tries", receipts, err, tries.Load())
+	}
+	if diff := cmp.Diff(numbers(2), s.messages(t)); diff != "" {
+		t.Errorf("the log (-want +got):\n%s", diff)
+	}
+}
+
+func TestErrorsAreThoseOfALog(t *testing.T) {
+	s := serve(t)
+	c := s.dial(t, client.Config{})
+	defer c.Close(t.Context())
+	at := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	same := attestlog.Event{ID: "x", Time: at, Action: "a", Actor: attestlog.Actor{ID: "b"}}
+	other := same
+	other.Message = "other"
+	if _, err := c.Append(t.Context(), same); err != nil {
+		t.Fatal(err)
+	}
+	var field *attestlog.FieldError
+	if _, err := c.Append(t.Context(), event(0), attestlog.Event{Action: "a"}); !errors.As(err, &field) || field.Event != 1 || field.Field != "actor.id" {
+		t.Errorf("Append without an actor = %v", err)
+	}
+	var failed *attestlog.AppendError
+	if _, err := c.Append(t.Context(), event(0), other); !errors.Is(err, attestlog.ErrConflict) || !errors.As(err, &failed) || len(failed.IDs) != 2 {
+		t.Errorf("Append of other content = %v, want ErrConflict", err)
+	}
+	if _, err := c.Append(t.Context(), make([]attestlog.Event, 10_001)...); !errors.Is(err, attestlog.ErrTooLarge) {
+		t.Errorf("Append of too many = %v, want ErrTooLarge", err)
+	}
+	if _, err := c.Query(t.Context(), attestlog.Query{}, attestlog.PageOptions{Cursor: "x"}); err == nil {
+		t.Error("a cursor of nothing is taken")
+	}
+	wrong := s.dial(t, client.Config{Token: "al_aaaaaaaaaaaaaaaa_b"})
+	defer wrong.Close(t.Context())
+	if _, err := wrong.Append(t.Context(), event(0)); !errors.Is(err, client.ErrDenied) {
+		t.Errorf("Append with a wrong token = %v, want ErrDenied", err)
+	}
+	s.set(away)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := c.Append(ctx, event(0)); !errors.Is(err, attestlog.ErrUnavailable) || !errors.As(err, &failed) {
+		t.Errorf("Append while the server is away = %v, want ErrUnavailable", err)
+	}
+	s.set(nil)
+}
+
+func TestRecordsSurviveAServerThatIsAway(t *testing.T) {
+	s := serve(t)
+	path := filepath.Join(t.TempDir(), "spool.db")
+	open := func() *client.Client {
+		sp, err := spool.Open(path, spool.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.dial(t, client.Config{Spool: sp, SpoolAfter: 100 * time.Millisecond, QueueEvents: 1000})
+	}
+	c := open()
+	record := func(c *client.Client, from, to int) {
+		for i := from; i < to; i++ {
+			if err := c.Record(t.Context(), event(i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	record(c, 0, 1500)
+	if err := c.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.set(func(w http.ResponseWriter, r *http.Request, next http.Handler) { // stored, and never answered
+		next.ServeHTTP(httptest.NewRecorder(), r)
+		panic(http.ErrAbortHandler)
+	})
+	record(c, 1500, 1600)
+	s.set(away)
+	record(c, 1600, 4000)
+	if st := c.Stats(); st.Spooled == 0 {
+		t.Errorf("Stats = %+v: the queue has no room for what was recorded, and the spool has none of it", st)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := c.Close(ctx); err != nil {
+		t.Fatalf("Close with a spool = %v", err)
+	}
+	c = open() // another process, as it were
+	record(c, 4000, 4100)
+	s.set(nil)
+	if err := c.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(numbers(4100), s.messages(t)); diff != "" {
+		t.Errorf("the log, in order and each once (-want +got):\n%s", diff)
+	}
+	if err := c.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCloseTellsWhatIsLost(t *testing.T) {
+	s := serve(t)
+	s.set(away)
+	c := s.dial(t, client.Config{})
+	for i := range 3 {
+		if err := c.Record(t.Context(), event(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	var failed *attestlog.AppendError
+	if err := c.Close(ctx); !errors.As(err, &failed) || len(failed.IDs) != 3 || !errors.Is(err, attestlog.ErrUnavailable) {
+		t.Errorf("Close = %v, want the ids of three records", err)
+	}
+	if err := c.Record(t.Context(), event(4)); !errors.Is(err, attestlog.ErrClosed) {
+		t.Errorf("Record after Close = %v, want ErrClosed", err)
+	}
+}
+
+func TestAFullQueueIsBackPressure(t *testing.T) {
+	s := serve(t)
+	s.set(away)
+	c := s.dial(t, client.Config{QueueEvents: 10})
+	for i := range 10 {
+		if err := c.Record(t.Context(), event(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := c.Record(ctx, event(10)); !errors.Is(err, attestlog.ErrQueueFull) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Record into a full queue = %v, want ErrQueueFull", err)
+	}
+	s.set(nil)
+	if err := errors.Join(c.Record(t.Context(), event(10)), c.Close(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(numbers(11), s.messages(t)); diff != "" {
+		t.Errorf("the log (-want +got):\n%s", diff)
+	}
+}
+
+func TestARefusedRecordHoldsNothingUp(t *testing.T) {
+	s := serve(t)
+	at := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	taken := attestlog.Event{ID: "x", Time: at, Action: "a", Actor: attestlog.Actor{ID: "b"}}
+	if _, err := s.log.Append(t.Context(), taken); err != nil {
+		t.Fatal(err)
+	}
+	taken.Message = "other"
+	s.set(away) // so that all are in one batch
+	c := s.dial(t, client.Config{})
+	for i := range 100 {
+		e := event(i)
+		if i == 42 {
+			e = taken
+		}
+		if err := c.Record(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.set(nil)
+	if err := c.Flush(t.Context()); !errors.Is(err, attestlog.ErrConflict) {
+		t.Errorf("Flush = %v, want ErrConflict", err)
+	}
+	if err := c.Flush(t.Context()); err != nil {
+		t.Errorf("the second Flush = %v", err)
+	}
+	if got := len(s.messages(t)); got != 99 {
+		t.Errorf("%d records stored, want 99", got)
+	}
+	if st := c.Stats(); st.Failed != 1 || st.Stored != 99 || st.Waiting != 0 {
+		t.Errorf("Stats = %+v", st)
+	}
+	if err := c.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// cutting cuts an answer off behind some bytes.
+type cutting struct {
+	http.ResponseWriter
+	left int
+}
+
+func (c *cutting) Write(p []byte) (int, error) {
+	if c.left -= len(p); c.left < 0 {
+		panic(http.ErrAbortHandler)
+	}
+	return c.ResponseWriter.Write(p)
+}
+
+func (c *cutting) Flush()                      { c.ResponseWriter.(http.Flusher).Flush() }
+func (c *cutting) Unwrap() http.ResponseWriter { return c.ResponseWriter }
+
+func TestStreamsGoOnWhereTheyBroke(t *testing.T) {
+	s := serve(t)
+	c := s.dial(t, client.Config{})
+	defer c.Close(t.Context())
+	const n = 3000
+	var writers sync.WaitGroup
+	writers.Go(func() {
+		for i := range n {
+			if _, err := s.log.Append(t.Context(), event(i)); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	s.set(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		next.ServeHTTP(&cutting{w, 200 << 10}, r)
+	})
+	q := attestlog.Field("action", "mail.view")
+	var followed []string
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for e, err := range c.Tail(ctx, 0, q) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if followed = append(followed, e.Message); len(followed) == n {
+			break
+		}
+	}
+	writers.Wait()
+	if diff := cmp.Diff(numbers(n), followed); diff != "" {
+		t.Errorf("Tail (-want +got):\n%s", diff)
+	}
+	var read []string
+	for e, err := range c.Entries(ctx, q) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		read = append(read, e.Message)
+	}
+	if diff := cmp.Diff(numbers(n), read); diff != "" {
+		t.Errorf("Entries (-want +got):\n%s", diff)
+	}
+}
+
+func TestNewWantsAURLWithALog(t *testing.T) {
+	for _, url := range []string{"", "audit.example.com/mail", "https://audit.example.com", "https://audit.example.com/", "https://audit.example.com/a/b", "ftp://x/y", "https:///mail"} {
+		if _, err := client.New(client.Config{URL: url, Token: "al_x"}); err == nil {
+			t.Errorf("New(%q) made a client", url)
+		}
+	}
+	if _, err := client.New(client.Config{URL: "https://audit.example.com/mail"}); err == nil {
+		t.Error("New made a client without a token")
+	}
+}

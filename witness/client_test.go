@@ -144,7 +144,10 @@ func TestClientAgainstBadWitnesses(t *testing.T) {
 		{"busy", answer(503, ""), ErrUnavailable},
 		{"broken", answer(500, ""), ErrUnavailable},
 		{"too many", answer(429, ""), ErrUnavailable},
-		{"undecided", func(w http.ResponseWriter, r *http.Request) { flips++; answer(409, fmt.Sprintf("%d\n", 1+flips%5))(w, r) }, ErrUnavailable},
+		{"undecided", func(w http.ResponseWriter, r *http.Request) {
+			flips++
+			answer(409, fmt.Sprintf("%d\n", 1+flips%5))(w, r)
+		}, ErrUnavailable},
 		{"hung up", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, ErrUnavailable},
 	} {
 		c := &Client{URL: serve(t, tt.h), Verifier: s.Verifier()}

@@ -78,6 +78,7 @@ type cli struct {
 	Grant      grantCmd      `cmd:"" help:"Let roles append to, or read, a log in PostgreSQL."`
 	Serve      serveCmd      `cmd:"" help:"Serve logs to other machines: API, ingest, live tail, tiles."`
 	Token      tokenCmd      `cmd:"" help:"Make, list and revoke the tokens of a served log."`
+	Witness    witnessCmd    `cmd:"" help:"Cosign the checkpoints of other people's logs."`
 	Bench      benchCmd      `cmd:"" help:"Measure on this machine's disk."`
 	Completion completionCmd `cmd:"" help:"Print a completion script for a shell."`
 }

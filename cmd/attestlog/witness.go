@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/attestlog/attestlog/witness"
+)
+
+// stopWait bounds how long requests may take when the witness is stopped.
+const stopWait = 10 * time.Second
+
+type witnessCmd struct {
+	Listen string   `help:"The address to serve HTTP on. Defaults to 127.0.0.1:8451." default:"127.0.0.1:8451" placeholder:"ADDRESS"`
+	State  string   `help:"The folder of what was cosigned." required:"" placeholder:"DIR"`
+	Key    string   `help:"The file of the signing key, made if it is missing." required:"" placeholder:"FILE"`
+	Name   string   `help:"The name of a key that is made, best a URL without a scheme. Defaults to a random one." placeholder:"NAME"`
+	LogKey []string `help:"A public key of a log to cosign. Give it again for more logs, and for each key of a log." required:"" sep:"none" placeholder:"KEY"`
+}
+
+func (witnessCmd) Help() string {
+	return `Cosigns checkpoints of the logs whose keys are given (c2sp.org/tlog-witness), at
+POST /add-checkpoint, if they extend the last one. Prints its own public key, which
+clients need, and runs until it is interrupted. Run it on a machine that the logs'
+operators do not administer.
+
+The state belongs to the key: if it is lost, make a new key too, because a witness that
+has forgotten what it cosigned would cosign a second history.
+
+Examples:
+  attestlog witness --state /var/lib/witness --key /etc/witness.key --name witness.example/w1 \
+    --log-key "$(cat audit.pub)"`
+}
+
+func (c *witnessCmd) Run(a *app) error {
+	logs, err := logKeys(c.LogKey)
+	if err != nil {
+		return err
+	}
+	signer, fresh, err := c.signer()
+	if err != nil {
+		return err
+	}
+	logger := slog.New(slog.NewTextHandler(a.stderr, nil))
+	w, err := witness.New(witness.Config{Signer: signer, Logs: logs, Dir: c.State, Create: fresh != "", Logger: logger})
+	if errors.Is(err, witness.ErrNoState) {
+		return hinted{err, fmt.Sprintf("the state that belongs to %s is missing: put it back as it was last, or remove the key to make a new one", c.Key)}
+	}
+	if err != nil {
+		return err
+	}
+	if fresh != "" { // only now: a key without a state is one that lost it
+		if err := createFile(c.Key, fresh+"\n"); err != nil {
+			return fmt.Errorf("keep the new key: %w", err)
+		}
+	}
+	listener, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(a.stdout, signer.VerifierKey()); err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	logger.Info("witness: listening", "addr", listener.Addr().String(), "key", signer.Name(), "logs", len(logs))
+	return serveUntil(a.ctx, listener, w, logger)
+}
+
+// logKeys reads the keys of logs; each text may hold several.
+func logKeys(texts []string) (map[string][]note.Verifier, error) {
+	logs := map[string][]note.Verifier{}
+	for _, text := range texts {
+		for key := range strings.FieldsSeq(text) {
+			if strings.HasPrefix(key, "PRIVATE+KEY+") {
+				return nil, hinted{errors.New("--log-key: that is a signing key"), "give the log's public key: attestlog key show"}
+			}
+			v, err := note.NewVerifier(key)
+			if err != nil {
+				return nil, fmt.Errorf("--log-key %q: %w", key, err)
+			}
+			logs[v.Name()] = append(logs[v.Name()], v)
+		}
+	}
+	return logs, nil
+}
+
+// signer reads the key, or makes one that is yet to be kept.
+func (c *witnessCmd) signer() (s *witness.Signer, fresh string, err error) {
+	text, err := os.ReadFile(c.Key)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		name := c.Name
+		if name == "" {
+			var id [8]byte
+			rand.Read(id[:]) // never fails: crypto/rand
+			name = "attestlog-witness/" + hex.EncodeToString(id[:])
+		}
+		if fresh, _, err = witness.GenerateKey(rand.Reader, name); err != nil {
+			return nil, "", err
+		}
+		s, err = witness.NewSigner(fresh)
+		return s, fresh, err
+	case err != nil:
+		return nil, "", err
+	}
+	if s, err = witness.NewSigner(strings.TrimSpace(string(text))); err != nil {
+		return nil, "", fmt.Errorf("%s: %w", c.Key, err)
+	}
+	if c.Name != "" && c.Name != s.Name() {
+		return nil, "", fmt.Errorf("the key in %s is named %q, not %q; a key's name never changes", c.Key, s.Name(), c.Name)
+	}
+	return s, "", nil
+}
+
+// createFile durably makes a file that only its owner may read, whole or not
+// at all. It fails if there is one.
+func createFile(path, content string) error {
+	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.WriteString(content)
+	if err == nil {
+		err = tmp.Sync()
+	}
+	if err = errors.Join(err, tmp.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(tmp.Name(), path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// serveUntil serves until ctx ends, and then lets requests come to their end.
+func serveUntil(ctx context.Context, listener net.Listener, h http.Handler, logger *slog.Logger) error {
+	srv := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      15 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- srv.Serve(listener) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	logger.Info("witness: stopping")
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWait)
+	defer cancel()
+	err := srv.Shutdown(ctx)
+	<-ended // http.ErrServerClosed
+	return err
+}

@@ -53,6 +53,11 @@ var arrows = []struct {
 		[]string{"golang.org/x/mod/", "golang.org/x/sys/", "github.com/google/uuid", "go.etcd.io/bbolt"},
 	},
 	{
+		module + "/witness", "a witness knows checkpoints and proofs, no store; who asks one compiles nothing else",
+		[]string{module},
+		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
+	},
+	{
 		module + "/audithttp", "a service that records its requests compiles the standard library, and no framework",
 		[]string{module, module + "/convert"},
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,34 +14,31 @@ import (
 	"golang.org/x/mod/sumdb/note"
 )
 
-// TestStatuses goes through the answers of c2sp.org/tlog-witness. The witness
-// knows the tree of size 5.
+// A statusTest is a request to a witness that knows the tree of size 5.
+type statusTest struct {
+	name   string
+	body   []byte
+	status int
+	answer string // if not empty
+}
+
+// TestStatuses goes through the answers of c2sp.org/tlog-witness.
 func TestStatuses(t *testing.T) {
 	l := newTestLog(t, origin, 12)
-	other := newTestLog(t, "example.com/unknown", 12)
-	stranger := newTestLog(t, origin, 12)
-	fork := l.fork(t, 4, 12, "fork")
-	good := l.request(t, 5, 8)
-	edit := func(change func(*request)) []byte {
-		r := l.request(t, 5, 8)
-		change(&r)
-		return r.marshal()
+	for _, tt := range slices.Concat(badRequests(t, l), otherStatuses(t, l)) {
+		t.Run(tt.name, func(t *testing.T) { tt.run(t, l) })
 	}
+}
+
+func badRequests(t *testing.T, l *testLog) []statusTest {
+	good := l.request(t, 5, 8)
 	replace := func(old, new string) []byte {
 		return bytes.Replace(good.marshal(), []byte(old), []byte(new), 1)
 	}
+	beyond := l.request(t, 5, 8)
+	beyond.old = 9
 	hash := strings.Repeat("A", 43) + "="
-	const conflict = "5\n"
-	for _, tt := range []struct {
-		name   string
-		body   []byte
-		status int
-		answer string // if not empty
-	}{
-		{"grown", good.marshal(), 200, ""},
-		{"the same again", l.request(t, 5, 5).marshal(), 200, ""},
-		{"signatures of unknown keys", edit(func(r *request) { r.note = append(r.note, "— somebody.example AAAAAAAAAAAA\n"...) }), 200, ""},
-
+	return []statusTest{
 		{"no body", nil, 400, ""},
 		{"no old size", replace("old 5\n", ""), 400, ""},
 		{"leading zero", replace("old 5\n", "old 05\n"), 400, ""},
@@ -58,8 +56,29 @@ func TestStatuses(t *testing.T) {
 		{"checkpoint's size is none", replace("\n8\n", "\n08\n"), 400, ""},
 		{"empty extension line", sign(t, l, l.text(t, 8)+"\nx\n", 5), 400, ""},
 		{"control character", sign(t, l, l.text(t, 8)+"\x01\n", 5), 400, ""},
-		{"old size beyond the checkpoint", edit(func(r *request) { r.old = 9 }), 400, ""},
+		{"old size beyond the checkpoint", beyond.marshal(), 400, ""},
 		{"not ended by a newline", bytes.TrimSuffix(good.marshal(), []byte("\n")), 400, ""},
+	}
+}
+
+func otherStatuses(t *testing.T, l *testLog) []statusTest {
+	other := newTestLog(t, "example.com/unknown", 12)
+	stranger := newTestLog(t, origin, 12)
+	fork := l.fork(t, 4, 12, "fork")
+	good := l.request(t, 5, 8)
+	edit := func(change func(*request)) []byte {
+		r := l.request(t, 5, 8)
+		change(&r)
+		return r.marshal()
+	}
+	replace := func(old, new string) []byte {
+		return bytes.Replace(good.marshal(), []byte(old), []byte(new), 1)
+	}
+	const conflict = "5\n"
+	return []statusTest{
+		{"grown", good.marshal(), 200, ""},
+		{"the same again", l.request(t, 5, 5).marshal(), 200, ""},
+		{"signatures of unknown keys", edit(func(r *request) { r.note = append(r.note, "— somebody.example AAAAAAAAAAAA\n"...) }), 200, ""},
 
 		{"signed by a stranger", stranger.request(t, 5, 8).marshal(), 403, ""},
 		{"signature of a known key that does not hold", replace("\n8\n", "\n9\n"), 403, ""},
@@ -80,36 +99,36 @@ func TestStatuses(t *testing.T) {
 		{"a hash too few", edit(func(r *request) { r.proof = r.proof[1:] }), 422, ""},
 		{"a changed hash", edit(func(r *request) { r.proof[0][0] ^= 1 }), 422, ""},
 		{"a proof of the same size", edit(func(r *request) { r.note = l.checkpoint(t, 5) }), 422, ""},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			cfg := config(t, l)
-			url := serve(t, open(t, cfg))
-			if status, _, text := post(t, url, l.request(t, 0, 5).marshal()); status != 200 {
-				t.Fatalf("first checkpoint: %d %s", status, text)
-			}
-			status, kind, text := post(t, url, tt.body)
-			if status != tt.status || tt.answer != "" && text != tt.answer {
-				t.Fatalf("status %d %q, want %d %q", status, text, tt.status, tt.answer)
-			}
-			if (status == 409) != (kind == "text/x.tlog.size") {
-				t.Errorf("status %d has Content-Type %q", status, kind)
-			}
-			if status != 200 { // and nothing has changed
-				if status, _, text := post(t, url, l.request(t, 5, 12).marshal()); status != 200 {
-					t.Errorf("after a refusal: %d %s", status, text)
-				}
-				return
-			}
-			if !strings.HasPrefix(text, "— witness.example/w1 ") || strings.Count(text, "\n") != 1 {
-				t.Errorf("answer %q, want one signature line", text)
-			}
-			r, err := parseRequest(tt.body)
-			if err != nil {
-				t.Fatal(err)
-			}
-			verifyLine(t, r.note, text, cfg.Signer.Verifier())
-		})
 	}
+}
+
+func (tt statusTest) run(t *testing.T, l *testLog) {
+	cfg := config(t, l)
+	url := serve(t, open(t, cfg))
+	if status, _, text := post(t, url, l.request(t, 0, 5).marshal()); status != 200 {
+		t.Fatalf("first checkpoint: %d %s", status, text)
+	}
+	status, kind, text := post(t, url, tt.body)
+	if status != tt.status || tt.answer != "" && text != tt.answer {
+		t.Fatalf("status %d %q, want %d %q", status, text, tt.status, tt.answer)
+	}
+	if (status == 409) != (kind == "text/x.tlog.size") {
+		t.Errorf("status %d has Content-Type %q", status, kind)
+	}
+	if status != 200 { // and nothing has changed
+		if status, _, text := post(t, url, l.request(t, 5, 12).marshal()); status != 200 {
+			t.Errorf("after a refusal: %d %s", status, text)
+		}
+		return
+	}
+	if !strings.HasPrefix(text, "— witness.example/w1 ") || strings.Count(text, "\n") != 1 {
+		t.Errorf("answer %q, want one signature line", text)
+	}
+	r, err := parseRequest(tt.body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifyLine(t, r.note, text, cfg.Signer.Verifier())
 }
 
 // sign returns a request from size old whose checkpoint has any text.

@@ -16,12 +16,18 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/net/netutil"
 
 	"github.com/attestlog/attestlog/witness"
 )
 
-// stopWait bounds how long requests may take when the witness is stopped.
-const stopWait = 10 * time.Second
+const (
+	// witnessStopWait bounds how long requests may take when the witness is
+	// stopped.
+	witnessStopWait = 10 * time.Second
+	// witnessConnections bounds the connections at a time: a log needs one.
+	witnessConnections = 1000
+)
 
 type witnessCmd struct {
 	Listen string   `help:"The address to serve HTTP on. Defaults to 127.0.0.1:8451." default:"127.0.0.1:8451" placeholder:"ADDRESS"`
@@ -54,7 +60,7 @@ func (c *witnessCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	logger := slog.New(slog.NewTextHandler(a.stderr, nil))
+	logger := slog.New(slog.NewJSONHandler(a.stderr, nil))
 	w, err := witness.New(witness.Config{Signer: signer, Logs: logs, Dir: c.State, Create: fresh != "", Logger: logger})
 	if errors.Is(err, witness.ErrNoState) {
 		return hinted{err, fmt.Sprintf("the state that belongs to %s is missing: put it back as it was last, or remove the key to make a new one", c.Key)}
@@ -75,7 +81,7 @@ func (c *witnessCmd) Run(a *app) error {
 		return errors.Join(err, listener.Close())
 	}
 	logger.Info("witness: listening", "addr", listener.Addr().String(), "key", signer.Name(), "logs", len(logs))
-	return serveUntil(a.ctx, listener, w, logger)
+	return serveUntil(a.ctx, netutil.LimitListener(listener, witnessConnections), w, logger)
 }
 
 // logKeys reads the keys of logs; each text may hold several.
@@ -168,7 +174,7 @@ func serveUntil(ctx context.Context, listener net.Listener, h http.Handler, logg
 	case <-ctx.Done():
 	}
 	logger.Info("witness: stopping")
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWait)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), witnessStopWait)
 	defer cancel()
 	err := srv.Shutdown(ctx)
 	<-ended // http.ErrServerClosed

@@ -31,7 +31,7 @@ type witnessProcess struct {
 	stderr *bufio.Reader
 }
 
-var listening = regexp.MustCompile(`msg="witness: listening" addr=(\S+)`)
+var listening = regexp.MustCompile(`"msg":"witness: listening","addr":"([^"]+)"`)
 
 // startWitness starts the program and waits until it listens.
 func startWitness(t *testing.T, dir string, args ...string) *witnessProcess {
@@ -150,7 +150,7 @@ func TestWitness(t *testing.T) {
 	w.cosign(t, log, log.grow(t, 300))
 	last := log.grow(t, 5)
 	said := stopWithin(t, w, fmt.Appendf(nil, "old 0\n\n%s", last))
-	for _, want := range []string{`msg="witness: cosigned" origin=example.com/audit size=303`, `msg="witness: refused"`, `msg="witness: stopping"`} {
+	for _, want := range []string{`"msg":"witness: cosigned","origin":"example.com/audit","size":303`, `"msg":"witness: refused"`, `"msg":"witness: stopping"`} {
 		if !strings.Contains(said, want) {
 			t.Errorf("%q is not among what it said:\n%s", want, said)
 		}

@@ -126,8 +126,7 @@ func (s *state) locked(ctx context.Context, fn func() error) error {
 	}
 }
 
-// lock returns the locked file, or nil if another process has it or it was
-// replaced meanwhile.
+// lock returns the locked file, or nil if another process has it.
 func (s *state) lock() (*os.File, error) {
 	f, err := os.OpenFile(s.path()+".lock", os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -135,9 +134,6 @@ func (s *state) lock() (*os.File, error) {
 	}
 	ok, err := tryLock(f)
 	if ok {
-		ok = isAt(f, f.Name())
-	}
-	if err == nil && ok {
 		return f, nil
 	}
 	f.Close()
@@ -145,13 +141,6 @@ func (s *state) lock() (*os.File, error) {
 		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 	}
 	return nil, nil
-}
-
-// isAt reports whether path still leads to f.
-func isAt(f *os.File, path string) bool {
-	mine, err := f.Stat()
-	there, err2 := os.Stat(path)
-	return err == nil && err2 == nil && os.SameFile(mine, there)
 }
 
 // load reads the file, which is always whole: it is only ever replaced.

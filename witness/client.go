@@ -25,8 +25,7 @@ var (
 
 	// ErrRolledBack is returned when the witness has cosigned a larger tree
 	// than the checkpoint's: the log was rolled back, unless there is a newer
-	// checkpoint that was cosigned meanwhile. Sizes are not signed: over plain
-	// HTTP anybody in between can cause this.
+	// checkpoint that was cosigned meanwhile.
 	ErrRolledBack = errors.New("the witness has cosigned a larger tree of the log")
 
 	// ErrUnavailable is returned when the witness cannot be reached, is too
@@ -55,7 +54,8 @@ const (
 )
 
 // A Client asks one witness for cosignatures. It is safe for concurrent use,
-// and must not be copied.
+// and must not be copied. Cosignatures are verified; refusals are not signed,
+// so over plain HTTP anybody in between can cause ErrForked or ErrRolledBack.
 type Client struct {
 	// URL is the witness's submission prefix; "/add-checkpoint" is appended.
 	URL string

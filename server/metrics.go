@@ -31,7 +31,7 @@ func newMetrics(s *Server) *metrics {
 		}, []string{"method", "route", "status"}),
 		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "attestlog_http_tokens_refused_total", Help: "Requests with a token that is not valid."}),
 		tails:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "attestlog_http_tails", Help: "Subscribers that follow a log now."}),
-		alarms:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "attestlog_alarms_total", Help: "What an operator had to know at once."}, []string{"what"}),
+		alarms:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "attestlog_alarms_total", Help: "What an operator had to know at once."}, []string{"log", "alarm"}),
 	}
 	s.cfg.Registry.MustRegister(m.requests, m.refused, m.tails, m.alarms, logCollector{s})
 	m.handler = promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})

@@ -44,10 +44,10 @@ func (s *Server) failed(ctx context.Context, err error) error {
 		return problem(http.StatusConflict, err.Error())
 	case errors.Is(err, attestlog.ErrTooLarge):
 		return problem(http.StatusRequestEntityTooLarge, err.Error())
-	case errors.Is(err, attestlog.ErrNotFound):
+	case errors.Is(err, attestlog.ErrNotFound), errors.Is(err, errNotCosigned):
 		return problem(http.StatusNotFound, err.Error())
 	case errors.As(err, &corrupt):
-		s.alarm(ctx, "the log was tampered with", err)
+		s.tampered(r, err)
 		return problem(http.StatusInternalServerError, "the log was tampered with: "+err.Error())
 	case ctx.Err() != nil:
 		return problem(http.StatusServiceUnavailable, "the request ended first; whether its events are stored is unknown, and sending them again with the same ids tells")
@@ -61,6 +61,15 @@ func (s *Server) failed(ctx context.Context, err error) error {
 			http.Header{"Retry-After": {strconv.Itoa(retryAfter)}})
 	}
 	return problem(http.StatusInternalServerError, "the request failed; the server's log says why, request "+r.id)
+}
+
+// tampered raises an alarm for the log that a request was about.
+func (s *Server) tampered(r *request, err error) {
+	h := s.logs[r.http.PathValue("log")]
+	if h == nil {
+		h = s.first
+	}
+	s.raise(h, AlarmTampered, err.Error())
 }
 
 // writeProblem answers a plain request with an error of problem or failed.

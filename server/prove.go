@@ -20,7 +20,7 @@ func (s *Server) checkpoint(ctx context.Context, in *logInput) (*noteOutput, err
 	if err != nil {
 		return nil, err
 	}
-	c, err := v.log.log.Checkpoint(ctx)
+	c, err := s.published(ctx, v.log)
 	if err != nil {
 		return nil, s.failed(ctx, err)
 	}

@@ -54,9 +54,9 @@ type Config struct {
 	ProxyHeader string
 	// Registry takes the server's figures. Defaults to one of its own.
 	Registry *prometheus.Registry
-	// Alarm is called with what an operator has to know at once. Defaults to
-	// nothing; alarms are logged and recorded in the log all the same.
-	Alarm func(ctx context.Context, log, what string, err error)
+	// Webhook is a URL to which alarms are posted, each as the JSON of Alarm.
+	// Defaults to none; alarms are logged and recorded in the log all the same.
+	Webhook string
 	// Logger receives requests that failed. Defaults to slog.Default().
 	Logger *slog.Logger
 	// Clock returns the current time. Defaults to time.Now.
@@ -68,6 +68,11 @@ type Log struct {
 	Name   string // in paths: letters, digits, - and _, 63 at most
 	Log    *attestlog.Log
 	Tokens TokenStore
+	// Disk returns the free and all bytes of the disk that holds the log, for an
+	// alarm. Defaults to not looking.
+	Disk func() (free, total uint64, err error)
+	// Witnesses are asked to cosign its checkpoints. Defaults to none.
+	Witnesses *Witnesses
 }
 
 const (
@@ -99,6 +104,11 @@ type hosted struct {
 	access *auditpolicy.Recorder
 	hub    *hub
 	jobs   jobs
+
+	alarms    alarms
+	disk      func() (free, total uint64, err error)
+	witnesses *Witnesses
+	cosigned  cosigned
 }
 
 var logName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,63}$`)
@@ -142,6 +152,12 @@ func New(cfg Config) (*Server, error) {
 	s.first = s.logs[cfg.Logs[0].Name]
 	s.metrics = newMetrics(s)
 	s.routes()
+	s.open.Go(s.watchAll)
+	for _, h := range s.logs {
+		if h.witnesses != nil {
+			s.open.Go(func() { s.cosign(h) })
+		}
+	}
 	return s, nil
 }
 
@@ -162,6 +178,8 @@ func (s *Server) host(l Log) error {
 	h.keys = keyring{store: l.Tokens, clock: s.cfg.Clock, known: map[string]knownToken{}}
 	h.hub = newHub(s, h)
 	h.jobs.all = map[string]*job{}
+	h.alarms.raised = map[string]time.Time{}
+	h.disk, h.witnesses = l.Disk, l.Witnesses
 	s.logs[l.Name] = h
 	return nil
 }
@@ -262,13 +280,4 @@ func cutText(s string, n int) string {
 		s = s[:n]
 	}
 	return strings.ToValidUTF8(s, "\uFFFD")
-}
-
-// alarm tells the operator of what must not wait.
-func (s *Server) alarm(ctx context.Context, what string, err error) {
-	s.cfg.Logger.Error("server: "+what, "err", err)
-	s.metrics.alarms.WithLabelValues(what).Inc()
-	if s.cfg.Alarm != nil {
-		s.cfg.Alarm(ctx, "", what, err)
-	}
 }

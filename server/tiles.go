@@ -32,7 +32,7 @@ func (s *Server) tiles(log func(*http.Request) string) http.HandlerFunc {
 				return
 			}
 		}
-		data, err := s.tile(r, s.logs[name].log, path)
+		data, err := s.tile(r, s.logs[name], path)
 		if err != nil {
 			writeProblem(w, err)
 			return
@@ -52,10 +52,10 @@ func (s *Server) tiles(log func(*http.Request) string) http.HandlerFunc {
 	}
 }
 
-func (s *Server) tile(r *http.Request, log *attestlog.Log, path string) ([]byte, error) {
+func (s *Server) tile(r *http.Request, h *hosted, path string) ([]byte, error) {
 	ctx := r.Context()
 	if path == "checkpoint" {
-		c, err := log.Checkpoint(ctx)
+		c, err := s.published(ctx, h)
 		if err != nil {
 			return nil, s.failed(ctx, err)
 		}
@@ -67,9 +67,9 @@ func (s *Server) tile(r *http.Request, log *attestlog.Log, path string) ([]byte,
 	}
 	var data []byte
 	if level < 0 {
-		data, err = log.EntryBundle(ctx, n, width)
+		data, err = h.log.EntryBundle(ctx, n, width)
 	} else {
-		data, err = log.HashTile(ctx, level, n, width)
+		data, err = h.log.HashTile(ctx, level, n, width)
 	}
 	if err != nil {
 		return nil, s.failed(ctx, err)

@@ -114,7 +114,7 @@ func (s *Server) run(h *hosted, j *job) {
 	}})
 	var corrupt *attestlog.CorruptError
 	if errors.As(err, &corrupt) {
-		s.alarm(ctx, "verification failed", fmt.Errorf("log %s: %w", h.name, err))
+		s.raise(h, AlarmTampered, err.Error())
 	}
 	h.jobs.mu.Lock()
 	defer h.jobs.mu.Unlock()

@@ -21,6 +21,8 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/server"
+	"github.com/attestlog/attestlog/sqlite"
+	"github.com/attestlog/attestlog/witness"
 )
 
 type serveCmd struct {
@@ -34,6 +36,10 @@ type serveCmd struct {
 	MaxBody        int64         `help:"Bytes of a request's body at most. Defaults to 16 MiB." default:"16777216" env:"ATTESTLOG_MAX_BODY"`
 	MaxConnections int           `help:"Connections at a time. Defaults to 10,000." default:"10000" env:"ATTESTLOG_MAX_CONNECTIONS"`
 	Syslog         string        `help:"Take syslog messages over TCP at this address into the default log, over TLS with --tls-cert. Whoever may connect may write." env:"ATTESTLOG_SYSLOG" placeholder:"ADDRESS"`
+	Webhook        string        `help:"Post alarms to this URL." env:"ATTESTLOG_WEBHOOK" placeholder:"URL"`
+	Witnesses      []string      `help:"Have checkpoints of the default log cosigned by this witness: its verifier key, an @, its URL." name:"witness" env:"ATTESTLOG_WITNESSES" placeholder:"KEY@URL"`
+	WitnessNeed    int           `help:"How many witnesses must cosign. Defaults to all." default:"-1" env:"ATTESTLOG_WITNESS_NEED"`
+	WitnessRequire bool          `help:"Publish no checkpoint that they have not cosigned." env:"ATTESTLOG_WITNESS_REQUIRE"`
 	StopWait       time.Duration `help:"How long a stop waits for requests that are under way. Defaults to 30s." default:"30s" env:"ATTESTLOG_STOP_WAIT"`
 	Check          bool          `help:"Check the configuration and open the logs, and do not serve."`
 }
@@ -88,6 +94,9 @@ func (c *serveCmd) Run(a *app) (err error) {
 	if err := s.openLogs(); err != nil {
 		return err
 	}
+	if s.logs[0].Witnesses, err = c.witnesses(); err != nil {
+		return err
+	}
 	cfg.Logs = s.logs
 	srv, err := server.New(cfg)
 	if err != nil {
@@ -108,7 +117,7 @@ func (c *serveCmd) Run(a *app) (err error) {
 }
 
 func (c *serveCmd) config(logger *slog.Logger) (server.Config, error) {
-	cfg := server.Config{Public: c.Public, MaxBody: c.MaxBody, Logger: logger}
+	cfg := server.Config{Public: c.Public, MaxBody: c.MaxBody, Webhook: c.Webhook, Logger: logger}
 	for _, text := range c.TrustedProxies {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
@@ -117,6 +126,38 @@ func (c *serveCmd) config(logger *slog.Logger) (server.Config, error) {
 		cfg.TrustedProxies = append(cfg.TrustedProxies, p)
 	}
 	return cfg, nil
+}
+
+// witnesses returns who cosigns, or nil.
+func (c *serveCmd) witnesses() (*server.Witnesses, error) {
+	if len(c.Witnesses) == 0 {
+		if c.WitnessRequire {
+			return nil, errors.New("--witness-require: there is no --witness")
+		}
+		return nil, nil
+	}
+	w := &server.Witnesses{Require: c.WitnessRequire}
+	for _, text := range c.Witnesses {
+		key, address, ok := strings.Cut(text, "@")
+		if !ok {
+			return nil, hinted{fmt.Errorf("--witness %q: want KEY@URL", text), "attestlog witness prints its key when it starts"}
+		}
+		verifier, err := witness.NewVerifier(key)
+		if err != nil {
+			return nil, fmt.Errorf("--witness: %w", err)
+		}
+		if u, err := url.Parse(address); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			return nil, fmt.Errorf("--witness: %q is no URL", address)
+		}
+		w.Witnesses = append(w.Witnesses, &witness.Client{URL: address, Verifier: verifier})
+	}
+	if w.Need = c.WitnessNeed; w.Need < 0 {
+		w.Need = len(w.Witnesses)
+	}
+	if w.Need > len(w.Witnesses) {
+		return nil, fmt.Errorf("--witness-need %d: there are %d witnesses", w.Need, len(w.Witnesses))
+	}
+	return w, nil
 }
 
 // openLogs opens every log that is to be served.
@@ -136,7 +177,11 @@ func (s *serving) openLogs() error {
 		if err != nil {
 			return fmt.Errorf("log %s: %w", name, err)
 		}
-		s.logs = append(s.logs, server.Log{Name: name, Log: log, Tokens: store.(server.TokenStore)})
+		served := server.Log{Name: name, Log: log, Tokens: store.(server.TokenStore)}
+		if file, ok := store.(*sqlite.Store); ok {
+			served.Disk = diskOf(file.Path())
+		}
+		s.logs = append(s.logs, served)
 		s.urls = append(s.urls, redacted(url))
 	}
 	return nil

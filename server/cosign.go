@@ -1,0 +1,107 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/witness"
+)
+
+// Witnesses cosign the checkpoints of a log.
+type Witnesses struct {
+	witness.Policy
+	// Require publishes nothing that fewer than Policy.Need witnesses cosigned: the
+	// checkpoint that the server gives out stays the last one that they did.
+	// Receipts do not wait. Defaults to giving out the newest, with the
+	// cosignatures that there are.
+	Require bool
+}
+
+const (
+	// cosignEvery is how often witnesses are asked at most.
+	cosignEvery = time.Second
+	cosignWait  = 15 * time.Second
+)
+
+// cosigned is the newest checkpoint that witnesses cosigned, as the policy wants.
+type cosigned struct {
+	mu   sync.Mutex
+	last attestlog.Checkpoint
+}
+
+// errNotCosigned is returned while nothing may be published.
+var errNotCosigned = errors.New("the witnesses have not cosigned a checkpoint yet")
+
+// published returns the checkpoint that the server gives out.
+func (s *Server) published(ctx context.Context, h *hosted) (attestlog.Checkpoint, error) {
+	newest, err := h.log.Checkpoint(ctx)
+	if err != nil || h.witnesses == nil {
+		return newest, err
+	}
+	h.cosigned.mu.Lock()
+	last := h.cosigned.last
+	h.cosigned.mu.Unlock()
+	switch {
+	case last.Note != nil && (h.witnesses.Require || last.Size == newest.Size):
+		return last, nil
+	case h.witnesses.Require:
+		return attestlog.Checkpoint{}, errNotCosigned
+	}
+	return newest, nil
+}
+
+// cosign asks a log's witnesses for each new checkpoint, until the server is
+// closed. What they say of a fork is an alarm.
+func (s *Server) cosign(h *hosted) {
+	behind := 0 // times that a witness knew a larger tree: another server was quicker, or the log was rolled back
+	since := s.cfg.Clock()
+	ticker := time.NewTicker(cosignEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-s.ctx.Done():
+			return
+		}
+		newest, err := h.log.Checkpoint(s.ctx)
+		h.cosigned.mu.Lock()
+		have := h.cosigned.last
+		h.cosigned.mu.Unlock()
+		if err != nil || newest.Size == 0 || have.Note != nil && newest.Size == have.Size {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(s.ctx, cosignWait)
+		signed, failures, err := h.witnesses.Cosign(ctx, newest.Note, h.log.ConsistencyProof)
+		cancel()
+		if s.ctx.Err() != nil {
+			return
+		}
+		all := errors.Join(append(failures, err)...)
+		if errors.Is(all, witness.ErrRolledBack) {
+			behind++
+		} else {
+			behind = 0
+		}
+		const patience = 5
+		if errors.Is(all, witness.ErrForked) || behind > patience {
+			s.raise(h, AlarmFork, all.Error())
+		} else if all == nil {
+			s.clear(h, AlarmFork)
+		}
+		if err != nil {
+			if now := s.cfg.Clock(); now.Sub(since) > alarmAfter {
+				s.raise(h, AlarmWitness, err.Error())
+			}
+			continue
+		}
+		since = s.cfg.Clock()
+		s.clear(h, AlarmWitness)
+		newest.Note = signed
+		h.cosigned.mu.Lock()
+		h.cosigned.last = newest
+		h.cosigned.mu.Unlock()
+	}
+}

@@ -118,8 +118,10 @@ func (g *guesses) limiter(address string) *rate.Limiter {
 type visit struct {
 	log   *hosted
 	token *Token
+	actor attestlog.Actor // who looks
 	from  attestlog.Source
-	id    string // the request's
+	id    string    // the request's
+	until time.Time // when a sign-in ends
 
 	bearer  string
 	checked time.Time // when the token was last looked at, by a long request
@@ -144,6 +146,11 @@ func requestOf(ctx context.Context) *request {
 // is answered like a wrong token.
 func (s *Server) enter(ctx context.Context, name, scope string) (*visit, error) {
 	r := requestOf(ctx)
+	if r.bearer == "" && s.people != nil {
+		if who, ok := s.people.session(r.http); ok {
+			return s.admit(name, scope, who, r)
+		}
+	}
 	if r.bearer == "" {
 		return nil, s.unauthorized("a token is needed: Authorization: Bearer al_…; attestlog token create makes one")
 	}
@@ -168,7 +175,25 @@ func (s *Server) enter(ctx context.Context, name, scope string) (*visit, error) 
 	if !t.May(scope) {
 		return nil, problem(http.StatusForbidden, "the token lacks the scope "+scope)
 	}
-	return &visit{log: l, token: t, from: r.from, id: r.id, bearer: r.bearer}, nil
+	actor := attestlog.Actor{ID: "token/" + t.ID, Type: "service", Name: t.Note, OnBehalfOf: t.Actor}
+	return &visit{log: l, token: t, actor: actor, from: r.from, id: r.id, bearer: r.bearer}, nil
+}
+
+// admit lets somebody who has signed in use a log. Other sites cannot make a
+// browser write in their name.
+func (s *Server) admit(name, scope string, who session, r *request) (*visit, error) {
+	if err := http.NewCrossOriginProtection().Check(r.http); err != nil {
+		return nil, problem(http.StatusForbidden, "the request comes from another site: "+err.Error())
+	}
+	l := s.logs[name]
+	if l == nil {
+		return nil, problem(http.StatusNotFound, "there is no such log")
+	}
+	t := who.token()
+	if !t.May(scope) {
+		return nil, problem(http.StatusForbidden, "your role lacks the scope "+scope)
+	}
+	return &visit{log: l, token: t, actor: who.actor(), from: r.from, id: r.id, until: who.Until}, nil
 }
 
 // whole is enter for what concerns the whole log: a token that is limited to a
@@ -199,6 +224,12 @@ func (v *visit) still(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	v.checked = now
+	if v.bearer == "" {
+		if now.After(v.until) {
+			return ErrToken
+		}
+		return nil
+	}
 	_, err := v.log.keys.find(ctx, v.bearer)
 	return err
 }
@@ -233,7 +264,7 @@ var Sealed = []string{"/attributes/query"}
 func (v *visit) noted(ctx context.Context, action string, operation string, attributes map[string]any) error {
 	return v.log.access.Record(ctx, attestlog.Event{
 		Tenant: v.token.Tenant, Service: "attestlog", Module: "server", Action: action, Operation: operation, Outcome: attestlog.Success,
-		Actor:  attestlog.Actor{ID: "token/" + v.token.ID, Type: "service", Name: v.token.Note, OnBehalfOf: v.token.Actor},
+		Actor:  v.actor,
 		Source: v.from, Request: attestlog.Request{ID: v.id}, Attributes: attributes,
 	})
 }

@@ -43,6 +43,9 @@ func (s *Server) routes() {
 	s.mux.HandleFunc("GET /tiles/{log}/checkpoint", checkpoint(s.tiles(byName)))
 	s.mux.HandleFunc("GET /tiles/{log}/tile/{tile...}", tile(s.tiles(byName)))
 	s.mux.HandleFunc("POST /add", s.add)
+	if s.people != nil {
+		s.people.routes(s.mux)
+	}
 	s.mux.HandleFunc("GET /healthz", s.healthz)
 	s.mux.HandleFunc("GET /readyz", s.readyz)
 	s.mux.HandleFunc("GET /metrics", s.figures)

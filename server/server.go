@@ -54,6 +54,8 @@ type Config struct {
 	ProxyHeader string
 	// Registry takes the server's figures. Defaults to one of its own.
 	Registry *prometheus.Registry
+	// OIDC lets people sign in. Defaults to tokens alone.
+	OIDC *OIDC
 	// Webhook is a URL to which alarms are posted, each as the JSON of Alarm.
 	// Defaults to none; alarms are logged and recorded in the log all the same.
 	Webhook string
@@ -86,6 +88,7 @@ type Server struct {
 	logs     map[string]*hosted
 	first    *hosted
 	mux      *http.ServeMux
+	people   *people // nil without OIDC
 	guesses  guesses
 	metrics  *metrics
 	ctx      context.Context // ended by Close
@@ -150,6 +153,13 @@ func New(cfg Config) (*Server, error) {
 		}
 	}
 	s.first = s.logs[cfg.Logs[0].Name]
+	if cfg.OIDC != nil {
+		var err error
+		if s.people, err = newPeople(s, *cfg.OIDC); err != nil {
+			s.end()
+			return nil, err
+		}
+	}
 	s.metrics = newMetrics(s)
 	s.routes()
 	s.open.Go(s.watchAll)

@@ -128,7 +128,7 @@ func (s *Server) add(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, s.unread(err))
 		return
 	}
-	e := attestlog.Event{Action: "leaf.add", Operation: "create", Service: "attestlog", Actor: attestlog.Actor{ID: "token/" + v.token.ID, Type: "service"}, Original: body}
+	e := attestlog.Event{Action: "leaf.add", Operation: "create", Service: "attestlog", Actor: v.actor, Original: body}
 	if v.token.Actor != "" {
 		e.Actor = attestlog.Actor{ID: v.token.Actor}
 	}

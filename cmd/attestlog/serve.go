@@ -36,6 +36,7 @@ type serveCmd struct {
 	MaxBody        int64         `help:"Bytes of a request's body at most. Defaults to 16 MiB." default:"16777216" env:"ATTESTLOG_MAX_BODY"`
 	MaxConnections int           `help:"Connections at a time. Defaults to 10,000." default:"10000" env:"ATTESTLOG_MAX_CONNECTIONS"`
 	Syslog         string        `help:"Take syslog messages over TCP at this address into the default log, over TLS with --tls-cert. Whoever may connect may write." env:"ATTESTLOG_SYSLOG" placeholder:"ADDRESS"`
+	OIDC           oidcFlags     `embed:"" prefix:"oidc-" envprefix:"ATTESTLOG_OIDC_"`
 	Webhook        string        `help:"Post alarms to this URL." env:"ATTESTLOG_WEBHOOK" placeholder:"URL"`
 	Witnesses      []string      `help:"Have checkpoints of the default log cosigned by this witness: its verifier key, an @, its URL." name:"witness" env:"ATTESTLOG_WITNESSES" placeholder:"KEY@URL"`
 	WitnessNeed    int           `help:"How many witnesses must cosign. Defaults to all." default:"-1" env:"ATTESTLOG_WITNESS_NEED"`
@@ -118,6 +119,11 @@ func (c *serveCmd) Run(a *app) (err error) {
 
 func (c *serveCmd) config(logger *slog.Logger) (server.Config, error) {
 	cfg := server.Config{Public: c.Public, MaxBody: c.MaxBody, Webhook: c.Webhook, Logger: logger}
+	people, err := c.OIDC.config()
+	if err != nil {
+		return cfg, err
+	}
+	cfg.OIDC = people
 	for _, text := range c.TrustedProxies {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {

@@ -226,6 +226,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
 	h.Set("Cache-Control", "no-store")
+	given := r
 	r = r.WithContext(context.WithValue(r.Context(), requestKey{}, req))
 	req.http = r
 	counted := &answer{ResponseWriter: w}
@@ -240,6 +241,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		} else if p != nil {
 			panic(p)
 		}
+		given.Pattern = r.Pattern // for whoever stands in front
 		s.metrics.observe(r, counted.status, s.cfg.Clock().Sub(began))
 	}()
 	r.Body = http.MaxBytesReader(counted, r.Body, s.cfg.MaxBody)

@@ -41,6 +41,7 @@ type serveCmd struct {
 	Witnesses      []string      `help:"Have checkpoints of the default log cosigned by this witness: its verifier key, an @, its URL." name:"witness" env:"ATTESTLOG_WITNESSES" placeholder:"KEY@URL"`
 	WitnessNeed    int           `help:"How many witnesses must cosign. Defaults to all." default:"-1" env:"ATTESTLOG_WITNESS_NEED"`
 	WitnessRequire bool          `help:"Publish no checkpoint that they have not cosigned." env:"ATTESTLOG_WITNESS_REQUIRE"`
+	Traces         bool          `help:"Send a span of every request to where the OTEL_EXPORTER_OTLP_* variables say." env:"ATTESTLOG_TRACES"`
 	StopWait       time.Duration `help:"How long a stop waits for requests that are under way. Defaults to 30s." default:"30s" env:"ATTESTLOG_STOP_WAIT"`
 	Check          bool          `help:"Check the configuration and open the logs, and do not serve."`
 }
@@ -257,19 +258,19 @@ func (s *serving) serve(srv *server.Server, l net.Listener, tlsConfig *tls.Confi
 		Handler: srv, ReadHeaderTimeout: headerWait, ReadTimeout: readWait, WriteTimeout: writeWait, IdleTimeout: idleWait, MaxHeaderBytes: maxHeader,
 		TLSConfig: tlsConfig, ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 	}
+	if s.cmd.Traces {
+		handler, stop, err := traced(s.app.ctx, srv)
+		if err != nil {
+			return errors.Join(fmt.Errorf("--traces: %w", err), l.Close(), srv.Close(s.app.ctx))
+		}
+		h.Handler = handler
+		defer stop(context.WithoutCancel(s.app.ctx))
+	}
 	h.RegisterOnShutdown(srv.Stop)
 	ended := make(chan error, 2)
-	var syslogEnded sync.WaitGroup
-	if s.cmd.Syslog != "" {
-		messages, err := s.listenSyslog(tlsConfig)
-		if err != nil {
-			return errors.Join(err, l.Close(), srv.Close(s.app.ctx))
-		}
-		syslogEnded.Go(func() {
-			if err := srv.ServeSyslog(messages, s.logs[0].Name); err != nil {
-				ended <- err
-			}
-		})
+	waitSyslog, err := s.serveSyslog(srv, tlsConfig, ended)
+	if err != nil {
+		return errors.Join(err, l.Close(), srv.Close(s.app.ctx))
 	}
 	go func() {
 		if tlsConfig != nil {
@@ -278,7 +279,6 @@ func (s *serving) serve(srv *server.Server, l net.Listener, tlsConfig *tls.Confi
 			ended <- h.Serve(l)
 		}
 	}()
-	var err error
 	select {
 	case err = <-ended:
 	case <-s.app.ctx.Done():
@@ -294,13 +294,18 @@ func (s *serving) serve(srv *server.Server, l net.Listener, tlsConfig *tls.Confi
 		err = nil
 	}
 	srv.Stop()
-	syslogEnded.Wait()
+	waitSyslog()
 	closeCtx, cancelClose := context.WithTimeout(context.WithoutCancel(s.app.ctx), closeWait)
 	defer cancelClose()
 	return errors.Join(err, srv.Close(closeCtx))
 }
 
-func (s *serving) listenSyslog(tlsConfig *tls.Config) (net.Listener, error) {
+// serveSyslog takes syslog messages, if they are wanted, until the server stops.
+// wait returns once all that were read are stored.
+func (s *serving) serveSyslog(srv *server.Server, tlsConfig *tls.Config, ended chan<- error) (wait func(), err error) {
+	if s.cmd.Syslog == "" {
+		return func() {}, nil
+	}
 	l, err := net.Listen("tcp", s.cmd.Syslog)
 	if err != nil {
 		return nil, fmt.Errorf("--syslog: %w", err)
@@ -311,7 +316,13 @@ func (s *serving) listenSyslog(tlsConfig *tls.Config) (net.Listener, error) {
 		own.NextProtos = nil
 		l = tls.NewListener(l, own)
 	}
-	return l, nil
+	var messages sync.WaitGroup
+	messages.Go(func() {
+		if err := srv.ServeSyslog(l, s.logs[0].Name); err != nil {
+			ended <- err
+		}
+	})
+	return messages.Wait, nil
 }
 
 // tls returns how connections are secured, or nil.

@@ -6,7 +6,7 @@ GO ?= go
 .PHONY: test race interop acceptance soak fuzz bench lint
 
 test:
-	./scripts/need.sh gcc=gcc gcc=libc6-dev strace=strace python3=python3 '/usr/lib/postgresql/*/bin/initdb=postgresql'
+	./scripts/need.sh gcc=gcc gcc=libc6-dev strace=strace python3=python3 curl=curl '/usr/lib/postgresql/*/bin/initdb=postgresql'
 	$(GO) test -timeout 5m ./...
 	cd examples && $(GO) test -timeout 5m ./...
 	$(MAKE) --no-print-directory race

@@ -88,6 +88,23 @@ var arrows = []struct {
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
 	},
 	{
+		module + "/client", "who only sends to a server compiles neither stores nor the server",
+		[]string{module},
+		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
+	},
+	{
+		module + "/server", "a server is given logs: it compiles no store and no command line",
+		[]string{
+			module, module + "/audithttp", module + "/auditpolicy", module + "/convert", module + "/convert/cloudevents", module + "/convert/csv",
+			module + "/convert/kubernetes", module + "/convert/opa", module + "/convert/otel", module + "/convert/syslog", module + "/internal/otlp", module + "/witness",
+		},
+		[]string{
+			"golang.org/x/", "github.com/google/uuid", "github.com/danielgtaylor/huma/v2", "github.com/prometheus/", "github.com/beorn7/perks", "github.com/cespare/xxhash",
+			"github.com/munnerz/goautoneg", "go.yaml.in/yaml", "google.golang.org/protobuf/", "go.opentelemetry.io/proto/otlp", "github.com/leodido/", "github.com/coreos/go-oidc",
+			"github.com/go-jose/go-jose",
+		},
+	},
+	{
 		module + "/convert/cloudtrail", "an importer needs no store",
 		[]string{module, module + "/convert"},
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -59,30 +60,31 @@ func (s *Server) tail(w http.ResponseWriter, r *http.Request) {
 	s.metrics.tails.Inc()
 	defer s.metrics.tails.Dec()
 	err = v.log.hub.tail(ctx, from, q, func(e *followed) error {
-		now := s.cfg.Clock()
-		if err := v.still(ctx, now); err != nil {
+		if err := v.still(ctx, s.cfg.Clock()); err != nil {
 			return err
 		}
 		rc.SetWriteDeadline(time.Now().Add(writeWait))
-		if e == nil {
-			fmt.Fprint(w, ":\n\n")
-			return rc.Flush()
-		}
-		text, err := e.json()
-		if asLines {
-			text, err = attestlog.AppendLine(nil, &attestlog.Record{Index: e.Index, Leaf: e.Leaf, Disclosures: e.Disclosures}), nil
-		}
-		if err != nil {
-			return err
-		}
-		if _, err := fmt.Fprintf(w, "id: %d\ndata: %s\n\n", e.Index, text); err != nil {
-			return err
-		}
-		return rc.Flush()
+		return errors.Join(sendEvent(w, e, asLines), rc.Flush())
 	})
 	if err != nil && ctx.Err() == nil && !errors.Is(err, errStopping) {
 		s.cfg.Logger.Warn("server: a tail ended", "log", v.log.name, "request", v.id, "err", err)
 	}
+}
+
+// sendEvent writes an entry, or without one a sign of life.
+func sendEvent(w io.Writer, e *followed, asLine bool) error {
+	if e == nil {
+		_, err := io.WriteString(w, ":\n\n")
+		return err
+	}
+	text, err := e.json()
+	if asLine {
+		text, err = attestlog.AppendLine(nil, &attestlog.Record{Index: e.Index, Leaf: e.Leaf, Disclosures: e.Disclosures}), nil
+	}
+	if err == nil {
+		_, err = fmt.Fprintf(w, "id: %d\ndata: %s\n\n", e.Index, text)
+	}
+	return err
 }
 
 // tailFrom returns the index that a tail begins at.

@@ -247,6 +247,9 @@ func (p *people) who(claims map[string]any) (session, error) {
 		if out.Tenant, _ = claims[p.cfg.TenantClaim].(string); out.Tenant == "" {
 			return out, errors.New("you belong to no tenant")
 		}
+		if slices.Contains(out.Scopes, ScopeAdmin) {
+			out.Scopes = []string{ScopeAppend, ScopeRead} // what there is to do within a tenant
+		}
 		out.Scopes = slices.DeleteFunc(out.Scopes, func(scope string) bool { return scope != ScopeRead && scope != ScopeAppend })
 	}
 	return out, nil

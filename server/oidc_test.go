@@ -192,6 +192,9 @@ func TestPeopleSignIn(t *testing.T) {
 	if code, text := status(t, ann, ask(t, "POST", entries, oneEvent)); code != http.StatusForbidden {
 		t.Errorf("an auditor appends: %d %s", code, text)
 	}
+	if err := s.log.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if code, text := status(t, ann, ask(t, "GET", entries+"?q=action:auth.login", "")); code != http.StatusOK || !strings.Contains(text, `"id":"user/u1"`) {
 		t.Errorf("the sign-in is not in the log: %d %s", code, text)
 	}

@@ -1,0 +1,214 @@
+package server_test
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/server"
+	"github.com/attestlog/attestlog/sqlite"
+	"github.com/attestlog/attestlog/witness"
+)
+
+// A watched service has a log whose checkpoints a real witness cosigns, and a
+// webhook.
+type watched struct {
+	url      string
+	log      *attestlog.Log
+	verifier *witness.Verifier
+	away     atomic.Bool // the witness is
+	alarms   chan string
+	disk     atomic.Uint64 // free bytes
+}
+
+func watch(t *testing.T, require bool) *watched {
+	t.Helper()
+	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
+	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "audit.db"), sqlite.Config{Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &watched{alarms: make(chan string, 100)}
+	w.disk.Store(100 << 30)
+	if w.log, err = attestlog.New(t.Context(), store, attestlog.Config{Logger: quiet}); err != nil {
+		t.Fatal(err)
+	}
+	key, err := attestlog.VerifierKey(store.Home())
+	if err != nil {
+		t.Fatal(err)
+	}
+	logKey, err := note.NewVerifier(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, public, err := witness.GenerateKey(rand.Reader, "w.example.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := witness.NewSigner(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.verifier, err = witness.NewVerifier(public); err != nil {
+		t.Fatal(err)
+	}
+	other, err := witness.New(witness.Config{
+		Signer: signer, Logs: map[string][]note.Verifier{w.log.Origin(): {logKey}}, Dir: filepath.Join(t.TempDir(), "witness"), Create: true, Logger: quiet,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if w.away.Load() {
+			panic(http.ErrAbortHandler)
+		}
+		other.ServeHTTP(rw, r)
+	}))
+	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		text, _ := io.ReadAll(r.Body)
+		w.alarms <- string(text)
+	}))
+	srv, err := server.New(server.Config{
+		Logs: []server.Log{{
+			Name: "default", Log: w.log, Tokens: store, Disk: func() (uint64, uint64, error) { return w.disk.Load(), 200 << 30, nil },
+			Witnesses: &server.Witnesses{Require: require, Policy: witness.Policy{
+				Need: 1, Witnesses: []*witness.Client{{URL: at.URL, Verifier: w.verifier}},
+			}},
+		}},
+		Public: true, Webhook: hook.URL, Logger: quiet,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := httptest.NewServer(srv)
+	w.url = h.URL
+	t.Cleanup(func() {
+		h.Close()
+		if err := errors.Join(srv.Close(context.Background()), w.log.Close(context.Background())); err != nil {
+			t.Error(err)
+		}
+		at.Close()
+		hook.Close()
+	})
+	return w
+}
+
+// published returns the checkpoint that anybody gets, and its size; -1 if none.
+func (w *watched) published(t *testing.T) (text string, size int64) {
+	t.Helper()
+	resp, err := http.Get(w.url + "/checkpoint")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return string(body), -1
+	}
+	c, err := attestlog.ParseCheckpoint(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body), int64(c.Size)
+}
+
+// until asks again until ok, for as long as the test may take.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(30 * time.Second)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("not within 30 s: %s", what)
+		}
+	}
+}
+
+func (w *watched) append(t *testing.T) {
+	t.Helper()
+	if _, err := w.log.Append(t.Context(), attestlog.Event{Action: "a", Actor: attestlog.Actor{ID: "b"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.log.Publish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOnlyWhatWitnessesCosignedIsPublished(t *testing.T) {
+	t.Parallel()
+	w := watch(t, true)
+	if text, size := w.published(t); size != -1 || !strings.Contains(text, "witnesses have not cosigned") {
+		t.Errorf("before there is a cosignature: %d %s", size, text)
+	}
+	w.append(t)
+	var text string
+	until(t, "the first entry is published", func() bool {
+		var size int64
+		text, size = w.published(t)
+		return size == 1
+	})
+	opened, err := note.Open([]byte(text), note.VerifierList(w.verifier))
+	if err != nil || len(opened.Sigs) != 1 {
+		t.Errorf("the published checkpoint is not cosigned: %v\n%s", err, text)
+	}
+	w.away.Store(true)
+	w.append(t)
+	if _, size := w.published(t); size != 1 {
+		t.Errorf("without the witness %d entries are published, want 1", size)
+	}
+	if n, err := w.log.Size(t.Context()); err != nil || n != 2 {
+		t.Errorf("the receipt waited: %d, %v", n, err)
+	}
+	w.away.Store(false)
+	until(t, "the second entry is published", func() bool { _, size := w.published(t); return size == 2 })
+}
+
+func TestAMissingWitnessHoldsNothingUpUnlessRequired(t *testing.T) {
+	t.Parallel()
+	w := watch(t, false)
+	w.away.Store(true)
+	w.append(t)
+	if _, size := w.published(t); size != 1 {
+		t.Errorf("%d entries are published, want 1", size)
+	}
+	w.away.Store(false)
+	until(t, "the checkpoint is cosigned", func() bool {
+		text, _ := w.published(t)
+		return strings.Count(text, "\n— ") == 2
+	})
+}
+
+func TestAFullDiskIsAnAlarm(t *testing.T) {
+	t.Parallel()
+	w := watch(t, false)
+	w.disk.Store(1 << 20)
+	if got := <-w.alarms; !strings.Contains(got, `"alarm":"disk"`) || !strings.Contains(got, "1 of 204800 MiB are free") || !strings.Contains(got, `"over":false`) {
+		t.Errorf("the webhook gets %s", got)
+	}
+	w.disk.Store(100 << 30)
+	if got := <-w.alarms; !strings.Contains(got, `"alarm":"disk"`) || !strings.Contains(got, `"over":true`) {
+		t.Errorf("the webhook gets %s", got)
+	}
+	until(t, "both are in the log", func() bool {
+		n, err := w.log.Count(t.Context(), attestlog.And(attestlog.Field("action", "server.alarm"), attestlog.Field("target", "alarm/disk")), 0)
+		return err == nil && n == 2
+	})
+}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
 	"golang.org/x/time/rate"
 
 	"github.com/attestlog/attestlog"
@@ -81,35 +83,44 @@ func (k *keyring) learn(id string, t knownToken, now time.Time) {
 	k.known[id] = t
 }
 
-// guesses bounds how many wrong tokens an address may try.
-type guesses struct {
-	mu sync.Mutex
-	by map[string]*rate.Limiter
+// limiters bound what each of many may do.
+type limiters struct {
+	limit rate.Limit
+	burst int
+	mu    *sync.Mutex
+	by    map[string]*rate.Limiter
 }
 
 const (
-	guessBurst  = 20
-	guessEvery  = 6 * time.Second
-	maxGuessers = 10_000
+	// How many wrong tokens an address may try.
+	guessBurst = 20
+	guessEvery = 6 * time.Second
+	// rateSpan is the time over which a token may use its rate unevenly.
+	rateSpan    = 5 * time.Second
+	maxLimiters = 10_000
 )
 
-func (g *guesses) limiter(address string) *rate.Limiter {
+func newLimiters(limit rate.Limit, burst int) limiters {
+	return limiters{limit, burst, new(sync.Mutex), map[string]*rate.Limiter{}}
+}
+
+func (g *limiters) of(name string) *rate.Limiter {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	l := g.by[address]
+	l := g.by[name]
 	if l == nil {
-		if len(g.by) >= maxGuessers {
-			for a, l := range g.by {
-				if l.Tokens() >= guessBurst {
-					delete(g.by, a)
+		if len(g.by) >= maxLimiters {
+			for name, l := range g.by {
+				if l.Tokens() >= float64(g.burst) {
+					delete(g.by, name)
 				}
 			}
-			if len(g.by) >= maxGuessers {
+			if len(g.by) >= maxLimiters {
 				clear(g.by)
 			}
 		}
-		l = rate.NewLimiter(rate.Every(guessEvery), guessBurst)
-		g.by[address] = l
+		l = rate.NewLimiter(g.limit, g.burst)
+		g.by[name] = l
 	}
 	return l
 }
@@ -154,7 +165,7 @@ func (s *Server) enter(ctx context.Context, name, scope string) (*visit, error) 
 	if r.bearer == "" {
 		return nil, s.unauthorized("a token is needed: Authorization: Bearer al_…; attestlog token create makes one")
 	}
-	limiter := s.guesses.limiter(r.from.IP)
+	limiter := s.guesses.of(r.from.IP)
 	if limiter.Tokens() < 1 {
 		return nil, problem(http.StatusTooManyRequests, "too many wrong tokens from this address; try again in a minute")
 	}
@@ -171,6 +182,9 @@ func (s *Server) enter(ctx context.Context, name, scope string) (*visit, error) 
 	}
 	if err != nil {
 		return nil, s.failed(ctx, err)
+	}
+	if s.cfg.Rate > 0 && !s.rates.of(t.ID).Allow() {
+		return nil, huma.ErrorWithHeaders(problem(http.StatusTooManyRequests, "the token makes more requests than it may"), http.Header{"Retry-After": {strconv.Itoa(retryAfter)}})
 	}
 	if !t.May(scope) {
 		return nil, problem(http.StatusForbidden, "the token lacks the scope "+scope)

@@ -79,6 +79,7 @@ func (s *Server) cosign(h *hosted) {
 		if s.ctx.Err() != nil {
 			return
 		}
+		s.metrics.unsigned.WithLabelValues(h.name).Add(float64(len(failures)))
 		all := errors.Join(append(failures, err)...)
 		if errors.Is(all, witness.ErrRolledBack) {
 			behind++
@@ -99,6 +100,7 @@ func (s *Server) cosign(h *hosted) {
 		}
 		since = s.cfg.Clock()
 		s.clear(h, AlarmWitness)
+		s.metrics.cosigned.WithLabelValues(h.name).Set(float64(newest.Size))
 		newest.Note = signed
 		h.cosigned.mu.Lock()
 		h.cosigned.last = newest

@@ -20,6 +20,8 @@ type metrics struct {
 	refused  prometheus.Counter
 	tails    prometheus.Gauge
 	alarms   *prometheus.CounterVec
+	cosigned *prometheus.GaugeVec
+	unsigned *prometheus.CounterVec
 	handler  http.Handler
 }
 
@@ -33,7 +35,9 @@ func newMetrics(s *Server) *metrics {
 		tails:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "attestlog_http_tails", Help: "Subscribers that follow a log now."}),
 		alarms:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "attestlog_alarms_total", Help: "What an operator had to know at once."}, []string{"log", "alarm"}),
 	}
-	s.cfg.Registry.MustRegister(m.requests, m.refused, m.tails, m.alarms, logCollector{s})
+	m.cosigned = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "attestlog_witness_cosigned_size", Help: "Entries that the newest checkpoint with enough cosignatures covers."}, []string{"log"})
+	m.unsigned = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "attestlog_witness_failures_total", Help: "Times that a witness did not cosign."}, []string{"log"})
+	s.cfg.Registry.MustRegister(m.requests, m.refused, m.tails, m.alarms, m.cosigned, m.unsigned, logCollector{s})
 	m.handler = promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
 	return m
 }

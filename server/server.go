@@ -46,6 +46,9 @@ type Config struct {
 	// MaxBody bounds a request's body in bytes, also after decompression.
 	// Defaults to 16 MiB.
 	MaxBody int64
+	// Rate bounds the requests that one token may make a second, over some seconds.
+	// Defaults to no bound.
+	Rate float64
 	// TrustedProxies are the networks of proxies whose Header is believed.
 	// Defaults to none.
 	TrustedProxies []netip.Prefix
@@ -59,7 +62,8 @@ type Config struct {
 	// Webhook is a URL to which alarms are posted, each as the JSON of Alarm.
 	// Defaults to none; alarms are logged and recorded in the log all the same.
 	Webhook string
-	// Logger receives requests that failed. Defaults to slog.Default().
+	// Logger receives requests that failed, and at its level Debug every request.
+	// Defaults to slog.Default().
 	Logger *slog.Logger
 	// Clock returns the current time. Defaults to time.Now.
 	Clock func() time.Time
@@ -88,8 +92,9 @@ type Server struct {
 	logs     map[string]*hosted
 	first    *hosted
 	mux      *http.ServeMux
-	people   *people // nil without OIDC
-	guesses  guesses
+	people   *people  // nil without OIDC
+	guesses  limiters // of addresses
+	rates    limiters // of tokens
 	metrics  *metrics
 	ctx      context.Context // ended by Close
 	end      context.CancelFunc
@@ -144,7 +149,8 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.New("server: no log to serve")
 	}
 	s := &Server{cfg: cfg, logs: map[string]*hosted{}, mux: http.NewServeMux(), stopping: make(chan struct{})}
-	s.guesses.by = map[string]*rate.Limiter{}
+	s.guesses = newLimiters(rate.Every(guessEvery), guessBurst)
+	s.rates = newLimiters(rate.Limit(cfg.Rate), max(1, int(cfg.Rate*rateSpan.Seconds())))
 	s.ctx, s.end = context.WithCancel(context.Background())
 	for _, l := range cfg.Logs {
 		if err := s.host(l); err != nil {
@@ -242,7 +248,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(p)
 		}
 		given.Pattern = r.Pattern // for whoever stands in front
-		s.metrics.observe(r, counted.status, s.cfg.Clock().Sub(began))
+		took := s.cfg.Clock().Sub(began)
+		s.metrics.observe(r, counted.status, took)
+		if s.cfg.Logger.Enabled(r.Context(), slog.LevelDebug) {
+			s.cfg.Logger.Debug("server: request", "request", req.id, "method", r.Method, "path", r.URL.Path, "from", ip, "status", counted.status, "took", took)
+		}
 	}()
 	r.Body = http.MaxBytesReader(counted, r.Body, s.cfg.MaxBody)
 	s.mux.ServeHTTP(counted, r)

@@ -34,6 +34,8 @@ type serveCmd struct {
 	Public         bool          `help:"Let anybody read checkpoints and hash tiles." env:"ATTESTLOG_PUBLIC"`
 	TrustedProxies []string      `help:"Networks of proxies whose X-Forwarded-For is believed." name:"trusted-proxy" env:"ATTESTLOG_TRUSTED_PROXIES" placeholder:"CIDR"`
 	MaxBody        int64         `help:"Bytes of a request's body at most. Defaults to 16 MiB." default:"16777216" env:"ATTESTLOG_MAX_BODY"`
+	Rate           float64       `help:"Requests a second that one token may make. Defaults to no bound." env:"ATTESTLOG_RATE"`
+	Verbose        bool          `help:"Log every request." env:"ATTESTLOG_VERBOSE"`
 	MaxConnections int           `help:"Connections at a time. Defaults to 10,000." default:"10000" env:"ATTESTLOG_MAX_CONNECTIONS"`
 	Syslog         string        `help:"Take syslog messages over TCP at this address into the default log, over TLS with --tls-cert. Whoever may connect may write." env:"ATTESTLOG_SYSLOG" placeholder:"ADDRESS"`
 	OIDC           oidcFlags     `embed:"" prefix:"oidc-" envprefix:"ATTESTLOG_OIDC_"`
@@ -82,7 +84,11 @@ type serving struct {
 }
 
 func (c *serveCmd) Run(a *app) (err error) {
-	s := &serving{app: a, cmd: c, logger: slog.New(slog.NewJSONHandler(a.stderr, nil))}
+	level := slog.LevelInfo
+	if c.Verbose {
+		level = slog.LevelDebug
+	}
+	s := &serving{app: a, cmd: c, logger: slog.New(slog.NewJSONHandler(a.stderr, &slog.HandlerOptions{Level: level}))}
 	a.logger = s.logger
 	cfg, err := c.config(s.logger)
 	if err != nil {
@@ -119,7 +125,7 @@ func (c *serveCmd) Run(a *app) (err error) {
 }
 
 func (c *serveCmd) config(logger *slog.Logger) (server.Config, error) {
-	cfg := server.Config{Public: c.Public, MaxBody: c.MaxBody, Webhook: c.Webhook, Logger: logger}
+	cfg := server.Config{Public: c.Public, MaxBody: c.MaxBody, Rate: c.Rate, Webhook: c.Webhook, Logger: logger}
 	people, err := c.OIDC.config()
 	if err != nil {
 		return cfg, err
@@ -231,6 +237,9 @@ func (s *serving) greet(addr net.Addr, secure bool) error {
 		if l.Log.ReadOnly() != nil {
 			continue
 		}
+		if err := s.noteStart(l.Log); err != nil {
+			return err
+		}
 		tokens, err := server.ListTokens(s.app.ctx, l.Tokens)
 		if err != nil {
 			return err
@@ -249,6 +258,21 @@ func (s *serving) greet(addr net.Addr, secure bool) error {
 		fmt.Fprintf(s.app.stdout, "  its first token, shown this once: %s\n", text)
 	}
 	return nil
+}
+
+// noteStart records that a log is served, and how: who changes that starts the
+// server again.
+func (s *serving) noteStart(log *attestlog.Log) error {
+	c := s.cmd
+	_, err := log.Append(s.app.ctx, attestlog.Event{
+		Service: "attestlog", Module: "server", Action: "server.start", Operation: "execute", Outcome: attestlog.Success, Actor: osActor(),
+		Attributes: map[string]any{
+			"listen": c.Listen, "tls": c.TLSCert != "", "client_ca": c.ClientCA, "public": c.Public, "trusted_proxies": c.TrustedProxies, "max_body": c.MaxBody,
+			"rate": c.Rate, "syslog": c.Syslog, "webhook": c.Webhook != "", "witnesses": c.Witnesses, "witness_need": c.WitnessNeed,
+			"witness_require": c.WitnessRequire, "oidc_issuer": c.OIDC.Issuer, "oidc_roles": c.OIDC.Roles,
+		},
+	})
+	return err
 }
 
 // serve answers requests until the program is told to stop, and then ends those

@@ -44,14 +44,18 @@ func (a *app) tokens(create bool, fn func(*attestlog.Log, server.TokenStore) err
 	return errors.Join(fn(log, store.(server.TokenStore)), a.closeLog(log))
 }
 
+// osActor is who runs the program.
+func osActor() attestlog.Actor {
+	if u, err := user.Current(); err == nil {
+		return attestlog.Actor{ID: "os/" + u.Username, Type: "user"}
+	}
+	return attestlog.Actor{ID: "attestlog", Type: "system"}
+}
+
 // noteToken records what was done with a token.
 func noteToken(ctx context.Context, log *attestlog.Log, action string, t *server.Token) error {
-	actor := attestlog.Actor{ID: "attestlog", Type: "system"}
-	if u, err := user.Current(); err == nil {
-		actor = attestlog.Actor{ID: "os/" + u.Username, Type: "user"}
-	}
 	e := attestlog.Event{
-		Service: "attestlog", Module: "token", Action: action, Operation: strings.TrimPrefix(action, "token."), Outcome: attestlog.Success, Actor: actor,
+		Service: "attestlog", Module: "token", Action: action, Operation: strings.TrimPrefix(action, "token."), Outcome: attestlog.Success, Actor: osActor(),
 		Targets:    []attestlog.Target{{Type: "token", ID: t.ID, Name: t.Note}},
 		Attributes: map[string]any{"scopes": t.Scopes},
 	}

@@ -42,6 +42,7 @@ fuzz:
 
 bench:
 	$(GO) run ./cmd/attestlog bench
+	./scripts/bench-server.sh
 	$(GO) test -run XXX -bench . -benchmem . ./internal/bench
 
 lint:

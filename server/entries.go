@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -102,9 +103,11 @@ func parseEvents(body []byte) ([]attestlog.Event, error) {
 	}
 	var events []attestlog.Event
 	dec := json.NewDecoder(bytes.NewReader(body))
-	for dec.More() {
+	for { // not while dec.More(), which takes a bracket too many for an end
 		var raw json.RawMessage
-		if err := dec.Decode(&raw); err != nil {
+		if err := dec.Decode(&raw); err == io.EOF {
+			break
+		} else if err != nil {
 			return nil, problem(http.StatusBadRequest, fmt.Sprintf("event %d: the body is not JSON: %v", len(events), err))
 		}
 		var e attestlog.Event

@@ -120,8 +120,7 @@ func (s *Server) histogram(ctx context.Context, in *histogramInput) (*histogramO
 	if err != nil {
 		return nil, s.failed(ctx, err)
 	}
-	span := in.Before.Sub(in.After)
-	if span < time.Duration(in.Buckets) {
+	if in.Before.Sub(in.After) < time.Duration(in.Buckets) {
 		return nil, problem(http.StatusBadRequest, "before: not after the beginning, or too near for so many buckets")
 	}
 	if err := s.note(ctx, v, "audit.query", "read", map[string]any{"query": in.Q, "histogram": in.Buckets}); err != nil {
@@ -129,16 +128,24 @@ func (s *Server) histogram(ctx context.Context, in *histogramInput) (*histogramO
 	}
 	out := &histogramOutput{}
 	out.Body.Before = in.Before.UTC()
-	edge := func(i int) time.Time {
-		whole, part := span/time.Duration(in.Buckets), span%time.Duration(in.Buckets)
-		return in.After.Add(whole*time.Duration(i) + part*time.Duration(i)/time.Duration(in.Buckets)).UTC()
-	}
 	for i := range in.Buckets {
-		n, err := v.log.log.Count(ctx, attestlog.And(q, attestlog.Between(edge(i), edge(i+1))), 0)
+		n, err := v.log.log.Count(ctx, attestlog.And(q, attestlog.Between(in.edge(i), in.edge(i+1))), 0)
 		if err != nil {
 			return nil, s.failed(ctx, err)
 		}
-		out.Body.Buckets = append(out.Body.Buckets, bucket{edge(i), n})
+		out.Body.Buckets = append(out.Body.Buckets, bucket{in.edge(i), n})
 	}
 	return out, nil
+}
+
+// edge returns where a bucket begins. A Duration holds half of the years that a
+// log can, so seconds are apart from nanoseconds.
+func (in *histogramInput) edge(i int) time.Time {
+	seconds, nanos := in.Before.Unix()-in.After.Unix(), int64(in.Before.Nanosecond()-in.After.Nanosecond())
+	if nanos < 0 {
+		seconds, nanos = seconds-1, nanos+1e9
+	}
+	n, at := int64(in.Buckets), int64(i)
+	part := (seconds*at%n*1e9 + nanos*at) / n
+	return time.Unix(in.After.Unix()+seconds*at/n, int64(in.After.Nanosecond())+part).UTC()
 }

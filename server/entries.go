@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -239,8 +240,8 @@ func (s *Server) query(ctx context.Context, in *queryInput) (*rawOutput, error) 
 	if err != nil {
 		return nil, s.failed(ctx, err)
 	}
-	out.ETag = etag(out.Body)
-	if in.Match == out.ETag {
+	out.ETag = etag(&page)
+	if matches(in.Match, out.ETag) {
 		return nil, huma.ErrorWithHeaders(huma.Status304NotModified(), http.Header{"ETag": {out.ETag}})
 	}
 	if page.Next != "" {
@@ -275,9 +276,25 @@ func rawJSON(body []byte) *rawOutput {
 	return &rawOutput{ContentType: "application/json", Body: body}
 }
 
-func etag(body []byte) string {
-	sum := sha256.Sum256(body)
-	return `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"`
+// etag is of what a page selects. It is weak, because the log's size is not of it:
+// a page need not be sent again because entries came that it does not select.
+func etag(page *attestlog.Page) string {
+	h := sha256.New()
+	for i := range page.Entries {
+		fmt.Fprintf(h, "%d %s %q\n", page.Entries[i].Index, page.Entries[i].LeafHash, page.Entries[i].Erased)
+	}
+	io.WriteString(h, page.Next)
+	return `W/"` + base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16]) + `"`
+}
+
+// matches compares an If-None-Match weakly (RFC 9110, Section 13.1.2).
+func matches(given, etag string) bool {
+	for tag := range strings.SplitSeq(given, ",") {
+		if tag = strings.TrimSpace(tag); tag == "*" || tag != "" && strings.TrimPrefix(tag, "W/") == strings.TrimPrefix(etag, "W/") {
+			return true
+		}
+	}
+	return false
 }
 
 // noteWait bounds how long a look into the log waits to be recorded.

@@ -227,10 +227,9 @@ func (s *Server) query(ctx context.Context, in *queryInput) (*rawOutput, error) 
 	if err != nil {
 		return nil, s.failed(ctx, err)
 	}
-	if in.Cursor == "" {
-		if err := s.note(ctx, v, "audit.query", "read", map[string]any{"query": in.Q}); err != nil {
-			return nil, err
-		}
+	// Later pages too: a client can make a cursor up.
+	if err := s.note(ctx, v, "audit.query", "read", map[string]any{"query": in.Q}); err != nil {
+		return nil, err
 	}
 	page, err := v.log.log.Query(ctx, q, attestlog.PageOptions{Limit: in.Limit, Cursor: in.Cursor})
 	if err != nil {
@@ -393,6 +392,9 @@ func (s *Server) count(ctx context.Context, in *countInput) (*countOutput, error
 	q, err := v.query(in.Q)
 	if err != nil {
 		return nil, s.failed(ctx, err)
+	}
+	if err := s.note(ctx, v, "audit.query", "read", map[string]any{"query": in.Q, "count": true}); err != nil {
+		return nil, err
 	}
 	n, err := v.log.log.Count(ctx, q, in.Limit)
 	if err != nil {

@@ -162,6 +162,20 @@ func (s *Server) enter(ctx context.Context, name, scope string) (*visit, error) 
 			return s.admit(name, scope, who, r)
 		}
 	}
+	limiter, err := s.guessing(r)
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.present(ctx, s.logs[name], scope)
+	if errors.Is(err, ErrToken) {
+		return nil, s.wrong(limiter)
+	}
+	return v, err
+}
+
+// guessing returns what counts the wrong tokens of a request's address, or why its
+// token is not looked at.
+func (s *Server) guessing(r *request) (*rate.Limiter, error) {
 	if r.bearer == "" {
 		return nil, s.unauthorized("a token is needed: Authorization: Bearer al_…; attestlog token create makes one")
 	}
@@ -169,16 +183,25 @@ func (s *Server) enter(ctx context.Context, name, scope string) (*visit, error) 
 	if limiter.Tokens() < 1 {
 		return nil, problem(http.StatusTooManyRequests, "too many wrong tokens from this address; try again in a minute")
 	}
-	l := s.logs[name]
+	return limiter, nil
+}
+
+func (s *Server) wrong(limiter *rate.Limiter) error {
+	limiter.Allow()
+	s.metrics.refused.Inc()
+	return s.unauthorized(ErrToken.Error())
+}
+
+// present shows a request's token to l, which may be nil. It returns ErrToken for one
+// that is not of that log, and a problem for anything else.
+func (s *Server) present(ctx context.Context, l *hosted, scope string) (*visit, error) {
 	if l == nil {
-		limiter.Allow()
-		return nil, s.unauthorized(ErrToken.Error())
+		return nil, ErrToken
 	}
+	r := requestOf(ctx)
 	t, err := l.keys.find(ctx, r.bearer)
 	if errors.Is(err, ErrToken) {
-		limiter.Allow()
-		s.metrics.refused.Inc()
-		return nil, s.unauthorized(err.Error())
+		return nil, err
 	}
 	if err != nil {
 		return nil, s.failed(ctx, err)

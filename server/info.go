@@ -30,10 +30,21 @@ type listOutput struct {
 func (s *Server) list(ctx context.Context, _ *struct{}) (*listOutput, error) {
 	out := &listOutput{}
 	out.Body.Logs = []logInfo{}
-	var last error
-	for _, l := range s.cfg.Logs {
-		v, err := s.enter(ctx, l.Name, ScopeRead)
+	enter, wrong := s.enter, func() error { return ErrToken }
+	if r := requestOf(ctx); r.bearer != "" { // of all logs, or it is no guess
+		limiter, err := s.guessing(r)
 		if err != nil {
+			return nil, err
+		}
+		enter = func(ctx context.Context, name, scope string) (*visit, error) { return s.present(ctx, s.logs[name], scope) }
+		wrong = func() error { return s.wrong(limiter) }
+	}
+	last := ErrToken
+	for _, l := range s.cfg.Logs {
+		v, err := enter(ctx, l.Name, ScopeRead)
+		if errors.Is(err, ErrToken) {
+			continue
+		} else if err != nil {
 			last = err
 			continue
 		}
@@ -43,10 +54,13 @@ func (s *Server) list(ctx context.Context, _ *struct{}) (*listOutput, error) {
 		}
 		out.Body.Logs = append(out.Body.Logs, info)
 	}
-	if len(out.Body.Logs) == 0 {
-		return nil, last
+	switch {
+	case len(out.Body.Logs) > 0:
+		return out, nil
+	case errors.Is(last, ErrToken):
+		return nil, wrong()
 	}
-	return out, nil
+	return nil, last
 }
 
 type infoOutput struct {

@@ -132,7 +132,8 @@ func (f *following) since(from uint64) (entries []*followed, next uint64, behind
 	return entries, max(f.next, from), false, f.more, err
 }
 
-// beat is how often a subscriber hears that the connection lives.
+// beat is how often a subscriber that gets no entries hears that the connection
+// lives, and how soon a token that has ended ends its tail.
 const beat = 15 * time.Second
 
 var errStopping = errors.New("the server stops")
@@ -147,7 +148,7 @@ func (b *hub) tail(ctx context.Context, from uint64, q attestlog.Query, fn func(
 	}
 	defer leave()
 	q = q.OrderBy(attestlog.ByIndex)
-	timer := time.NewTimer(beat)
+	timer := time.NewTimer(b.s.beat)
 	defer timer.Stop()
 	for {
 		entries, next, behind, more, err := run.since(from)
@@ -155,13 +156,8 @@ func (b *hub) tail(ctx context.Context, from uint64, q attestlog.Query, fn func(
 		case err != nil:
 			return err
 		case behind:
-			for e, err := range b.h.log.Entries(ctx, attestlog.And(q, attestlog.Indexes(from, next))) {
-				if err == nil {
-					err = fn(&followed{Entry: e})
-				}
-				if err != nil {
-					return err
-				}
+			if err := b.read(ctx, attestlog.And(q, attestlog.Indexes(from, next)), fn); err != nil {
+				return err
 			}
 			from = next
 			continue
@@ -171,22 +167,39 @@ func (b *hub) tail(ctx context.Context, from uint64, q attestlog.Query, fn func(
 				if err := fn(e); err != nil {
 					return err
 				}
+				timer.Reset(b.s.beat)
 			}
 		}
-		if from = next; len(entries) > 0 {
-			continue
-		}
-		timer.Reset(beat)
-		select {
+		from = next
+		select { // also where there were entries, or a busy log would keep all else out
 		case <-more:
 		case <-timer.C:
 			if err := fn(nil); err != nil {
 				return err
 			}
+			timer.Reset(b.s.beat)
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-b.s.stopping:
 			return errStopping
 		}
 	}
+}
+
+// read calls fn with the entries of the log that q selects, until the server stops.
+func (b *hub) read(ctx context.Context, q attestlog.Query, fn func(*followed) error) error {
+	for e, err := range b.h.log.Entries(ctx, q) {
+		if err != nil {
+			return err
+		}
+		select {
+		case <-b.s.stopping:
+			return errStopping
+		default:
+		}
+		if err := fn(&followed{Entry: e}); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -101,6 +101,7 @@ type Server struct {
 	open     sync.WaitGroup // what runs beside the requests
 	stopping chan struct{}
 	stop     sync.Once
+	beat     time.Duration
 }
 
 // hosted is one log with what the server keeps about it.
@@ -148,7 +149,7 @@ func New(cfg Config) (*Server, error) {
 	if len(cfg.Logs) == 0 {
 		return nil, errors.New("server: no log to serve")
 	}
-	s := &Server{cfg: cfg, logs: map[string]*hosted{}, mux: http.NewServeMux(), stopping: make(chan struct{})}
+	s := &Server{cfg: cfg, logs: map[string]*hosted{}, mux: http.NewServeMux(), stopping: make(chan struct{}), beat: beat}
 	s.guesses = newLimiters(rate.Every(guessEvery), guessBurst)
 	s.rates = newLimiters(rate.Limit(cfg.Rate), max(1, int(cfg.Rate*rateSpan.Seconds())))
 	s.ctx, s.end = context.WithCancel(context.Background())

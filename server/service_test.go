@@ -36,6 +36,7 @@ type service struct {
 	wrap    func(attestlog.Store) attestlog.Store
 	tokens  func(server.TokenStore) server.TokenStore
 	tune    func(*http.Server)
+	beat    time.Duration
 
 	store *sqlite.Store
 	log   *attestlog.Log
@@ -78,6 +79,9 @@ func (s *service) start() {
 	cfg.Logs = append([]server.Log{{Name: "default", Log: s.log, Tokens: tokens}}, cfg.Logs...)
 	if s.srv, err = server.New(cfg); err != nil {
 		s.t.Fatal(err)
+	}
+	if s.beat > 0 {
+		s.srv.SetBeat(s.beat)
 	}
 	l, err := net.Listen("tcp", s.address)
 	if err != nil {

@@ -1,0 +1,6 @@
+package server
+
+import "time"
+
+// SetBeat sets how often tails beat, before the first request.
+func (s *Server) SetBeat(d time.Duration) { s.beat = d }

@@ -153,7 +153,7 @@ func splitToken(text string) (id string, secret []byte, ok bool) {
 		return "", nil, false
 	}
 	secret, err := tokenText.DecodeString(encoded)
-	return id, secret, err == nil
+	return id, secret, err == nil && tokenText.EncodeToString(secret) == encoded // its last character has bits to spare
 }
 
 // check compares a secret with the token's.

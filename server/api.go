@@ -15,6 +15,17 @@ const Version = "1.0.0"
 
 const logPath = "/api/v1/logs/{log}"
 
+// A router knows its routes, so that a test can try them all.
+type router struct {
+	http.ServeMux
+	patterns []string
+}
+
+func (r *router) HandleFunc(pattern string, fn func(http.ResponseWriter, *http.Request)) {
+	r.patterns = append(r.patterns, pattern)
+	r.ServeMux.HandleFunc(pattern, fn)
+}
+
 // routes puts all handlers in their places.
 func (s *Server) routes() {
 	s.describe()
@@ -44,7 +55,7 @@ func (s *Server) routes() {
 	s.mux.HandleFunc("GET /tiles/{log}/tile/{tile...}", tile(s.tiles(byName)))
 	s.mux.HandleFunc("POST /add", s.add)
 	if s.people != nil {
-		s.people.routes(s.mux)
+		s.people.routes(&s.mux)
 	}
 	s.mux.HandleFunc("GET /healthz", s.healthz)
 	s.mux.HandleFunc("GET /readyz", s.readyz)
@@ -61,7 +72,7 @@ func (s *Server) describe() {
 	cfg.DocsPath, cfg.SchemasPath, cfg.CreateHooks = "", "", nil
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}}
 	cfg.Security = []map[string][]string{{"token": {}}}
-	api := humago.New(s.mux, cfg)
+	api := humago.New(&s.mux, cfg)
 	defineSchemas(api.OpenAPI().Components.Schemas)
 	const read = http.MethodGet
 	register(s, api, op{"list-logs", read, "/api/v1/logs", "The logs that the token is good for", 200, []int{401}}, s.list)

@@ -36,7 +36,9 @@ func (s *Server) list(ctx context.Context, _ *struct{}) (*listOutput, error) {
 		if err != nil {
 			return nil, err
 		}
-		enter = func(ctx context.Context, name, scope string) (*visit, error) { return s.present(ctx, s.logs[name], scope) }
+		enter = func(ctx context.Context, name, scope string) (*visit, error) {
+			return s.present(ctx, s.logs[name], scope)
+		}
 		wrong = func() error { return s.wrong(limiter) }
 	}
 	last := ErrToken

@@ -105,7 +105,7 @@ func newPeople(s *Server, cfg OIDC) (*people, error) {
 }
 
 // routes adds the ways in and out.
-func (p *people) routes(mux *http.ServeMux) {
+func (p *people) routes(mux *router) {
 	mux.HandleFunc("GET /auth/login", p.login)
 	mux.HandleFunc("GET /auth/callback", p.callback)
 	mux.HandleFunc("POST /auth/logout", p.logout)

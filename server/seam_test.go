@@ -4,3 +4,6 @@ import "time"
 
 // SetBeat sets how often tails beat, before the first request.
 func (s *Server) SetBeat(d time.Duration) { s.beat = d }
+
+// Patterns are those of all routes.
+func (s *Server) Patterns() []string { return s.mux.patterns }

@@ -91,7 +91,7 @@ type Server struct {
 	cfg      Config
 	logs     map[string]*hosted
 	first    *hosted
-	mux      *http.ServeMux
+	mux      router
 	people   *people  // nil without OIDC
 	guesses  limiters // of addresses
 	rates    limiters // of tokens
@@ -149,7 +149,7 @@ func New(cfg Config) (*Server, error) {
 	if len(cfg.Logs) == 0 {
 		return nil, errors.New("server: no log to serve")
 	}
-	s := &Server{cfg: cfg, logs: map[string]*hosted{}, mux: http.NewServeMux(), stopping: make(chan struct{}), beat: beat}
+	s := &Server{cfg: cfg, logs: map[string]*hosted{}, stopping: make(chan struct{}), beat: beat}
 	s.guesses = newLimiters(rate.Every(guessEvery), guessBurst)
 	s.rates = newLimiters(rate.Limit(cfg.Rate), max(1, int(cfg.Rate*rateSpan.Seconds())))
 	s.ctx, s.end = context.WithCancel(context.Background())

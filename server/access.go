@@ -293,6 +293,15 @@ func (v *visit) own(e *attestlog.Event) error {
 	return nil
 }
 
+// told returns an error without what a limited token must not know: which entry,
+// of whom ever, has the id that it gave.
+func (v *visit) told(err error) error {
+	if v.token.Limited() && errors.Is(err, attestlog.ErrConflict) {
+		return attestlog.ErrConflict
+	}
+	return err
+}
+
 // Sealed are the fields of what a server records about looks into a log that
 // should be among the log's attestlog.Config.Sealed: a query can name people.
 var Sealed = []string{"/attributes/query"}

@@ -74,7 +74,7 @@ func (s *Server) append(ctx context.Context, in *appendInput) (*appendOutput, er
 	}
 	stored, err := v.log.log.Append(ctx, events...)
 	if err != nil {
-		return nil, s.failed(ctx, err)
+		return nil, s.failed(ctx, v.told(err))
 	}
 	out := &appendOutput{Body: receipts{make([]receipt, len(stored))}}
 	for i, r := range stored {

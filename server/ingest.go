@@ -64,7 +64,7 @@ func (s *Server) take(ctx context.Context, v *visit, all bool, records iter.Seq2
 			stored, err = s.oneByOne(ctx, v, batch, &out)
 		}
 		if err != nil {
-			return out, s.failed(ctx, err)
+			return out, s.failed(ctx, v.told(err))
 		}
 		out.receipts = append(out.receipts, stored...)
 	}
@@ -84,7 +84,7 @@ func (s *Server) oneByOne(ctx context.Context, v *visit, batch []attestlog.Event
 		case err == nil:
 			stored = append(stored, one...)
 		case isRefusal(err):
-			out.refused = append(out.refused, fmt.Errorf("record %s: %w", batch[i].ID, err))
+			out.refused = append(out.refused, fmt.Errorf("record %s: %w", batch[i].ID, v.told(err)))
 		default:
 			return stored, err
 		}

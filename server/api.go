@@ -75,21 +75,21 @@ func (s *Server) describe() {
 	api := humago.New(&s.mux, cfg)
 	defineSchemas(api.OpenAPI().Components.Schemas)
 	const read = http.MethodGet
-	register(s, api, op{"list-logs", read, "/api/v1/logs", "The logs that the token is good for", 200, []int{401}}, s.list)
+	register(s, api, op{"list-logs", read, "/api/v1/logs", "The logs that the token is good for", 200, []int{401, 403}}, s.list)
 	register(s, api, op{"get-log", read, logPath, "A log's figures", 200, []int{401, 403}}, s.info)
 	o := op{"append-entries", http.MethodPost, logPath + "/entries", "Store events, all or none, durably", 201, []int{400, 401, 403, 409, 413, 415, 422, 503}}
 	register(s, api, o, s.append)
-	register(s, api, op{"query-entries", read, logPath + "/entries", "A page of entries, newest first", 200, []int{304, 400, 401, 403}}, s.query)
-	register(s, api, op{"get-entry", read, logPath + "/entries/{index}", "One entry", 200, []int{401, 403, 404}}, s.entry)
-	register(s, api, op{"get-entry-by-id", read, logPath + "/entry", "The entry with an id", 200, []int{401, 403, 404}}, s.entryByID)
-	register(s, api, op{"count-entries", read, logPath + "/count", "How many entries a query selects", 200, []int{400, 401, 403}}, s.count)
-	register(s, api, op{"get-facets", read, logPath + "/facets", "The most frequent values of a field", 200, []int{400, 401, 403}}, s.facets)
-	register(s, api, op{"get-histogram", read, logPath + "/histogram", "Entries over time", 200, []int{400, 401, 403}}, s.histogram)
+	register(s, api, op{"query-entries", read, logPath + "/entries", "A page of entries, newest first", 200, []int{304, 400, 401, 403, 422}}, s.query)
+	register(s, api, op{"get-entry", read, logPath + "/entries/{index}", "One entry", 200, []int{401, 403, 404, 422}}, s.entry)
+	register(s, api, op{"get-entry-by-id", read, logPath + "/entry", "The entry with an id", 200, []int{401, 403, 404, 422}}, s.entryByID)
+	register(s, api, op{"count-entries", read, logPath + "/count", "How many entries a query selects", 200, []int{400, 401, 403, 422}}, s.count)
+	register(s, api, op{"get-facets", read, logPath + "/facets", "The most frequent values of a field", 200, []int{400, 401, 403, 422}}, s.facets)
+	register(s, api, op{"get-histogram", read, logPath + "/histogram", "Entries over time", 200, []int{400, 401, 403, 422}}, s.histogram)
 	register(s, api, op{"get-checkpoint", read, logPath + "/checkpoint", "The newest signed checkpoint (c2sp.org/tlog-checkpoint)", 200, []int{401, 403}}, s.checkpoint)
 	register(s, api, op{"publish-checkpoint", http.MethodPost, logPath + "/checkpoint", "A signed checkpoint over all that was acknowledged", 200, []int{401, 403, 503}}, s.publish)
-	register(s, api, op{"prove-inclusion", read, logPath + "/proofs/{index}", "A proof of one entry (c2sp.org/tlog-proof)", 200, []int{401, 403, 404}}, s.inclusion)
-	register(s, api, op{"prove-consistency", read, logPath + "/consistency", "A proof that one tree is the beginning of another", 200, []int{401, 403, 404}}, s.consistency)
-	register(s, api, op{"start-verification", http.MethodPost, logPath + "/verifications", "Verify the whole log", 202, []int{401, 403, 409}}, s.verify)
+	register(s, api, op{"prove-inclusion", read, logPath + "/proofs/{index}", "A proof of one entry (c2sp.org/tlog-proof)", 200, []int{401, 403, 404, 422}}, s.inclusion)
+	register(s, api, op{"prove-consistency", read, logPath + "/consistency", "A proof that one tree is the beginning of another", 200, []int{401, 403, 404, 422}}, s.consistency)
+	register(s, api, op{"start-verification", http.MethodPost, logPath + "/verifications", "Verify the whole log", 202, []int{401, 403, 409, 422}}, s.verify)
 	register(s, api, op{"get-verification", read, logPath + "/verifications/{id}", "A verification's progress and result", 200, []int{401, 403, 404}}, s.verification)
 	s.describeStreams(api)
 	doc := docsPage(api.OpenAPI())
@@ -117,9 +117,13 @@ func register[I, O any](s *Server, api huma.API, o op, fn func(context.Context, 
 		errors = append(errors[:len(errors):len(errors)], 503)
 	}
 	operation := huma.Operation{
-		OperationID: o.id, Method: o.method, Path: o.path, Summary: o.summary, DefaultStatus: o.status, Errors: append(errors, 422, 429, 500),
+		OperationID: o.id, Method: o.method, Path: o.path, Summary: o.summary, DefaultStatus: o.status, Errors: append(errors, 429, 500),
 		Tags: []string{tag}, MaxBodyBytes: s.cfg.MaxBody, BodyReadTimeout: bodyWait, SkipValidateBody: true,
 	}
 	operation.Responses = responsesOf(o)
 	huma.Register(api, operation, fn)
+	if !slices.Contains(o.errors, http.StatusUnprocessableEntity) { // which huma adds where there is any parameter
+		item := api.OpenAPI().Paths[o.path]
+		delete(map[string]*huma.Operation{http.MethodGet: item.Get, http.MethodPost: item.Post}[o.method].Responses, "422")
+	}
 }

@@ -87,17 +87,7 @@ func (s *Server) append(ctx context.Context, in *appendInput) (*appendOutput, er
 func parseEvents(body []byte) ([]attestlog.Event, error) {
 	body = bytes.TrimLeft(body, " \t\r\n")
 	if len(body) > 0 && body[0] == '[' {
-		var raw []json.RawMessage
-		if err := json.Unmarshal(body, &raw); err != nil {
-			return nil, problem(http.StatusBadRequest, "the body is not JSON: "+err.Error())
-		}
-		events := make([]attestlog.Event, len(raw))
-		for i := range raw {
-			if err := parseEvent(&events[i], raw[i], i); err != nil {
-				return nil, err
-			}
-		}
-		return events, nil
+		return eventList(body)
 	}
 	if events, ok := eventLines(body); ok {
 		return events, nil
@@ -115,12 +105,44 @@ func parseEvents(body []byte) ([]attestlog.Event, error) {
 		if err := parseEvent(&e, raw, len(events)); err != nil {
 			return nil, err
 		}
-		events = append(events, e)
+		if events = append(events, e); len(events) > mostEvents {
+			return nil, tooMany()
+		}
 	}
 	if len(events) == 0 {
 		return nil, problem(http.StatusBadRequest, "the body holds no event")
 	}
 	return events, nil
+}
+
+// eventList reads a list, one event after the other: two bytes of it can be an element.
+func eventList(body []byte) ([]attestlog.Event, error) {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	_, err := dec.Token() // the bracket
+	var events []attestlog.Event
+	for err == nil && dec.More() {
+		if len(events) == mostEvents {
+			return nil, tooMany()
+		}
+		var raw json.RawMessage
+		if err = dec.Decode(&raw); err != nil {
+			break
+		}
+		events = append(events, attestlog.Event{})
+		if err := parseEvent(&events[len(events)-1], raw, len(events)-1); err != nil {
+			return nil, err
+		}
+	}
+	if err == nil {
+		_, err = dec.Token() // the other
+	}
+	if err == nil {
+		if _, err = dec.Token(); err == io.EOF {
+			return events, nil
+		}
+		err = errors.New("something stands behind the list")
+	}
+	return nil, problem(http.StatusBadRequest, fmt.Sprintf("event %d: the body is not JSON: %v", len(events), err))
 }
 
 // eventLines reads events that stand one a line, as clients write them, in one
@@ -131,12 +153,16 @@ func eventLines(body []byte) (events []attestlog.Event, ok bool) {
 			continue
 		}
 		e, err := attestlog.ParseEvent(line)
-		if err != nil {
+		if err != nil || len(events) == mostEvents {
 			return nil, false
 		}
 		events = append(events, e)
 	}
 	return events, len(events) > 0
+}
+
+func tooMany() error {
+	return problem(http.StatusRequestEntityTooLarge, fmt.Sprintf("more events than %d, which are stored together at most", mostEvents))
 }
 
 func parseEvent(e *attestlog.Event, raw []byte, n int) (err error) {

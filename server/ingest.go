@@ -24,6 +24,10 @@ import (
 // mostEvents is how many events one call of Append takes.
 const mostEvents = 10_000
 
+// mostRecords bounds the records of one request: three bytes can be one, and an event
+// takes a thousand times as many.
+const mostRecords = 5 * mostEvents
+
 // taken is what became of the records of one request.
 type taken struct {
 	receipts []attestlog.Receipt
@@ -48,6 +52,9 @@ func (s *Server) take(ctx context.Context, v *visit, all bool, records iter.Seq2
 			out.refused = append(out.refused, err)
 		default:
 			return out, s.failed(ctx, err)
+		}
+		if len(events)+len(out.refused) > mostRecords {
+			return taken{}, problem(http.StatusRequestEntityTooLarge, fmt.Sprintf("more than %d records in one request", mostRecords))
 		}
 	}
 	if all && len(out.refused) > 0 {

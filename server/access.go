@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"golang.org/x/time/rate"
 
 	"github.com/attestlog/attestlog"
@@ -146,6 +147,25 @@ type request struct {
 	bearer string
 	from   attestlog.Source
 	http   *http.Request
+
+	visit *visit // what enterFirst found, for the handler
+	scope string
+}
+
+// enterFirst lets a request in before its body is read, so that who has no token
+// cannot make the server keep one.
+func (s *Server) enterFirst(scope string) func(huma.Context, func(huma.Context)) {
+	return func(c huma.Context, next func(huma.Context)) {
+		v, err := s.enter(c.Context(), c.Param("log"), scope)
+		if err != nil {
+			_, w := humago.Unwrap(c)
+			writeProblem(w, err)
+			return
+		}
+		r := requestOf(c.Context())
+		r.visit, r.scope = v, scope
+		next(c)
+	}
 }
 
 func requestOf(ctx context.Context) *request {
@@ -157,6 +177,9 @@ func requestOf(ctx context.Context) *request {
 // is answered like a wrong token.
 func (s *Server) enter(ctx context.Context, name, scope string) (*visit, error) {
 	r := requestOf(ctx)
+	if r.visit != nil && r.visit.log.name == name && r.scope == scope {
+		return r.visit, nil
+	}
 	if r.bearer == "" && s.people != nil {
 		if who, ok := s.people.session(r.http); ok {
 			return s.admit(name, scope, who, r)

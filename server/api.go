@@ -120,6 +120,9 @@ func register[I, O any](s *Server, api huma.API, o op, fn func(context.Context, 
 		OperationID: o.id, Method: o.method, Path: o.path, Summary: o.summary, DefaultStatus: o.status, Errors: append(errors, 429, 500),
 		Tags: []string{tag}, MaxBodyBytes: s.cfg.MaxBody, BodyReadTimeout: bodyWait, SkipValidateBody: true,
 	}
+	if o.id == "append-entries" {
+		operation.Middlewares = huma.Middlewares{s.enterFirst(ScopeAppend)}
+	}
 	operation.Responses = responsesOf(o)
 	huma.Register(api, operation, fn)
 	if !slices.Contains(o.errors, http.StatusUnprocessableEntity) { // which huma adds where there is any parameter

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -202,11 +203,23 @@ func (s *Server) guessing(r *request) (*rate.Limiter, error) {
 	if r.bearer == "" {
 		return nil, s.unauthorized("a token is needed: Authorization: Bearer al_…; attestlog token create makes one")
 	}
-	limiter := s.guesses.of(r.from.IP)
+	limiter := s.guesses.of(guesser(r.from.IP))
 	if limiter.Tokens() < 1 {
 		return nil, problem(http.StatusTooManyRequests, "too many wrong tokens from this address; try again in a minute")
 	}
 	return limiter, nil
+}
+
+// guesser is what stands for an address: of IPv6 the network that a host has to
+// itself, whose addresses it has by the billion.
+func guesser(ip string) string {
+	const host = 64 // bits: RFC 4291, Section 2.5.4
+	if addr, err := netip.ParseAddr(ip); err == nil && addr.Is6() && !addr.Is4In6() {
+		if network, err := addr.WithZone("").Prefix(host); err == nil {
+			return network.String()
+		}
+	}
+	return ip
 }
 
 func (s *Server) wrong(limiter *rate.Limiter) error {

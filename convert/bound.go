@@ -47,7 +47,7 @@ var limits = [...]int{0, 16 << 10, 4 << 10, 1 << 10, 256, 64}
 func Bound(e *attestlog.Event) {
 	for i, limit := range limits {
 		b := bounder{e: *e, limit: limit, notes: notes{}, fold: i == len(limits)-1}
-		if b.event(); b.fold || b.size+b.notes.size() <= maxClear {
+		if b.event(); b.fold || !b.full && b.size+b.notes.size() <= maxClear {
 			*e = b.e
 			return
 		}
@@ -59,21 +59,42 @@ type bounder struct {
 	e     attestlog.Event
 	limit int
 	fold  bool // drop attributes that do not fit
+	full  bool // the event cannot fit: what is left to do is left out
 	notes notes
 	size  int // of the JSON, but for notes and original
 }
 
 func (b *bounder) event() {
 	b.size = 1024 // all names of declared fields, and the times
-	b.declared()
-	b.times()
-	b.enums()
-	b.address()
-	b.texts()
-	b.targets()
-	b.changes()
-	b.original()
-	b.attributes()
+	for _, step := range [...]func(){
+		b.declared, b.times, b.enums, b.address, b.texts, b.targets, b.changes, b.original, b.attributes,
+	} {
+		if step(); b.full {
+			return
+		}
+	}
+}
+
+// most bounds what the targets, the changes or an attribute take, with their
+// notes: without a limit, all that is left, and if they take more the event
+// cannot fit.
+func (b *bounder) most() int {
+	if b.limit > 0 {
+		return 4*b.limit + noteRoom
+	}
+	return max(1, maxClear-b.size-b.notes.size())
+}
+
+// keep adds what has been walked to the event, of which the same step had from
+// bytes, unless that is more than most.
+func (b *bounder) keep(w *walk, from *int, most int) bool {
+	if *from += w.size + w.notes.size(); w.over || *from > most {
+		b.full = b.limit == 0
+		return false
+	}
+	b.size += w.size
+	b.notes.addAll(w.notes)
+	return true
 }
 
 func (b *bounder) note(pointer string, n note) { b.notes.add(pointer, n) }
@@ -257,31 +278,26 @@ func (b *bounder) take(w *walk, pointer string) {
 
 func (b *bounder) targets() {
 	given := slices.DeleteFunc(slices.Clone(b.e.Targets), func(t attestlog.Target) bool { return t == attestlog.Target{} })
-	kept := given[:0:0]
-	from := b.size + b.notes.size()
+	b.e.Targets = nil
+	taken, most := 0, b.most()
 	for i, t := range given {
-		before, mark := b.size, b.notes.clone()
-		prefix := "/targets/" + strconv.Itoa(i)
-		b.size += len(`{"id":"","name":"","type":""},`)
-		for _, f := range [...]struct {
-			name string
-			text *string
-		}{{"/id", &t.ID}, {"/name", &t.Name}, {"/type", &t.Type}} {
-			w := walk{limit: b.limit, notes: notes{}}
-			*f.text = w.text(*f.text)
-			b.take(&w, prefix+f.name)
+		w := walk{limit: b.limit, path: []string{"targets", strconv.Itoa(i), ""}, notes: notes{}}
+		w.size = len(`{"id":"","name":"","type":""},`)
+		t.ID, t.Name, t.Type = w.member("id", t.ID), w.member("name", t.Name), w.member("type", t.Type)
+		if !b.keep(&w, &taken, most) {
+			b.note("/targets", note{items: len(given), sha256: b.digestOf(given)})
+			return
 		}
-		if b.limit > 0 && b.size+b.notes.size()-from > 4*b.limit+noteRoom {
-			b.size, b.notes = before, mark
-			b.note("/targets", note{items: len(given), sha256: digest(jsonOf(given))})
-			break
-		}
-		kept = append(kept, t)
+		b.e.Targets = append(b.e.Targets, t)
 	}
-	b.e.Targets = kept
-	if len(kept) == 0 {
-		b.e.Targets = nil
+}
+
+// digestOf is digest of a value's JSON, but in vain if the event cannot fit.
+func (b *bounder) digestOf(v any) string {
+	if b.full {
+		return ""
 	}
+	return digest(jsonOf(v))
 }
 
 func (b *bounder) original() {

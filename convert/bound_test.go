@@ -267,6 +267,45 @@ func make20k() []attestlog.Target {
 	return targets
 }
 
+// Of a record with very many members, only as many are looked at as can count,
+// each try: ten times as many must not take much more work. It is counted in
+// allocations, which do not depend on the machine.
+func TestBoundOfWideRecordsTakesLinearWork(t *testing.T) {
+	members := func(n int) map[string]any {
+		m := map[string]any{}
+		for i := range n {
+			m[fmt.Sprint("name", i)] = "\xff"
+		}
+		return m
+	}
+	lists := func(n int) map[string]any {
+		m := map[string]any{}
+		for i := range n / 100 {
+			m[fmt.Sprint("name", i)] = make([]any, 100)
+		}
+		return m
+	}
+	for name, event := range map[string]func(n int) attestlog.Event{
+		"members":          func(n int) attestlog.Event { return attestlog.Event{Attributes: members(n)} },
+		"members of one":   func(n int) attestlog.Event { return attestlog.Event{Attributes: map[string]any{"m": members(n)}} },
+		"lists":            func(n int) attestlog.Event { return attestlog.Event{Attributes: lists(n)} },
+		"changes":          func(n int) attestlog.Event { return attestlog.Event{Changes: make([]attestlog.Change, n)} },
+		"values of change": func(n int) attestlog.Event { return attestlog.Event{Changes: []attestlog.Change{{New: members(n)}}} },
+	} {
+		work := func(n int) float64 {
+			e := event(n)
+			bounded := e
+			convert.Bound(&bounded)
+			accepted(t, bounded)
+			return testing.AllocsPerRun(1, func() { e := e; convert.Bound(&e) })
+		}
+		few, many := work(convert.MaxValues/10), work(convert.MaxValues)
+		if many > 12*few {
+			t.Errorf("%s: %.0f allocations for ten times as many, want about %.0f", name, many, 10*few)
+		}
+	}
+}
+
 func TestBoundKeepsDeepValuesAsText(t *testing.T) {
 	deep := any("x")
 	for range 62 {

@@ -18,16 +18,24 @@ const maxNest = attestlog.MaxDepth - 2
 // their order.
 type Repeated []any
 
-// jsonText is a value's JSON text, where the value is nested too deep. Only
+// A JSONText is a value's JSON text, where the value is nested too deep. Only
 // its brackets have been checked.
-type jsonText string
+type JSONText string
+
+// MaxValues bounds the values of a record: JSON values inside others, cells of a
+// row, keys of a CEF extension.
+const MaxValues = 100_000
+
+// ErrTooMany is returned for a record of more than MaxValues values.
+var ErrTooMany = fmt.Errorf("more than %d values", MaxValues)
 
 // Decode reads JSON as foreign programs write it, and loses nothing that
 // encoding/json does: objects are map[string]any with every value of a name
 // that comes more than once in a Repeated; numbers are json.Number; strings
 // hold the bytes as they are, valid UTF-8 or not, and a lone surrogate as its
 // three bytes. Control characters in strings are let pass. Bound knows how to
-// put all of it into an event.
+// put all of it into an event. More than MaxValues values inside others are
+// ErrTooMany.
 func Decode(data []byte) (any, error) {
 	d := decoder{data: data}
 	v := d.value(0)
@@ -55,9 +63,10 @@ func DecodeObject(data []byte) (Object, error) {
 
 // A decoder's first error sticks in err and ends the reading.
 type decoder struct {
-	data []byte
-	pos  int
-	err  error
+	data   []byte
+	pos    int
+	values int // inside others
+	err    error
 }
 
 func (d *decoder) syntax() {
@@ -99,6 +108,12 @@ func (d *decoder) expect(c byte) {
 
 // value reads a value inside depth containers.
 func (d *decoder) value(depth int) any {
+	if depth > 0 {
+		d.values++
+	}
+	if d.values > MaxValues && d.err == nil {
+		d.err = ErrTooMany
+	}
 	if d.err != nil {
 		return nil
 	}
@@ -128,29 +143,22 @@ func (d *decoder) value(depth int) any {
 }
 
 func (d *decoder) object(depth int) any {
-	m := map[string]any{}
+	m := Object{}
 	d.expect('{')
 	if d.accept('}') {
-		return m
+		return map[string]any(m)
 	}
 	for d.err == nil {
 		d.space()
 		name := d.str()
 		d.expect(':')
-		v := d.value(depth + 1)
-		if old, found := m[name]; !found {
-			m[name] = v
-		} else if all, ok := old.(Repeated); ok {
-			m[name] = append(all, v)
-		} else {
-			m[name] = Repeated{old, v}
-		}
+		m.Add(name, d.value(depth+1))
 		if d.accept('}') {
 			break
 		}
 		d.expect(',')
 	}
-	return m
+	return map[string]any(m)
 }
 
 func (d *decoder) array(depth int) any {
@@ -176,7 +184,7 @@ func (d *decoder) deep() any {
 	for d.err == nil && d.pos < len(d.data) {
 		switch c := d.data[d.pos]; c {
 		case '"':
-			d.str()
+			d.skipString()
 			continue
 		case '{', '[':
 			open = append(open, c+2) // ASCII has the closing bracket two further
@@ -187,7 +195,7 @@ func (d *decoder) deep() any {
 			}
 			if open = open[:len(open)-1]; len(open) == 0 {
 				d.pos++
-				return jsonText(d.data[start:d.pos])
+				return JSONText(d.data[start:d.pos])
 			}
 		}
 		d.pos++

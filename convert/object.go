@@ -46,6 +46,59 @@ func (o Object) Take(path ...string) string {
 	return text
 }
 
+// Add adds a value under a name that may have others already: then all are a
+// Repeated.
+func (o Object) Add(name string, value any) {
+	before, again := o[name]
+	switch all, ok := before.(Repeated); {
+	case !again:
+		o[name] = value
+	case ok:
+		o[name] = append(all, value)
+	default:
+		o[name] = Repeated{before, value}
+	}
+}
+
+// Put adds a value under the name, or with as many underscores behind it as it
+// takes to be free.
+func (o Object) Put(name string, value any) { o[freeName(o, name)] = value }
+
+// Unwrap replaces a list of one value under a dotted name by the value, unless
+// that is a list or an object.
+func (o Object) Unwrap(dotted string) {
+	for _, path := range paths(dotted) {
+		in, name := o.holder(path)
+		if list, ok := in[name].([]any); ok && len(list) == 1 {
+			switch list[0].(type) {
+			case []any, map[string]any, JSONText, nil:
+			default:
+				in[name] = list[0]
+			}
+		}
+	}
+}
+
+// Drop removes the value under a dotted name, and then the objects that this
+// leaves empty.
+func (o Object) Drop(dotted string) {
+	for _, path := range paths(dotted) {
+		in, name := o.holder(path)
+		if _, ok := in[name]; ok {
+			in[name] = "" // which can be removed
+			o.remove(path)
+		}
+	}
+}
+
+// holder returns the object that has the last name of a path, or nil.
+func (o Object) holder(path []string) (in Object, name string) {
+	for _, name := range path[:len(path)-1] {
+		o = o.Object(name)
+	}
+	return o, path[len(path)-1]
+}
+
 func (o Object) remove(path []string) {
 	name := path[0]
 	if len(path) == 1 {

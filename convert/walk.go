@@ -20,6 +20,9 @@ type walk struct {
 	path  []string
 	notes notes
 	size  int // bound of the JSON so far, without notes
+	most  int // of size and noted, or 0: what is in containers beyond it is not walked
+	noted int // what the notes take at least
+	over  bool
 }
 
 func (w *walk) pointer() string {
@@ -37,7 +40,10 @@ func (w *walk) pointer() string {
 // note adds to the note of the value that is being walked.
 func (w *walk) note(add func(*note)) {
 	p := w.pointer()
-	n := w.notes[p]
+	n, again := w.notes[p]
+	if !again {
+		w.noted += len(p)
+	}
 	add(&n)
 	w.notes[p] = n
 }
@@ -113,7 +119,7 @@ func (w *walk) value(v any, depth int) any {
 		return w.natural(v, v)
 	case json.Number:
 		return w.number(v)
-	case jsonText:
+	case JSONText:
 		return w.json(string(v))
 	case map[string]any, []any, Repeated:
 		return w.container(v, depth)
@@ -198,9 +204,22 @@ func (w *walk) container(v any, depth int) any {
 	}
 }
 
+// tooLong reports whether a container's items, of which each takes least bytes,
+// are more than there is room for.
+func (w *walk) tooLong(items, least int) bool {
+	w.over = w.over || w.most > 0 && w.size+w.noted+items*least > w.most
+	return w.over
+}
+
 func (w *walk) array(v []any, depth int) any {
+	if w.tooLong(len(v), len("0,")) {
+		return nil
+	}
 	out := make([]any, len(v))
 	for i := range v {
+		if w.tooLong(len(v)-i, len("0,")) {
+			return nil
+		}
 		w.path = append(w.path, strconv.Itoa(i))
 		out[i] = w.value(v[i], depth)
 		w.path = w.path[:len(w.path)-1]
@@ -209,9 +228,14 @@ func (w *walk) array(v []any, depth int) any {
 }
 
 func (w *walk) object(v map[string]any, depth int) any {
+	if w.tooLong(len(v), leastMember) {
+		return nil
+	}
 	out := make(map[string]any, len(v))
-	names := storedNames(v, w.limit > 0)
-	for _, n := range names {
+	for i, n := range storedNames(v, w.limit > 0) {
+		if w.tooLong(len(v)-i, leastMember) {
+			return nil
+		}
 		w.path = append(w.path, n.stored)
 		if n.how != "" {
 			w.note(func(to *note) { to.name = n.how })
@@ -266,7 +290,7 @@ func jsonOf(v any) []byte {
 }
 
 // MarshalJSON keeps the text that was read, or quotes it if it is not JSON.
-func (t jsonText) MarshalJSON() ([]byte, error) {
+func (t JSONText) MarshalJSON() ([]byte, error) {
 	if json.Valid([]byte(t)) {
 		return []byte(t), nil
 	}

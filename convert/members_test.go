@@ -1,0 +1,92 @@
+package convert_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/attestlog/attestlog/convert"
+)
+
+func TestMembersAndItemsOfAnyText(t *testing.T) {
+	for _, tt := range []struct {
+		in             string
+		members, items []string // "!" for an error
+	}{
+		{`{}`, nil, []string{"!"}},
+		{` [ ] `, []string{"!"}, nil},
+		{`{"a" : 1 , "b":[1,{"x":"}]"}],"a":"\""}`, []string{"a=1", `b=[1,{"x":"}]"}]`, `a="\""`}, []string{"!"}},
+		{`{"a":tru e,"b":{"x":"\q"},"c":"	"}`, []string{"a=tru e", `b={"x":"\q"}`, `c="	"`}, []string{"!"}},
+		{`{"\u0061":1,b:2,"c":3,}`, []string{"a=1", "!", "c=3", "!"}, []string{"!"}},
+		{`["a,]", {"b":[}}, x y,,1]`, []string{"!"}, []string{`"a,]"`, `{"b":[}}`, "x y", "", "1"}},
+		{`[1,2`, []string{"!"}, []string{"1", "2", "!"}},
+		{`["\`, []string{"!"}, []string{`"\`, "!"}},
+		{`[1]2`, []string{"!"}, []string{"1", "!"}},
+		{`{"a":1`, []string{"a=1", "!"}, []string{"!"}},
+		{`7`, []string{"!"}, []string{"!"}},
+	} {
+		var members, items []string
+		for m, err := range convert.Members([]byte(tt.in)) {
+			if err != nil {
+				members = append(members, "!")
+			} else {
+				members = append(members, m.Name+"="+string(m.Raw))
+			}
+		}
+		for raw, err := range convert.Items([]byte(tt.in)) {
+			if err != nil {
+				items = append(items, "!")
+			} else {
+				items = append(items, string(raw))
+			}
+		}
+		if diff := cmp.Diff(tt.members, members); diff != "" {
+			t.Errorf("Members(%s) (-want +got):\n%s", tt.in, diff)
+		}
+		if diff := cmp.Diff(tt.items, items); diff != "" {
+			t.Errorf("Items(%s) (-want +got):\n%s", tt.in, diff)
+		}
+	}
+}
+
+func TestMembersOfAnyObjectAreThoseThatWereWritten(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := rapid.MapOfN(rapid.String(), valueGen(3), 0, 5).Draw(t, "object")
+		text, err := json.Marshal(m)
+		if err != nil {
+			t.Skip(err)
+		}
+		want, got := map[string]string{}, map[string]string{}
+		for name, v := range m {
+			name := strings.ToValidUTF8(name, "\ufffd")
+			one, _ := json.Marshal(v)
+			want[name] = string(one)
+		}
+		for m, err := range convert.Members(text) {
+			if err != nil {
+				t.Fatalf("Members(%s): %v", text, err)
+			}
+			got[m.Name] = string(m.Raw)
+			if !strings.HasPrefix(string(m.Text), `"`) || !strings.HasSuffix(string(m.Text), string(m.Raw)) {
+				t.Fatalf("Members(%s): the text %s", text, m.Text)
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("Members (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestDecodeRefusesTooManyValues(t *testing.T) {
+	list := func(n int) []byte { return fmt.Appendf(nil, "[%s0]", strings.Repeat("0,", n-1)) }
+	if _, err := convert.Decode(list(convert.MaxValues)); err != nil {
+		t.Errorf("Decode of %d values: %v", convert.MaxValues, err)
+	}
+	if _, err := convert.Decode(list(convert.MaxValues + 1)); err != convert.ErrTooMany {
+		t.Errorf("Decode of one more: %v, want %v", err, convert.ErrTooMany)
+	}
+}

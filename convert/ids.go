@@ -101,3 +101,21 @@ func (t *tallyTable) slot(bits uint32) *uint32 {
 	}
 	return &t.slots[i]
 }
+
+// MixedIDs derives the ids of a source's records where some carry an identity of
+// their own: an equal one of those is the same one, wherever it comes from, so
+// their ids leave the source out.
+type MixedIDs struct{ own, others *IDs }
+
+// NewMixedIDs starts a source.
+func NewMixedIDs(format, source string) *MixedIDs {
+	return &MixedIDs{NewIDs(format, ""), NewIDs(format, source)}
+}
+
+// Next returns the id of the source's next record.
+func (s *MixedIDs) Next(record []byte, own bool) string {
+	if own {
+		return s.own.Next(record)
+	}
+	return s.others.Next(record)
+}

@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"iter"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -18,7 +19,7 @@ var (
 	nameNames      = []string{"actor.name", "user.name", "actor_name", "username", "user_name", "userName", "user.email", "actor.email"}
 	sessionNames   = []string{"actor.session", "session_id", "session.id", "sessionId", "session"}
 	behalfNames    = []string{"actor.on_behalf_of", "on_behalf_of", "impersonator"}
-	ipNames        = []string{"ip", "ip_address", "ipAddress", "source.ip", "source_ip", "src_ip", "client_ip", "clientIp", "client.ip", "remote_ip", "remoteIp", "remote_addr", "remoteAddr", "client_address", "client.address", "source.address"}
+	ipNames        = []string{"ip", "ip_address", "ipAddress", "source.ip", "source_ip", "src_ip", "client_ip", "clientIp", "client.ip", "remote_ip", "remoteIp", "remote_addr", "remoteAddr", "client_address", "client.address", "source.address", "network.peer.address"}
 	agentNames     = []string{"user_agent", "userAgent", "source.user_agent", "user_agent.original", "http_user_agent", "ua"}
 	hostNames      = []string{"source.host", "source.domain", "remote_host", "client_host"}
 	tenantNames    = []string{"tenant", "tenant_id", "tenantId", "tenant.id", "organization.id", "organization", "org_id", "org"}
@@ -51,6 +52,33 @@ var outcomes = map[string]attestlog.Outcome{
 
 // OutcomeOf returns the outcome that a word stands for, in any letter case, or "".
 func OutcomeOf(word string) attestlog.Outcome { return outcomes[strings.ToLower(word)] }
+
+// Operation returns the operation of the log's that a word is, in any letter
+// case, or "".
+func Operation(word string) string {
+	switch word = strings.ToLower(word); word {
+	case "create", "read", "update", "delete", "login", "logout", "export", "import", "execute", "approve", "deny":
+		return word
+	}
+	return ""
+}
+
+// Names yields the names that Named looks for.
+func Names() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, names := range [...][]string{
+			timeNames, actionNames, actorNames, nameNames, sessionNames, behalfNames, ipNames, agentNames, hostNames, tenantNames, serviceNames, moduleNames,
+			operationNames, reasonNames, messageNames, requestNames, methodNames, pathNames, routeNames, statusNames, traceNames, spanNames, targetNames,
+			targetTypes, targetLabels, outcomeNames,
+		} {
+			for _, name := range names {
+				if !yield(name) {
+					return
+				}
+			}
+		}
+	}
+}
 
 // Named fills the fields that an event lacks from a record whose members have
 // names that many programs share: those of the tables above. What finds no field
@@ -115,16 +143,6 @@ func Fill(e *attestlog.Event, o Object) {
 	}
 }
 
-// Complete puts what is left of a record into the attributes of its event, which
-// is Undated if it has no time, and bounds the event.
-func Complete(e *attestlog.Event, rest Object) {
-	e.Attributes = Foreign(rest)
-	if e.Time.IsZero() {
-		Undated(e)
-	}
-	Bound(e)
-}
-
 // Take takes the first text that there is under one of some names. A dotted name
 // is a path of objects, or a name with dots in it. A number counts, and stays
 // where it is.
@@ -167,8 +185,9 @@ func actorType(o Object) string {
 	return ""
 }
 
-// address takes an IP address, which may have a port. The port stays in the
-// attributes; what is no address is left there, for it may be anything.
+// address takes an IP address, or one with a port, which goes to an attribute
+// of its own if there is none. What is no address is left, for it may be
+// anything.
 func address(o Object) string {
 	for _, name := range ipNames {
 		for _, path := range paths(name) {
@@ -177,6 +196,10 @@ func address(o Object) string {
 				return o.Take(path...)
 			}
 			if addr, err := netip.ParseAddrPort(text); err == nil {
+				o.Take(path...)
+				if _, taken := o["port"]; !taken {
+					o["port"] = float64(addr.Port())
+				}
 				return addr.Addr().String()
 			}
 		}

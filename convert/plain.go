@@ -21,15 +21,20 @@ func Rest(e *attestlog.Entry) map[string]any {
 	return o
 }
 
+// SetText sets a member, but to no empty text.
+func SetText(to map[string]any, name, value string) {
+	if value != "" {
+		to[name] = value
+	}
+}
+
 func targets(all []attestlog.Target) []map[string]any {
 	var out []map[string]any
 	for _, t := range all {
 		o := map[string]any{}
-		for name, text := range map[string]string{"id": t.ID, "type": t.Type, "name": t.Name} {
-			if text != "" {
-				o[name] = text
-			}
-		}
+		SetText(o, "id", t.ID)
+		SetText(o, "type", t.Type)
+		SetText(o, "name", t.Name)
 		out = append(out, o)
 	}
 	return out
@@ -39,11 +44,8 @@ func changes(all []attestlog.Change) []map[string]any {
 	var out []map[string]any
 	for _, c := range all {
 		o := map[string]any{}
-		for name, text := range map[string]string{"path": c.Path, "op": c.Op} {
-			if text != "" {
-				o[name] = text
-			}
-		}
+		SetText(o, "path", c.Path)
+		SetText(o, "op", c.Op)
 		for name, v := range map[string]any{"old": c.Old, "new": c.New} {
 			if v != nil {
 				o[name] = v

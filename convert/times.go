@@ -7,12 +7,13 @@ import (
 	"time"
 )
 
-// layouts are tried after RFC 3339. Without an offset, UTC is meant.
+// layouts are tried after RFC 3339.
 var layouts = []string{
 	"2006-01-02T15:04:05.999999999",
 	"2006-01-02T15:04:05.999999999Z0700",
 	"2006-01-02 15:04:05.999999999",
 	"2006-01-02 15:04:05.999999999Z07:00",
+	"2006-01-02 15:04:05.999999999 Z07:00",
 	"2006-01-02 15:04:05.999999999 -0700",
 	"2006-01-02 15:04:05.999999999 -0700 MST", // time.Time.String
 	"2006-01-02 15:04:05.999999999 MST",
@@ -31,9 +32,9 @@ func when(o Object) time.Time {
 		v, _ := o.At(name)
 		switch v := v.(type) {
 		case string:
-			if t, err := time.Parse(time.RFC3339, v); err == nil && !t.IsZero() {
+			if t, ok := ParseTime(v, time.RFC3339); ok {
 				o.Take(name)
-				return t.UTC()
+				return t
 			}
 			if t, ok := parseTime(v); ok {
 				return t
@@ -48,12 +49,30 @@ func when(o Object) time.Time {
 }
 
 func parseTime(text string) (time.Time, bool) {
-	for _, layout := range layouts {
-		if t, err := time.Parse(layout, text); err == nil && !t.IsZero() {
-			return t.UTC(), true
-		}
+	if t, ok := ParseTime(text, layouts...); ok {
+		return t, true
 	}
 	return unix(text)
+}
+
+// ParseTime reads a time in the first of some layouts that fits. Without a zone,
+// UTC is meant. Of zones that have a name and no offset, only UTC and GMT are
+// read: the others say different things in different places, and must not say
+// what they do where the program runs. The year 1 is none.
+func ParseTime(text string, layouts ...string) (time.Time, bool) {
+	for _, layout := range layouts {
+		t, err := time.ParseInLocation(layout, text, time.UTC)
+		if err != nil || t.IsZero() {
+			continue
+		}
+		if strings.Contains(layout, "MST") && !strings.Contains(layout, "-0700") {
+			if zone, _ := t.Zone(); zone != "UTC" && zone != "GMT" {
+				continue
+			}
+		}
+		return t.UTC(), true
+	}
+	return time.Time{}, false
 }
 
 // unix reads a decimal number of seconds, milliseconds, microseconds or

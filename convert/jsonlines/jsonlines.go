@@ -69,7 +69,7 @@ func event(line []byte, ids *convert.IDs) (attestlog.Event, error) {
 	}
 	e := attestlog.Event{ID: ids.Next(line), Original: bytes.Clone(line)}
 	convert.Named(&e, o)
-	convert.Bound(&e)
+	convert.Finish(&e)
 	return e, nil
 }
 

@@ -57,7 +57,7 @@ func TestReadMapsForeignRecords(t *testing.T) {
 		{"slog", `{"time":"2026-01-02T03:04:05Z","level":"INFO","msg":"mail.view","user.id":42,"remote_addr":"192.0.2.7:5000","success":true,"target":{"type":"mail","id":"9"}}`, attestlog.Event{
 			Time: at, Action: "mail.view", Actor: attestlog.Actor{ID: "42"}, Outcome: attestlog.Success,
 			Source: attestlog.Source{IP: "192.0.2.7"}, Targets: []attestlog.Target{{ID: "9", Type: "mail"}},
-			Attributes: map[string]any{"level": "INFO", "user.id": 42.0, "remote_addr": "192.0.2.7:5000", "success": true},
+			Attributes: map[string]any{"level": "INFO", "user.id": 42.0, "port": 5000.0, "success": true},
 		}},
 		{"no time", `{"action":"a","user":"u"}`, attestlog.Event{
 			Time: time.Unix(0, 0).UTC(), Action: "a", Actor: attestlog.Actor{ID: "u"},

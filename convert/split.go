@@ -1,7 +1,6 @@
 package convert
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -16,75 +15,72 @@ import (
 // Objects reads a source's records where they are JSON objects one a line, one
 // after the other, in arrays, or in the list of a wrapping object that begins
 // with it, such as {"Records":[…]}; wrapper is that list's name, or "" for none.
-// events returns the events of one object, which it may keep; with an error
-// too if a part of it could not be read. A byte order mark is skipped.
-func Objects(r io.Reader, source, wrapper string, events func(raw []byte) ([]attestlog.Event, error)) iter.Seq2[attestlog.Event, error] {
+// events yields the events of one object, which it may keep, and an error for
+// each part of it that could not be read, whose text says which part that is:
+// each counts as a record. A byte order mark is skipped.
+func Objects(r io.Reader, source, wrapper string, events func(raw []byte) iter.Seq2[attestlog.Event, error]) iter.Seq2[attestlog.Event, error] {
 	return func(yield func(attestlog.Event, error) bool) {
 		s := newSplitter(r, wrapper)
+		record := 0
+		refuse := func(err error) error {
+			return &RecordError{Source: source, Record: record, Line: s.start.line, Offset: s.start.offset, Err: err}
+		}
 		for {
 			raw, err := s.next()
-			if err == io.EOF {
+			var skipped *skipError
+			switch {
+			case err == io.EOF:
+				return
+			case errors.As(err, &skipped):
+				record++
+				if !yield(attestlog.Event{}, refuse(skipped.reason)) {
+					return
+				}
+				continue
+			case err != nil:
+				yield(attestlog.Event{}, err)
 				return
 			}
-			var refused *RecordError
-			if err == nil {
-				var all []attestlog.Event
-				all, err = events(raw)
-				for i := range all {
-					if !yield(all[i], nil) {
-						return
-					}
+			for e, err := range events(raw) {
+				if record++; err != nil {
+					e, err = attestlog.Event{}, refuse(err)
 				}
-				if err == nil {
-					continue
+				if !yield(e, err) {
+					return
 				}
-				err = s.refuse(err)
-			}
-			if errors.As(err, &refused) {
-				refused.Source = source
-			}
-			if !yield(attestlog.Event{}, err) || refused == nil {
-				return
 			}
 		}
 	}
 }
 
-// One is the result of Objects' events for an object that is one event.
-func One(e attestlog.Event, err error) ([]attestlog.Event, error) {
-	if err != nil {
-		return nil, err
-	}
-	return []attestlog.Event{e}, nil
+// One is what Objects' events yields for an object that is one event.
+func One(e attestlog.Event, err error) iter.Seq2[attestlog.Event, error] {
+	return func(yield func(attestlog.Event, error) bool) { yield(e, err) }
 }
 
 // A splitter finds records: objects that stand outside of all others but a
 // wrapper. It checks no more of their syntax than it takes to find
 // their ends, and to find the next record behind one that is torn: an object
 // cannot begin where a name or a comma is due, and a string does not go on in
-// the next line.
+// the next line. A torn record can have taken others for its own values, so what
+// is read again begins with the first object in it that begins a line.
 type splitter struct {
-	r       *bufio.Reader
-	at      position
+	input
 	start   position       // of the record
-	record  int            // its number, from 1
 	wrapper *regexp.Regexp // of a wrapper's start, or nil
 	name    string         // the wrapper's list
 	wrapped bool           // inside the wrapper
-	buf     []byte
-	open    []byte // the closing brackets that the record needs
-}
-
-type position struct {
-	offset int64
-	line   int // from 1
+	buf     []byte         // the record so far
+	open    []byte         // the closing brackets that the record needs
+	inner   int            // where in buf the first object begins that begins a line, or 0
+	failed  failures
 }
 
 // A wrapper's start is looked for in this many bytes.
 const wrapperRoom = 4096
 
 func newSplitter(r io.Reader, wrapper string) *splitter {
-	s := &splitter{r: bufio.NewReaderSize(r, 64<<10), at: position{line: 1}, name: wrapper}
+	s := &splitter{input: newInput(r), name: wrapper}
 	if wrapper != "" {
 		s.wrapper = regexp.MustCompile(`^\{[ \t\r\n]*"` + regexp.QuoteMeta(wrapper) + `"[ \t\r\n]*:[ \t\r\n]*\[`)
 	}
@@ -96,8 +92,13 @@ var (
 	errNotObject = errors.New("not a JSON object")
 )
 
-// next returns the next record, a *RecordError without its source for
-// one that must be skipped, or io.EOF or another error of the reader's.
+// A skipError says why a record is passed over.
+type skipError struct{ reason error }
+
+func (e *skipError) Error() string { return e.reason.Error() }
+
+// next returns the next record, a *skipError for one that must be skipped, or
+// io.EOF or another error of the reader's. start is where the record begins.
 func (s *splitter) next() ([]byte, error) {
 	for {
 		c, err := s.read()
@@ -119,9 +120,16 @@ func (s *splitter) next() ([]byte, error) {
 				continue
 			}
 			s.begin(1)
+			if ends, reason := s.failed.of(s.start.offset); reason != nil {
+				for s.offset < ends {
+					s.read()
+				}
+				s.wrapped = s.wrapped && len(s.peek(1)) > 0 // reported once
+				return nil, s.refuse(reason)
+			}
 			return s.object()
 		default:
-			if c == 0xEF && s.at.offset == 1 && s.skipBOM() {
+			if c == 0xEF && s.offset == 1 && s.skipBOM() {
 				continue
 			}
 			s.begin(1)
@@ -130,40 +138,18 @@ func (s *splitter) next() ([]byte, error) {
 	}
 }
 
-func (s *splitter) read() (byte, error) {
-	c, err := s.r.ReadByte()
-	if err == nil {
-		s.at.offset++
-		if c == '\n' {
-			s.at.line++
-		}
-	}
-	return c, err
-}
-
-func (s *splitter) unread(c byte) {
-	s.r.UnreadByte() // cannot fail after ReadByte
-	s.at.offset--
-	if c == '\n' {
-		s.at.line--
-	}
-}
-
 // begin starts a record whose first back bytes have been read.
 func (s *splitter) begin(back int64) {
-	s.record++
-	s.start = position{s.at.offset - back, s.at.line}
+	s.start = position{s.offset - back, s.line}
 }
 
-func (s *splitter) refuse(err error) error {
-	return &RecordError{Record: s.record, Line: s.start.line, Offset: s.start.offset, Err: err}
-}
+func (s *splitter) refuse(err error) error { return &skipError{err} }
 
 func (s *splitter) fail(err error) error {
 	if err == io.EOF {
 		return err
 	}
-	return fmt.Errorf("byte %d: %w", s.at.offset, err)
+	return fmt.Errorf("byte %d: %w", s.offset, err)
 }
 
 // enterWrapper consumes the start of a wrapper, whose brace has been read.
@@ -172,46 +158,51 @@ func (s *splitter) enterWrapper() bool {
 		return false
 	}
 	s.unread('{')
-	ahead, _ := s.r.Peek(wrapperRoom)
-	start := s.wrapper.Find(ahead)
-	n := max(1, len(start))
-	s.at.offset += int64(n)
-	s.at.line += bytes.Count(start, []byte{'\n'})
-	s.r.Discard(n)
-	return start != nil
+	start := s.wrapper.Find(s.peek(wrapperRoom))
+	if start == nil {
+		s.read()
+		return false
+	}
+	s.skip(start)
+	return true
 }
 
 func (s *splitter) skipBOM() bool {
-	rest, _ := s.r.Peek(2)
+	rest := s.peek(2)
 	if string(rest) != "\xBB\xBF" {
 		return false
 	}
-	s.r.Discard(2)
-	s.at.offset += 2
+	s.skip(rest)
 	return true
 }
 
 // object reads a record whose brace has been read. The result is the caller's.
 func (s *splitter) object() ([]byte, error) {
-	s.buf, s.open = append(s.buf[:0], '{'), append(s.open[:0], '}')
+	s.buf, s.open, s.inner = append(s.buf[:0], '{'), append(s.open[:0], '}'), 0
 	tooLong := false
 	last := byte('{') // the last byte that was neither white space nor in a string
 	for len(s.open) > 0 {
 		c, err := s.read()
 		if err == io.EOF {
 			s.wrapped = false // reported once
-			return nil, s.refuse(errTorn)
+			return nil, s.again(errTorn)
 		} else if err != nil {
 			return nil, s.fail(err)
 		}
-		lineStart := s.buf[len(s.buf)-1] == '\n'
-		if !s.fits(last, c) || c == '{' && lineStart && !s.wrapped {
+		begins := c == '{' && s.buf[len(s.buf)-1] == '\n'
+		switch {
+		case !s.fits(last, c):
 			s.unread(c)
-			return nil, s.refuse(errTorn)
+			return nil, s.again(errTorn)
+		case begins && tooLong && !s.wrapped:
+			s.unread(c)
+			return nil, s.refuse(ErrTooLong)
+		case begins && !tooLong && s.inner == 0:
+			s.inner = len(s.buf)
 		}
-		if len(s.buf) >= MaxRecord {
-			tooLong = true
-			s.buf = s.buf[:0]
+		if s.full(&tooLong) {
+			s.unread(c)
+			return nil, s.again(ErrTooLong)
 		}
 		s.buf = append(s.buf, c)
 		switch c {
@@ -237,6 +228,20 @@ func (s *splitter) object() ([]byte, error) {
 	return bytes.Clone(s.buf), nil
 }
 
+// full makes room in buf for a byte. It reports whether there is none in a
+// record that others can be read of; of any other, the rest is passed over.
+func (s *splitter) full(tooLong *bool) bool {
+	if len(s.buf) < MaxRecord {
+		return false
+	}
+	if s.inner > 0 && !s.wrapped {
+		return true
+	}
+	*tooLong, s.inner = true, 0
+	s.buf = s.buf[:0]
+	return false
+}
+
 // fits reports whether c can come behind last.
 func (s *splitter) fits(last, c byte) bool {
 	inner := s.open[len(s.open)-1]
@@ -257,18 +262,18 @@ func (s *splitter) str(tooLong *bool) error {
 		switch {
 		case err == io.EOF:
 			s.wrapped = false
-			return s.refuse(errTorn)
+			return s.again(errTorn)
 		case err != nil:
 			return s.fail(err)
-		case c == '\n':
-			return s.refuse(errTorn)
 		}
-		if len(s.buf) >= MaxRecord {
-			*tooLong = true
-			s.buf = s.buf[:0]
+		if s.full(tooLong) {
+			s.unread(c)
+			return s.again(ErrTooLong)
 		}
 		s.buf = append(s.buf, c)
 		switch {
+		case c == '\n':
+			return s.again(errTorn)
 		case escaped:
 			escaped = false
 		case c == '\\':
@@ -285,7 +290,7 @@ func (s *splitter) other(c byte) error {
 	const most = 4096
 	token := []byte{c}
 	for len(token) < most {
-		ahead, _ := s.r.Peek(1)
+		ahead := s.peek(1)
 		if len(ahead) == 0 || ahead[0] == '\n' {
 			break
 		}

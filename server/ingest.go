@@ -221,10 +221,10 @@ func readMapped(s *Server, r *http.Request, body []byte) (iter.Seq2[attestlog.Ev
 	}
 	key := r.Header.Get("Idempotency-Key")
 	ids := convert.NewIDs("json", key)
-	return convert.Objects(bytes.NewReader(body), "request", "", func(raw []byte) ([]attestlog.Event, error) {
+	event := func(raw []byte) (attestlog.Event, error) {
 		o, err := convert.DecodeObject(raw)
 		if err != nil {
-			return nil, err
+			return attestlog.Event{}, err
 		}
 		e := attestlog.Event{Original: raw}
 		for _, f := range fields {
@@ -238,7 +238,10 @@ func readMapped(s *Server, r *http.Request, body []byte) (iter.Seq2[attestlog.Ev
 			e.Time = s.cfg.Clock()
 		}
 		convert.Complete(&e, o)
-		return []attestlog.Event{e}, nil
+		return e, nil
+	}
+	return convert.Objects(bytes.NewReader(body), "request", "", func(raw []byte) iter.Seq2[attestlog.Event, error] {
+		return convert.One(event(raw))
 	}), nil
 }
 

@@ -43,7 +43,7 @@ const Attribute = "cloudevent"
 // identity, and an equal one is the same one, delivered again.
 func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
 	ids := convert.NewIDs(Format, "")
-	return convert.Objects(r, source, "", func(raw []byte) ([]attestlog.Event, error) {
+	return convert.Objects(r, source, "", func(raw []byte) iter.Seq2[attestlog.Event, error] {
 		return convert.One(read(raw, ids))
 	})
 }

@@ -53,7 +53,7 @@ const Service = "aws"
 // Read is a convert.Reader.
 func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
 	ids := convert.NewIDs(Format, "")
-	return convert.Objects(r, source, "Records", func(raw []byte) ([]attestlog.Event, error) {
+	return convert.Objects(r, source, "Records", func(raw []byte) iter.Seq2[attestlog.Event, error] {
 		return convert.One(event(raw, ids))
 	})
 }
@@ -88,8 +88,7 @@ func event(raw []byte, ids *convert.IDs) (attestlog.Event, error) {
 	e.Source = from(o)
 	e.Targets = targets(o)
 	e.Request.ID = o.Take("requestID")
-	at, err := time.Parse(time.RFC3339, o.Text("eventTime"))
-	if err == nil && !at.IsZero() {
+	if at, ok := convert.ParseTime(o.Text("eventTime"), time.RFC3339); ok {
 		e.Time = at
 		o.Take("eventTime")
 	}

@@ -26,10 +26,10 @@ const Format = "ecs"
 // is an event.id or an _id.
 func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
 	own, ids := convert.NewIDs(Format, ""), convert.NewIDs(Format, source)
-	return convert.Objects(r, source, "", func(raw []byte) ([]attestlog.Event, error) {
+	return convert.Objects(r, source, "", func(raw []byte) iter.Seq2[attestlog.Event, error] {
 		o, err := convert.DecodeObject(raw)
 		if err != nil {
-			return nil, err
+			return convert.One(attestlog.Event{}, err)
 		}
 		e := attestlog.Event{Original: raw}
 		if has(o, "_id") || has(o, "event.id") || has(o.Object("_source"), "event.id") {
@@ -45,7 +45,7 @@ func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
 			o = hit
 		}
 		read(&e, o)
-		return []attestlog.Event{e}, nil
+		return convert.One(e, nil)
 	})
 }
 

@@ -46,7 +46,7 @@ const Format = "kubernetes"
 // Read is a convert.Reader of events and lists of them.
 func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
 	ids := convert.NewIDs(Format, "")
-	return convert.Objects(r, source, "", func(raw []byte) ([]attestlog.Event, error) {
+	return convert.Objects(r, source, "", func(raw []byte) iter.Seq2[attestlog.Event, error] {
 		items, ok := list(raw)
 		if !ok {
 			return convert.One(event(raw, ids))
@@ -61,7 +61,7 @@ func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
 			}
 			all = append(all, e)
 		}
-		return all, refused
+		return each(all, refused)
 	})
 }
 
@@ -222,4 +222,18 @@ func target(o convert.Object) attestlog.Target {
 	}
 	o.Take(reference, "name")
 	return t
+}
+
+// each yields events, and then what else was wrong.
+func each(all []attestlog.Event, err error) iter.Seq2[attestlog.Event, error] {
+	return func(yield func(attestlog.Event, error) bool) {
+		for _, e := range all {
+			if !yield(e, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(attestlog.Event{}, err)
+		}
+	}
 }

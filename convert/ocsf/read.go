@@ -35,13 +35,13 @@ const Format = "ocsf"
 // Ids are those of convert.IDs: without the source where there is a metadata.uid.
 func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
 	own, ids := convert.NewIDs(Format, ""), convert.NewIDs(Format, source)
-	return convert.Objects(r, source, "", func(raw []byte) ([]attestlog.Event, error) {
+	return convert.Objects(r, source, "", func(raw []byte) iter.Seq2[attestlog.Event, error] {
 		o, err := convert.DecodeObject(raw)
 		if err != nil {
-			return nil, err
+			return convert.One(attestlog.Event{}, err)
 		}
 		if o.Text("class_uid") == "" && o.Text("type_uid") == "" {
-			return nil, errors.New("not an OCSF event: no class_uid")
+			return convert.One(attestlog.Event{}, errors.New("not an OCSF event: no class_uid"))
 		}
 		e := attestlog.Event{Original: raw}
 		if o.Text("metadata", "uid") != "" {
@@ -51,7 +51,7 @@ func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
 		}
 		read(&e, o)
 		convert.Complete(&e, o)
-		return []attestlog.Event{e}, nil
+		return convert.One(e, nil)
 	})
 }
 

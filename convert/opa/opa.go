@@ -51,13 +51,13 @@ const Format = "opa"
 // Read is a convert.Reader of decisions.
 func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
 	own, ids := convert.NewIDs(Format, ""), convert.NewIDs(Format, source)
-	return convert.Objects(r, source, "", func(raw []byte) ([]attestlog.Event, error) {
+	return convert.Objects(r, source, "", func(raw []byte) iter.Seq2[attestlog.Event, error] {
 		o, err := convert.DecodeObject(raw)
 		if err != nil {
-			return nil, err
+			return convert.One(attestlog.Event{}, err)
 		}
 		if o.Text("decision_id") == "" && o.Text("path") == "" && o.Text("query") == "" {
-			return nil, errNotDecision
+			return convert.One(attestlog.Event{}, errNotDecision)
 		}
 		e := attestlog.Event{Service: "opa", Original: raw}
 		if o.Text("decision_id") != "" {
@@ -67,7 +67,7 @@ func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
 		}
 		read(&e, o)
 		convert.Complete(&e, o)
-		return []attestlog.Event{e}, nil
+		return convert.One(e, nil)
 	})
 }
 

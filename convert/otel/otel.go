@@ -50,7 +50,7 @@ const Format = "otlp"
 // Read is a convert.Reader of export requests, one after the other.
 func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
 	ids := convert.NewIDs(Format, "")
-	return convert.Objects(r, source, "", func(raw []byte) ([]attestlog.Event, error) { return request(raw, ids) })
+	return convert.Objects(r, source, "", func(raw []byte) iter.Seq2[attestlog.Event, error] { return each(request(raw, ids)) })
 }
 
 // An export request, with its records as they came.
@@ -346,4 +346,18 @@ func value(v any) (any, error) {
 func keyValuesOrNone(v any) (any, error) {
 	m, err := keyValues(v)
 	return m, err
+}
+
+// each yields events, and then what else was wrong.
+func each(all []attestlog.Event, err error) iter.Seq2[attestlog.Event, error] {
+	return func(yield func(attestlog.Event, error) bool) {
+		for _, e := range all {
+			if !yield(e, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(attestlog.Event{}, err)
+		}
+	}
 }

@@ -91,7 +91,11 @@ func Append(dst []byte, e *attestlog.Entry) ([]byte, error) {
 // verbs turn operations into the API's, where it has one.
 var verbs = map[string]string{"read": "get", "create": "create", "update": "update", "delete": "delete", "approve": "approve"}
 
+// verb is what the server's own events have behind the last dot of the action.
 func verb(e *attestlog.Entry) string {
+	if last := e.Action[strings.LastIndexByte(e.Action, '.')+1:]; e.Service == Format && last != "" {
+		return last
+	}
 	if v := verbs[e.Operation]; v != "" {
 		return v
 	}
@@ -101,15 +105,25 @@ func verb(e *attestlog.Entry) string {
 	return e.Action
 }
 
-// objectOf undoes the reading's target.
+// collections are the verbs that act on all of a namespace.
+var collections = map[string]bool{"list": true, "watch": true, "deletecollection": true}
+
+// objectOf names the first target. Of the server's own events, what stands before
+// a slash is the namespace, and so is what has none where the verb acts on all of
+// it; all else is a name.
 func objectOf(e *attestlog.Entry) *object {
 	if len(e.Targets) == 0 {
 		return nil
 	}
 	o := object{Name: e.Targets[0].ID, APIGroup: e.Module}
 	o.Resource, o.Subresource, _ = strings.Cut(e.Targets[0].Type, "/")
-	if namespace, name, ok := strings.Cut(o.Name, "/"); ok && e.Service == Format {
+	if e.Service != Format {
+		return &o
+	}
+	if namespace, name, ok := strings.Cut(o.Name, "/"); ok {
 		o.Namespace, o.Name = namespace, name
+	} else if collections[verb(e)] {
+		o.Namespace, o.Name = o.Name, ""
 	}
 	return &o
 }

@@ -32,3 +32,23 @@ func TestAppendOfAStatusThatIsNoInt32(t *testing.T) {
 		}
 	}
 }
+
+// A target without a slash is a namespace where the verb acts on all of one.
+func TestAppendTellsNamespacesFromNames(t *testing.T) {
+	for _, tt := range []struct{ service, action, id, verb, want string }{
+		{kubernetes.Format, "pods.list", "shop", "list", `"objectRef":{"resource":"pods","namespace":"shop"}`},
+		{kubernetes.Format, "pods.deletecollection", "shop", "deletecollection", `"objectRef":{"resource":"pods","namespace":"shop"}`},
+		{kubernetes.Format, "nodes.get", "n1", "get", `"objectRef":{"resource":"pods","name":"n1"}`},
+		{kubernetes.Format, "pods.get", "shop/web", "get", `"objectRef":{"resource":"pods","namespace":"shop","name":"web"}`},
+		{"webmail", "mail.list", "a/b", "read", `"objectRef":{"resource":"pods","name":"a/b"}`},
+	} {
+		e := attestlog.Entry{Event: attestlog.Event{Service: tt.service, Action: tt.action, Targets: []attestlog.Target{{Type: "pods", ID: tt.id}}}}
+		if tt.service != kubernetes.Format {
+			e.Operation, tt.verb = "read", "get"
+		}
+		got, err := kubernetes.Append(nil, &e)
+		if err != nil || !strings.Contains(string(got), tt.want) || !strings.Contains(string(got), `"verb":"`+tt.verb+`"`) {
+			t.Errorf("Append = %s, %v, want %s and the verb %s", got, err, tt.want, tt.verb)
+		}
+	}
+}

@@ -21,12 +21,12 @@
 //	request          auditID, requestURI, responseStatus.code, the time to the stage
 //
 // One request has an event for each of its stages. Ids are those of convert.IDs,
-// without the source: an equal record is the same one, delivered again.
+// without the source where there is an auditID: an equal record is the same one,
+// delivered again.
 package kubernetes
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -45,53 +45,68 @@ const Format = "kubernetes"
 
 // Read is a convert.Reader of events and lists of them.
 func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
-	ids := convert.NewIDs(Format, "")
+	ids := convert.NewMixedIDs(Format, source)
 	return convert.Objects(r, source, "", func(raw []byte) iter.Seq2[attestlog.Event, error] {
-		items, ok := list(raw)
-		if !ok {
-			return convert.One(event(raw, ids))
+		if lists, ok := eventList(raw); ok {
+			return items(lists, ids)
 		}
-		var all []attestlog.Event
-		var refused error
-		for i, item := range items {
-			e, err := event(item, ids)
-			if err != nil {
-				refused = errors.Join(refused, fmt.Errorf("item %d: %w", i, err))
-				continue
-			}
-			all = append(all, e)
-		}
-		return each(all, refused)
+		return convert.One(event(raw, ids))
 	})
 }
 
-// list returns the items of an EventList.
-func list(raw []byte) ([]json.RawMessage, bool) {
-	if !bytes.Contains(raw, []byte(`"items"`)) {
-		return nil, false
+// eventList returns the lists of an EventList, of which one has one.
+func eventList(raw []byte) (lists [][]byte, ok bool) {
+	for m := range convert.Members(raw) {
+		switch {
+		case m.Name == "kind":
+			kind, _ := convert.Decode(m.Raw)
+			ok = kind == "EventList"
+		case m.Name == "items" && string(m.Raw) != "null":
+			lists = append(lists, m.Raw)
+		}
 	}
-	var l struct {
-		Kind  string            `json:"kind"`
-		Items []json.RawMessage `json:"items"`
-	}
-	if err := json.Unmarshal(raw, &l); err != nil || l.Kind != "EventList" {
-		return nil, false
-	}
-	return l.Items, true
+	return lists, ok
 }
 
-var errNotRecord = errors.New("not a Kubernetes audit event: no auditID, verb or stage")
+func items(lists [][]byte, ids *convert.MixedIDs) iter.Seq2[attestlog.Event, error] {
+	return func(yield func(attestlog.Event, error) bool) {
+		i := 0
+		for _, list := range lists {
+			for item, err := range convert.Items(list) {
+				var e attestlog.Event
+				if err == nil {
+					e, err = event(bytes.Clone(item), ids)
+				}
+				if err != nil {
+					err = fmt.Errorf("item %d: %w", i, err)
+				}
+				if !yield(e, err) {
+					return
+				}
+				i++
+			}
+		}
+	}
+}
+
+// notRecord says why a record is refused.
+func notRecord(o convert.Object) error {
+	if kind := o.Text("kind"); kind != "" && kind != "Event" {
+		return fmt.Errorf("not a Kubernetes audit event, but a %q", kind)
+	}
+	return errors.New("not a Kubernetes audit event: no auditID, verb or stage")
+}
 
 // event maps one record. The event keeps raw.
-func event(raw []byte, ids *convert.IDs) (attestlog.Event, error) {
+func event(raw []byte, ids *convert.MixedIDs) (attestlog.Event, error) {
 	o, err := convert.DecodeObject(raw)
 	if err != nil {
 		return attestlog.Event{}, err
 	}
 	if o.Text("auditID") == "" && o.Text("verb") == "" && o.Text("stage") == "" {
-		return attestlog.Event{}, errNotRecord
+		return attestlog.Event{}, notRecord(o)
 	}
-	e := attestlog.Event{ID: ids.Next(raw), Service: "kubernetes", Original: raw}
+	e := attestlog.Event{ID: ids.Next(raw, o.Text("auditID") != ""), Service: "kubernetes", Original: raw}
 	e.Action, e.Operation = action(o)
 	outcome(&e, o)
 	e.Actor = actor(o)
@@ -193,16 +208,16 @@ func from(s *attestlog.Source, o convert.Object) {
 }
 
 func times(e *attestlog.Event, o convert.Object) {
-	received, err := time.Parse(time.RFC3339, o.Text("requestReceivedTimestamp"))
-	stage, stageErr := time.Parse(time.RFC3339, o.Text("stageTimestamp"))
+	received, ok := convert.ParseTime(o.Text("requestReceivedTimestamp"), time.RFC3339)
+	stage, stageOK := convert.ParseTime(o.Text("stageTimestamp"), time.RFC3339)
 	switch {
-	case err == nil && !received.IsZero():
+	case ok:
 		e.Time = received
 		o.Take("requestReceivedTimestamp")
-		if stageErr == nil {
+		if stageOK {
 			e.Request.DurationUS = max(0, stage.Sub(received).Microseconds())
 		}
-	case stageErr == nil && !stage.IsZero():
+	case stageOK:
 		e.Time = stage
 		o.Take("stageTimestamp")
 	}
@@ -222,18 +237,4 @@ func target(o convert.Object) attestlog.Target {
 	}
 	o.Take(reference, "name")
 	return t
-}
-
-// each yields events, and then what else was wrong.
-func each(all []attestlog.Event, err error) iter.Seq2[attestlog.Event, error] {
-	return func(yield func(attestlog.Event, error) bool) {
-		for _, e := range all {
-			if !yield(e, nil) {
-				return
-			}
-		}
-		if err != nil {
-			yield(attestlog.Event{}, err)
-		}
-	}
 }

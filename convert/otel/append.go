@@ -68,11 +68,11 @@ func attributesOf(e *attestlog.Entry) (object, error) {
 		"attestlog.index": float64(e.Index), "attestlog.leaf_hash": base64.StdEncoding.EncodeToString(e.LeafHash[:]),
 		"attestlog.logged_time": strconv.FormatInt(e.LoggedTime.UnixNano(), 10),
 	}
-	text(a, "audit.actor.id", e.Actor.ID)
+	convert.SetText(a, "audit.actor.id", e.Actor.ID)
 	if e.Operation == "" {
 		action := strings.TrimRight(e.Action, ".")
-		text(a, "audit.action", strings.ToUpper(e.Action))
-		text(a, "audit.action", strings.ToUpper(action[strings.LastIndexByte(action, '.')+1:]))
+		convert.SetText(a, "audit.action", strings.ToUpper(e.Action))
+		convert.SetText(a, "audit.action", strings.ToUpper(action[strings.LastIndexByte(action, '.')+1:]))
 	}
 	if e.Actor.Type == "service" || e.Actor.Type == "system" {
 		a["audit.actor.type"] = e.Actor.Type
@@ -81,8 +81,8 @@ func attributesOf(e *attestlog.Entry) (object, error) {
 		a["audit.outcome"] = string(e.Outcome)
 	}
 	if len(e.Targets) > 0 {
-		text(a, "audit.target.id", e.Targets[0].ID)
-		text(a, "audit.target.type", e.Targets[0].Type)
+		convert.SetText(a, "audit.target.id", e.Targets[0].ID)
+		convert.SetText(a, "audit.target.type", e.Targets[0].Type)
 	}
 	if from := e.Source.IP; from != "" {
 		a["audit.source.id"], a["audit.source.type"] = from, "ipv6"
@@ -98,16 +98,16 @@ func attributesOf(e *attestlog.Entry) (object, error) {
 		"attestlog.tenant": e.Tenant, "attestlog.module": e.Module, "attestlog.on_behalf_of": e.Actor.OnBehalfOf, "attestlog.actor_type": e.Actor.Type,
 		"attestlog.request_id": e.Request.ID, "attestlog.source_host": e.Source.Host,
 	} {
-		text(a, name, v)
+		convert.SetText(a, name, v)
 	}
 	if !e.Time.After(epoch) {
 		a["attestlog.time"] = strconv.FormatInt(e.Time.UnixNano(), 10)
 	}
 	if !hex(e.Trace.TraceID, 32) {
-		text(a, "attestlog.trace_id", e.Trace.TraceID)
+		convert.SetText(a, "attestlog.trace_id", e.Trace.TraceID)
 	}
 	if !hex(e.Trace.SpanID, 16) {
-		text(a, "attestlog.span_id", e.Trace.SpanID)
+		convert.SetText(a, "attestlog.span_id", e.Trace.SpanID)
 	}
 	if e.Request.Status > 0 {
 		a["http.response.status_code"] = float64(e.Request.Status)
@@ -133,12 +133,6 @@ var epoch = time.Unix(0, 0)
 // hex reports whether s is an id of n lower-case digits, not all of them zeros.
 func hex(s string, n int) bool {
 	return len(s) == n && strings.Trim(s, "0123456789abcdef") == "" && strings.Trim(s, "0") != ""
-}
-
-func text(to object, name, value string) {
-	if value != "" {
-		to[name] = value
-	}
 }
 
 // pairs writes members as KeyValues in the order of their names.

@@ -46,7 +46,7 @@ func TestViewsOfAnEntry(t *testing.T) {
 			`"category_uid":6,"class_uid":6003,"duration":1,"http_request":{"http_method":"GET","url":{"path":"/mail/7"},"user_agent":"x"},"http_response":{"code":403,"status":"Forbidden"},` +
 			`"message":"a|b\nc=d","metadata":{"correlation_uid":"4bf92f3577b34da6a3ce929d0e0e4736","event_code":"mail.view","log_name":"mail","logged_time":1772359201000,"product":{"name":"attestlog"},` +
 			`"sequence":7,"tenant_uid":"acme","uid":"019a9f0c-2f5e-7cc1-9c1e-000000000001","version":"1.8.0"},"resources":[{"type":"mail","uid":"7"}],"severity_id":1,"src_endpoint":{"ip":"192.0.2.7"},` +
-			`"status":"Failure","status_detail":"denied","status_id":2,"time":1772359200123,"type_uid":600302,"unmapped":{"action":"mail.view","actor_type":"user","leaf_hash":"` + hash + `",` +
+			`"status":"Failure","status_detail":"denied","status_id":2,"time":1772359200123,"type_uid":600302,"unmapped":{"action":"mail.view","actor_type":"user","duration_us":1500,"leaf_hash":"` + hash + `",` +
 			`"operation":"read","service":"webmail","span_id":"00f067aa0ba902b7","targets":[{"id":"7","type":"mail"}],"time":"2026-03-01T10:00:00.123456789Z"}}`},
 		{"ecs", ecs.Append, `{"@timestamp":"2026-03-01T10:00:00.123Z","attestlog.actor_type":"user","attestlog.index":7,"attestlog.leaf_hash":"` + hash + `","attestlog.operation":"read",` +
 			`"attestlog.targets":[{"id":"7","type":"mail"}],"attestlog.time":"2026-03-01T10:00:00.123456789Z","ecs.version":"9.0.0","event.action":"mail.view","event.category":["web"],` +

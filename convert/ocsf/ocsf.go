@@ -70,7 +70,7 @@ func event(e *attestlog.Entry) object {
 	out["src_endpoint"] = source(e)
 	status(out, e)
 	web(out, e)
-	text(out, "message", e.Message)
+	convert.SetText(out, "message", e.Message)
 	if e.Request.DurationUS > 0 {
 		out["duration"] = e.Request.DurationUS / 1000 // milliseconds
 	}
@@ -80,21 +80,15 @@ func event(e *attestlog.Entry) object {
 			continue // the schema wants one of them; it is in unmapped
 		}
 		r := object{}
-		text(r, "uid", t.ID)
-		text(r, "name", t.Name)
-		text(r, "type", t.Type)
+		convert.SetText(r, "uid", t.ID)
+		convert.SetText(r, "name", t.Name)
+		convert.SetText(r, "type", t.Type)
 		resources = append(resources, r)
 	}
 	if len(resources) > 0 && class == classAPIActivity {
 		out["resources"] = resources
 	}
 	return out
-}
-
-func text(to object, name, value string) {
-	if value != "" {
-		to[name] = value
-	}
 }
 
 func classify(e *attestlog.Entry) (class, activity int, name string) {
@@ -122,18 +116,18 @@ func metadata(e *attestlog.Entry) object {
 		"version": Version, "product": object{"name": "attestlog"}, "uid": e.ID, "sequence": e.Index,
 		"logged_time": e.LoggedTime.UnixMilli(),
 	}
-	text(m, "tenant_uid", e.Tenant)
-	text(m, "log_name", e.Module)
-	text(m, "event_code", e.Action)
-	text(m, "correlation_uid", e.Trace.TraceID)
+	convert.SetText(m, "tenant_uid", e.Tenant)
+	convert.SetText(m, "log_name", e.Module)
+	convert.SetText(m, "event_code", e.Action)
+	convert.SetText(m, "correlation_uid", e.Trace.TraceID)
 	return m
 }
 
 // user has an id or a name, as the schema wants, even if both were erased.
 func user(e *attestlog.Entry) object {
 	u := object{"type_id": userTypes[e.Actor.Type]}
-	text(u, "uid", e.Actor.ID)
-	text(u, "name", e.Actor.Name)
+	convert.SetText(u, "uid", e.Actor.ID)
+	convert.SetText(u, "name", e.Actor.Name)
 	if e.Actor.ID == "" && e.Actor.Name == "" {
 		u["name"] = "unknown"
 	}
@@ -166,8 +160,8 @@ func actor(e *attestlog.Entry) object {
 // source is required by the schema, which wants one of a few names in it.
 func source(e *attestlog.Entry) object {
 	s := object{}
-	text(s, "ip", address(e.Source.IP))
-	text(s, "hostname", e.Source.Host)
+	convert.SetText(s, "ip", address(e.Source.IP))
+	convert.SetText(s, "hostname", e.Source.Host)
 	if len(s) == 0 {
 		s["name"] = "unknown"
 	}
@@ -194,7 +188,7 @@ func status(out object, e *attestlog.Entry) {
 	case attestlog.Unknown:
 		out["status"], out["status_id"] = "Unknown", 0
 	}
-	text(out, "status_detail", e.Reason)
+	convert.SetText(out, "status_detail", e.Reason)
 }
 
 func web(out object, e *attestlog.Entry) {
@@ -202,7 +196,7 @@ func web(out object, e *attestlog.Entry) {
 	if methods[e.Request.Method] {
 		request["http_method"] = e.Request.Method
 	}
-	text(request, "user_agent", e.Source.UserAgent)
+	convert.SetText(request, "user_agent", e.Source.UserAgent)
 	if e.Request.Path != "" {
 		request["url"] = object{"path": e.Request.Path}
 	}
@@ -211,7 +205,7 @@ func web(out object, e *attestlog.Entry) {
 	}
 	if e.Request.Status > 0 {
 		response := object{"code": e.Request.Status}
-		text(response, "status", http.StatusText(e.Request.Status))
+		convert.SetText(response, "status", http.StatusText(e.Request.Status))
 		out["http_response"] = response
 	}
 }
@@ -224,19 +218,22 @@ var methods = map[string]bool{
 
 func unmapped(e *attestlog.Entry) object {
 	u := object{"leaf_hash": base64.StdEncoding.EncodeToString(e.LeafHash[:]), "time": e.Time.Format("2006-01-02T15:04:05.000000000Z07:00")}
-	text(u, "action", e.Action)
-	text(u, "operation", e.Operation)
-	text(u, "service", e.Service)
-	text(u, "actor_type", e.Actor.Type)
-	text(u, "on_behalf_of", e.Actor.OnBehalfOf)
-	text(u, "route", e.Request.Route)
-	text(u, "span_id", e.Trace.SpanID)
-	text(u, "request_id", e.Request.ID)
+	convert.SetText(u, "action", e.Action)
+	convert.SetText(u, "operation", e.Operation)
+	convert.SetText(u, "service", e.Service)
+	convert.SetText(u, "actor_type", e.Actor.Type)
+	convert.SetText(u, "on_behalf_of", e.Actor.OnBehalfOf)
+	convert.SetText(u, "route", e.Request.Route)
+	convert.SetText(u, "span_id", e.Trace.SpanID)
+	convert.SetText(u, "request_id", e.Request.ID)
 	if !methods[e.Request.Method] {
-		text(u, "request_method", e.Request.Method)
+		convert.SetText(u, "request_method", e.Request.Method)
 	}
 	if address(e.Source.IP) != e.Source.IP {
 		u["source_ip"] = e.Source.IP
+	}
+	if e.Request.DurationUS > 0 {
+		u["duration_us"] = e.Request.DurationUS
 	}
 	maps.Copy(u, convert.Rest(e))
 	return u

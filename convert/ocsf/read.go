@@ -34,53 +34,47 @@ const Format = "ocsf"
 //
 // Ids are those of convert.IDs: without the source where there is a metadata.uid.
 func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
-	own, ids := convert.NewIDs(Format, ""), convert.NewIDs(Format, source)
+	ids := convert.NewMixedIDs(Format, source)
 	return convert.Objects(r, source, "", func(raw []byte) iter.Seq2[attestlog.Event, error] {
-		o, err := convert.DecodeObject(raw)
-		if err != nil {
-			return convert.One(attestlog.Event{}, err)
-		}
-		if o.Text("class_uid") == "" && o.Text("type_uid") == "" {
-			return convert.One(attestlog.Event{}, errors.New("not an OCSF event: no class_uid"))
-		}
-		e := attestlog.Event{Original: raw}
-		if o.Text("metadata", "uid") != "" {
-			e.ID = own.Next(raw)
-		} else {
-			e.ID = ids.Next(raw)
-		}
-		read(&e, o)
-		convert.Complete(&e, o)
-		return convert.One(e, nil)
+		return convert.One(record(raw, ids))
 	})
 }
 
-// first takes the first text that there is at some paths.
-func first(o convert.Object, paths ...[]string) string {
-	for _, path := range paths {
-		if s := o.Take(path...); s != "" {
-			return s
-		}
+// rawData is the attribute for the record that an event was made of. The original
+// has it.
+const rawData = "raw_data"
+
+func record(raw []byte, ids *convert.MixedIDs) (attestlog.Event, error) {
+	o, err := convert.DecodeObject(raw)
+	if err != nil {
+		return attestlog.Event{}, err
 	}
-	return ""
+	if o.Text("class_uid") == "" && o.Text("type_uid") == "" {
+		return attestlog.Event{}, errors.New("not an OCSF event: no class_uid")
+	}
+	e := attestlog.Event{ID: ids.Next(raw, o.Text("metadata", "uid") != ""), Original: raw}
+	delete(o, rawData)
+	read(&e, o)
+	convert.Complete(&e, o)
+	return e, nil
 }
 
 func read(e *attestlog.Event, o convert.Object) {
 	e.Time = when(o)
-	e.Tenant = first(o, []string{"metadata", "tenant_uid"}, []string{"cloud", "account", "uid"})
-	e.Service = first(o, []string{"api", "service", "name"}, []string{"metadata", "product", "name"})
+	e.Tenant = convert.Take(o, "metadata.tenant_uid", "cloud.account.uid")
+	e.Service = convert.Take(o, "api.service.name", "metadata.product.name")
 	e.Module = o.Take("metadata", "log_name")
 	e.Operation = operation(o)
-	e.Action = first(o, []string{"api", "operation"}, []string{"metadata", "event_code"})
+	e.Action = convert.Take(o, "api.operation", "metadata.event_code")
 	if e.Action == "" {
 		e.Action = className(o)
 	}
 	readOutcome(e, o)
-	e.Source = attestlog.Source{UserAgent: o.Take("http_request", "user_agent"), Host: first(o, []string{"src_endpoint", "hostname"}, []string{"src_endpoint", "name"})}
+	e.Source = attestlog.Source{UserAgent: o.Take("http_request", "user_agent"), Host: convert.Take(o, "src_endpoint.hostname", "src_endpoint.name")}
 	e.Source.IP = o.Take("src_endpoint", "ip")
 	e.Request = attestlog.Request{
-		ID:     first(o, []string{"api", "request", "uid"}, []string{"http_request", "uid"}),
-		Method: o.Take("http_request", "http_method"), Path: first(o, []string{"http_request", "url", "path"}, []string{"http_request", "url", "url_string"}),
+		ID:     convert.Take(o, "api.request.uid", "http_request.uid"),
+		Method: o.Take("http_request", "http_method"), Path: convert.Take(o, "http_request.url.path", "http_request.url.url_string"),
 	}
 	e.Request.Status, _ = strconv.Atoi(o.Text("http_response", "code"))
 	if ms, err := strconv.ParseInt(o.Text("duration"), 10, 64); err == nil && ms > 0 && ms < 1<<40 {
@@ -92,7 +86,7 @@ func read(e *attestlog.Event, o convert.Object) {
 }
 
 func when(o convert.Object) time.Time {
-	if t, err := time.Parse(time.RFC3339, o.Text("time_dt")); err == nil {
+	if t, ok := convert.ParseTime(o.Text("time_dt"), time.RFC3339); ok {
 		o.Take("time_dt")
 		return t
 	}
@@ -117,12 +111,7 @@ func operation(o convert.Object) string {
 	case class == strconv.Itoa(classAPIActivity) && operations[activity] != "":
 		return operations[activity]
 	}
-	name := strings.ToLower(o.Text("activity_name"))
-	switch name {
-	case "create", "read", "update", "delete", "login", "logout", "export", "import", "execute", "approve", "deny":
-		return name
-	}
-	return ""
+	return convert.Operation(o.Text("activity_name"))
 }
 
 // className is an action in words: authentication.logon, or in numbers where the
@@ -158,12 +147,12 @@ func readOutcome(e *attestlog.Event, o convert.Object) {
 // readUsers maps who acted. In Authentication the actor is who caused it, and is
 // often absent: then the user did it.
 func readUsers(e *attestlog.Event, o convert.Object) {
-	at := []string{"actor", "user"}
+	at := "actor.user"
 	if !hasUser(o.Object("actor").Object("user")) && hasUser(o.Object("user")) {
-		at = []string{"user"}
+		at = "user"
 	}
-	under := func(name string) []string { return append(at[:len(at):len(at)], name) }
-	switch o.Text(under("type_id")...) {
+	kind, _ := o.Lookup(at + ".type_id")
+	switch (convert.Object{"kind": kind}).Text("kind") {
 	case "1", "2":
 		e.Actor.Type = "user"
 	case "3":
@@ -171,18 +160,34 @@ func readUsers(e *attestlog.Event, o convert.Object) {
 	case "4":
 		e.Actor.Type = "service"
 	}
-	e.Actor.ID = first(o, under("uid"), under("name"), under("email_addr"))
-	e.Actor.Name = first(o, under("name"), under("full_name"))
-	e.Actor.Session = first(o, []string{"actor", "session", "uid"}, []string{"session", "uid"})
+	e.Actor.ID = convert.Take(o, at+".uid", at+".name", at+".email_addr")
+	e.Actor.Name = convert.Take(o, at+".name", at+".full_name")
+	e.Actor.Session = convert.Take(o, "actor.session.uid", "session.uid")
 	if e.Actor.ID == "" {
-		e.Actor.ID = first(o, []string{"actor", "app_uid"}, []string{"actor", "app_name"}, []string{"actor", "invoked_by"}, []string{"actor", "process", "name"})
+		e.Actor.ID = convert.Take(o, "actor.app_uid", "actor.app_name", "actor.invoked_by", "actor.process.name")
 	}
-	if len(at) == 2 && hasUser(o.Object("user")) {
-		t := attestlog.Target{Type: "user", ID: first(o, []string{"user", "uid"}, []string{"user", "name"}), Name: o.Take("user", "name")}
-		if t.ID != e.Actor.ID { // who logs in acts upon nobody else
-			e.Targets = append(e.Targets, t)
-		}
+	user := o.Object("user")
+	if at == "user" || !hasUser(user) {
+		return
 	}
+	t := attestlog.Target{Type: "user", ID: user.Text("uid"), Name: user.Text("name")}
+	if t.ID == "" {
+		t.ID, t.Name = t.Name, ""
+	}
+	if t.ID == "" {
+		t.ID = convert.Take(o, "user.email_addr")
+	}
+	switch {
+	case t.ID != e.Actor.ID:
+		e.Targets = append(e.Targets, t)
+	case e.Actor.Name == "": // who logs in acts upon nobody else
+		e.Actor.Name = t.Name
+	case t.Name != "" && t.Name != e.Actor.Name:
+		o.Take("user", "uid")
+		return // the other name stays
+	}
+	convert.Take(o, "user.uid")
+	convert.Take(o, "user.name")
 }
 
 func hasUser(u convert.Object) bool {

@@ -255,7 +255,7 @@ func TestReadersGoOnBehindBadRecords(t *testing.T) {
 		{"otlp", `{"resourceLogs":[]}`, ""},
 		{"otlp", `{"resourceLogs":7}`, "-"},
 		{"ocsf", `[{"class_uid":1},{"a":1},{"class_uid":2}]`, "+-+"},
-		{"ecs", `{"a":1}` + "\n7\n" + `{"b":2}`, "+-+"},
+		{"ecs", `{"@timestamp":1}` + "\n7\n" + `{"event.kind":2}{"event":"x"}`, "+-+-"},
 		{"cef", "CEF:0|a|b|c|d|e|1|\nCEF:0|a|b|c\nCEF:x|a|b|c|d|e|1|k=v\nCEF:0|a|b|c|d|e|1|no key\n\nCEF:1|a|b|c|d|e|1|k=v", "+---+"},
 		{"cloudevents", `[{"specversion":"1.0","id":"1","source":"s","type":"t"},{"specversion":"0.3","id":"1","source":"s","type":"t"},{"specversion":"1.0"}]`, "+--"},
 		{"opa", `[{"decision_id":"a"},{"level":"info"},{"path":"p"}]`, "+-+"},
@@ -304,7 +304,7 @@ func TestReadersEndWithTheirReadersError(t *testing.T) {
 // when its source is read again, and an equal one must not be lost.
 func TestReadersGiveEveryRecordAnIdOnce(t *testing.T) {
 	for format, in := range map[string]string{
-		"kubernetes": `{"auditID":"a","verb":"get"}`, "ocsf": `{"class_uid":1}`, "ecs": `{"a":1}`, "cef": "CEF:0|a|b|c|d|e|1|",
+		"kubernetes": `{"auditID":"a","verb":"get"}`, "ocsf": `{"class_uid":1}`, "ecs": `{"ecs":{"version":"8"}}`, "cef": "CEF:0|a|b|c|d|e|1|",
 		"cloudevents": `{"specversion":"1.0","id":"1","source":"s","type":"t"}`, "otlp": `{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"x"}}]}]}]}`,
 		"csv": "a,b", "opa": `{"decision_id":"a"}`, "syslog": "<1>1 - - - - - -",
 	} {

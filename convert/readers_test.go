@@ -256,7 +256,7 @@ func TestReadersGoOnBehindBadRecords(t *testing.T) {
 		{"otlp", `{"resourceLogs":7}`, "-"},
 		{"ocsf", `[{"class_uid":1},{"a":1},{"class_uid":2}]`, "+-+"},
 		{"ecs", `{"@timestamp":1}` + "\n7\n" + `{"event.kind":2}{"event":"x"}`, "+-+-"},
-		{"cef", "CEF:0|a|b|c|d|e|1|\nCEF:0|a|b|c\nCEF:x|a|b|c|d|e|1|k=v\nCEF:0|a|b|c|d|e|1|no key\n\nCEF:1|a|b|c|d|e|1|k=v", "+---+"},
+		{"cef", "CEF:0|a|b|c|d|e|1|\nCEF:0|a|b|c\nCEF:x|a|b|c|d|e|1|k=v\nCEF:0|a|b|c|d|e|1|no key\n\nCEF:1|a|b|c|d|e|1|k=v", "+--++"},
 		{"cloudevents", `[{"specversion":"1.0","id":"1","source":"s","type":"t"},{"specversion":"0.3","id":"1","source":"s","type":"t"},{"specversion":"1.0"}]`, "+--"},
 		{"opa", `[{"decision_id":"a"},{"level":"info"},{"path":"p"}]`, "+-+"},
 		{"syslog", "<1>1 - - - - - -\n\n<34>Oct 11 22:14:15 h su: x\n", "++"},

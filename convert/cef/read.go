@@ -23,7 +23,8 @@ const Attribute = "cef"
 
 // Read is a convert.Reader of lines, with or without a syslog header before
 // "CEF:". What is not listed stays in the attributes under its own key, the
-// header in attributes.cef, and the line's exact bytes are the original.
+// header in attributes.cef, with what stands before the first key as its text, and
+// the line's exact bytes are the original.
 //
 //	time        start, rt or end
 //	service     the header's device product, or app where that is attestlog
@@ -31,27 +32,23 @@ const Attribute = "cef"
 //	operation   act, where it is one that the log knows
 //	outcome     outcome; reason
 //	actor       suid, suser, spid, sproc, or else duid, duser
-//	source      src, or the custom IPv6 address of the source; shost; requestClientApplication
+//	source      src, or the custom IPv6 address of the source; shost, or src that is
+//	            no address; requestClientApplication
 //	targets     duid and duser, fname, dhost
 //	request     requestMethod, request
 //	message     msg, or the header's name
 //
 // Ids are those of convert.IDs: without the source where there is an externalId.
 func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
-	own, ids := convert.NewIDs(Format, ""), convert.NewIDs(Format, source)
+	ids := convert.NewMixedIDs(Format, source)
 	return convert.ByLine(r, source, func(line []byte) (attestlog.Event, bool, error) {
-		p, err := parse(string(line))
+		m, err := parse(string(line))
 		if err != nil {
 			return attestlog.Event{}, false, err
 		}
-		e := attestlog.Event{Original: bytes.Clone(line)}
-		if p.extension.Text("externalId") != "" {
-			e.ID = own.Next(line)
-		} else {
-			e.ID = ids.Next(line)
-		}
-		p.event(&e)
-		convert.Complete(&e, p.extension)
+		e := attestlog.Event{ID: ids.Next(line, m.extension.Text("externalId") != ""), Original: bytes.Clone(line)}
+		m.event(&e)
+		convert.Complete(&e, m.extension)
 		return e, false, nil
 	})
 }
@@ -61,6 +58,7 @@ type message struct {
 	before    string    // a syslog header
 	header    [6]string // behind the version
 	version   string
+	text      string // before the first key
 	extension convert.Object
 }
 
@@ -75,13 +73,17 @@ func parse(line string) (message, error) {
 	m.before = line[:start]
 	rest := line[start+len("CEF:"):]
 	for i := range len(m.header) + 1 {
-		end := unescaped(rest, '|')
-		if end < 0 {
+		text, after := rest, ""
+		end, last := unescaped(rest, '|'), i == len(m.header)
+		if end >= 0 && !(last && key.MatchString(rest[:end])) {
+			text, after = rest[:end], rest[end+1:]
+		} else if !last {
 			return m, errNotCEF
+		} else { // some leave the last pipe out
+			text, after, _ = strings.Cut(rest, " ")
 		}
-		text := headerEscapes.Replace(rest[:end])
-		rest = rest[end+1:]
-		if i == 0 {
+		rest = after
+		if text = headerEscapes.Replace(text); i == 0 {
 			m.version = text
 		} else {
 			m.header[i-1] = text
@@ -117,31 +119,23 @@ var (
 // Many senders do not escape the equals signs of a value; what stands before one
 // then counts as a key.
 func (m *message) pairs(s string) error {
-	found := key.FindAllStringSubmatchIndex(s, -1)
-	if len(found) == 0 && strings.TrimSpace(s) != "" || len(found) > 0 && strings.TrimSpace(s[:found[0][0]]) != "" {
-		return errors.New("the extension does not begin with a key and an equals sign")
+	found := key.FindAllStringSubmatchIndex(s, convert.MaxValues+1)
+	if len(found) > convert.MaxValues {
+		return convert.ErrTooMany
 	}
+	first := len(s)
+	if len(found) > 0 {
+		first = found[0][0]
+	}
+	m.text = valueEscapes.Replace(strings.TrimSpace(s[:first]))
 	for i, at := range found {
 		end := len(s)
 		if i+1 < len(found) {
 			end = found[i+1][0]
 		}
-		name, v := s[at[2]:at[3]], valueEscapes.Replace(strings.TrimRight(s[at[1]:end], " "))
-		switch before := m.extension[name].(type) {
-		case nil:
-			m.extension[name] = v
-		case convert.Repeated:
-			m.extension[name] = append(before, v)
-		default:
-			m.extension[name] = convert.Repeated{before, v}
-		}
+		m.extension.Add(s[at[2]:at[3]], valueEscapes.Replace(strings.TrimRight(s[at[1]:end], " ")))
 	}
 	return nil
-}
-
-// operations are the words of act that say what an event's operation does.
-var operations = map[string]bool{
-	"create": true, "read": true, "update": true, "delete": true, "login": true, "logout": true, "export": true, "import": true, "execute": true, "approve": true, "deny": true,
 }
 
 func (m *message) event(e *attestlog.Event) {
@@ -154,8 +148,7 @@ func (m *message) event(e *attestlog.Event) {
 	if app := o.Text("app"); product == "attestlog" && app != "" {
 		e.Service = o.Take("app")
 	}
-	if act := strings.ToLower(o.Text("act")); operations[act] {
-		e.Operation = act
+	if e.Operation = convert.Operation(o.Text("act")); e.Operation != "" {
 		o.Take("act")
 	}
 	e.Outcome = convert.OutcomeOf(o.Text("outcome"))
@@ -183,12 +176,15 @@ func (m *message) event(e *attestlog.Event) {
 			e.Source.IP = o.Take(name)
 		}
 	}
+	if _, err := netip.ParseAddr(o.Text("src")); err != nil && e.Source.Host == "" {
+		e.Source.Host = o.Take("src")
+	}
 	e.Request = attestlog.Request{Method: o.Take("requestMethod"), Path: o.Take("request")}
 	e.Message = o.Take("msg")
 	own := map[string]any{}
 	for k, v := range map[string]string{
 		"version": m.version, "vendor": vendor, "product": product, "device_version": version, "class": class, "name": name, "severity": severity,
-		"before": strings.TrimSpace(m.before),
+		"before": strings.TrimSpace(m.before), "text": m.text,
 	} {
 		if v != "" && v != e.Action && v != e.Service {
 			own[k] = v
@@ -198,16 +194,17 @@ func (m *message) event(e *attestlog.Event) {
 		e.Message = name
 		delete(own, "name")
 	}
-	o[Attribute] = own
+	o.Put(Attribute, own)
 }
 
-// layouts are those of the standard, "Date Formats".
+// layouts are those of the standard, "Date Formats", that have a year: without
+// one, the record does not say when it was.
 var layouts = []string{
 	"Jan 02 2006 15:04:05.000 MST", "Jan 02 2006 15:04:05 MST", "Jan 02 2006 15:04:05.000", "Jan 02 2006 15:04:05", time.RFC3339,
 }
 
 // when returns the event's time. Milliseconds stay in no attribute, for they say
-// no more; any other spelling does.
+// no more; any other spelling does, and so does what is not read.
 func when(o convert.Object) time.Time {
 	for _, name := range [...]string{"start", "rt", "end"} {
 		text := o.Text(name)
@@ -215,10 +212,8 @@ func when(o convert.Object) time.Time {
 			o.Take(name)
 			return time.UnixMilli(ms).UTC()
 		}
-		for _, layout := range layouts {
-			if t, err := time.Parse(layout, text); err == nil {
-				return t.UTC()
-			}
+		if t, ok := convert.ParseTime(text, layouts...); ok {
+			return t
 		}
 	}
 	return time.Time{}

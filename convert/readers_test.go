@@ -300,49 +300,6 @@ func TestReadersEndWithTheirReadersError(t *testing.T) {
 	}
 }
 
-// An event without a name of its own must not meet itself with other content
-// when its source is read again, and an equal one must not be lost.
-func TestReadersGiveEveryRecordAnIdOnce(t *testing.T) {
-	for format, in := range map[string]string{
-		"kubernetes": `{"auditID":"a","verb":"get"}`, "ocsf": `{"class_uid":1}`, "ecs": `{"ecs":{"version":"8"}}`, "cef": "CEF:0|a|b|c|d|e|1|",
-		"cloudevents": `{"specversion":"1.0","id":"1","source":"s","type":"t"}`, "otlp": `{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"x"}}]}]}]}`,
-		"csv": "a,b", "opa": `{"decision_id":"a"}`, "syslog": "<1>1 - - - - - -",
-	} {
-		in := strings.Repeat(in+"\n", 3)
-		first, again := read(t, format, in), read(t, format, in)
-		if diff := cmp.Diff(first, again); diff != "" {
-			t.Errorf("%s: read again (-first +again):\n%s", format, diff)
-		}
-		ids := map[string]bool{}
-		for _, e := range first {
-			ids[e.ID] = true
-		}
-		if len(first) < 2 || len(ids) != len(first) {
-			t.Errorf("%s: %d events have %d ids", format, len(first), len(ids))
-		}
-	}
-}
-
-func TestBinaryModeBecomesStructured(t *testing.T) {
-	header := map[string][]string{
-		"Ce-Specversion": {"1.0"}, "Ce-Id": {"1"}, "Ce-Source": {"/a%20b"}, "Ce-Type": {"t"}, "Ce-Subject": {`"mail/%C3%A9"`}, "Content-Type": {"application/json; charset=utf-8"},
-		"Authorization": {"secret"},
-	}
-	for _, tt := range []struct{ body, data string }{
-		{`{"a":1}`, `"data":{"a":1}`}, {`{"a":`, `"data":"{\"a\":"`}, {"\xff", `"data_base64":"/w=="`}, {"", `"specversion":"1.0"`},
-	} {
-		got, err := cloudevents.Structured(header, []byte(tt.body))
-		if err != nil || !strings.Contains(string(got), tt.data) || !strings.Contains(string(got), `"source":"/a b"`) || !strings.Contains(string(got), `"subject":"mail/é"`) || strings.Contains(string(got), "secret") {
-			t.Errorf("Structured(%q) = %s, %v", tt.body, got, err)
-		}
-	}
-	for _, bad := range []map[string][]string{{}, {"Ce-Id": {"%4"}}} {
-		if got, err := cloudevents.Structured(bad, nil); err == nil {
-			t.Errorf("Structured(%v) = %s", bad, got)
-		}
-	}
-}
-
 // Whatever a file holds, its records are refused or become events that a log
 // accepts.
 func FuzzReaders(f *testing.F) {

@@ -1,17 +1,11 @@
 package cloudevents
 
 import (
-	"encoding/base64"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
-	"mime"
-	"net/url"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
@@ -34,10 +28,13 @@ const Attribute = "cloudevent"
 //	actor     authid and authtype (the auth context extension), or from the data
 //	trace     traceparent
 //
-// Data that is an event of this log's own schema is taken as that; of any other
-// JSON object, members find their fields by convert.Named. What else there is in
-// the context stands in attributes.cloudevent, what else is in the data in the
-// attributes, or under "data" if it is no object.
+// Data that is an event of this log's own schema is taken as that, its attributes
+// as they are. Data that is an entry, as Append writes it, becomes the event that
+// it was, id and time included; attributes.imported holds what the log had added
+// and the log's name. Of any other JSON object, members find their fields by
+// convert.Named. What else there is in the context stands in
+// attributes.cloudevent, what else is in the data in the attributes, or under
+// "data" if it is no object. An event that came with an original keeps it.
 //
 // Ids are those of convert.IDs, without the source: an event carries its own
 // identity, and an equal one is the same one, delivered again.
@@ -61,19 +58,26 @@ func read(raw []byte, ids *convert.IDs) (attestlog.Event, error) {
 	if v := o.Text("specversion"); !strings.HasPrefix(v, "1.") {
 		return attestlog.Event{}, fmt.Errorf("a CloudEvent of specversion %q, not 1.0", v)
 	}
-	data, native := payload(o)
-	e := native
-	e.ID, e.Original = ids.Next(raw), raw
-	if e.Action == "" {
-		e.Action = o.Take("type")
+	switch data := dataOf(raw); {
+	case data == nil:
+	case o.Object("data")["leaf_hash"] != nil:
+		if e, ok := entry(data, o); ok {
+			if e.ID == "" {
+				e.ID = ids.Next(raw)
+			}
+			complete(&e, raw)
+			return e, nil
+		}
+	default:
+		if e, err := attestlog.ParseEvent(data); err == nil {
+			native(&e, o)
+			e.ID = ids.Next(raw)
+			complete(&e, raw)
+			return e, nil
+		}
 	}
-	if at, err := time.Parse(time.RFC3339, o.Text("time")); err == nil && !at.IsZero() && e.Time.IsZero() {
-		e.Time = at
-		o.Take("time")
-	}
-	if e.Service == "" {
-		e.Service = o.Take("source")
-	}
+	e := attestlog.Event{ID: ids.Next(raw), Original: raw}
+	data := payload(o)
 	context(&e, o)
 	if len(o) > 0 {
 		if _, taken := data[Attribute]; taken {
@@ -82,34 +86,61 @@ func read(raw []byte, ids *convert.IDs) (attestlog.Event, error) {
 		data[Attribute] = map[string]any(o)
 	}
 	convert.Named(&e, data)
-	convert.Bound(&e)
+	convert.Finish(&e)
 	return e, nil
 }
 
-// payload takes the data out of an event: as an event of this log's schema, or
-// else as an object whose members are looked at.
-func payload(o convert.Object) (data convert.Object, native attestlog.Event) {
+// dataOf returns the event's data as it came, or nil if there is none or more
+// than one.
+func dataOf(raw []byte) (data []byte) {
+	for m := range convert.Members(raw) {
+		if m.Name == "data" {
+			if data != nil {
+				return nil
+			}
+			data = m.Raw
+		}
+	}
+	return data
+}
+
+// complete is for an event of this log's own schema: what it has stays as it is.
+func complete(e *attestlog.Event, raw []byte) {
+	if len(e.Original) == 0 {
+		e.Original = raw
+	}
+	if e.Time.IsZero() {
+		convert.Undated(e)
+	}
+	convert.Bound(e)
+}
+
+// native adds the context to an event of this log's own schema.
+func native(e *attestlog.Event, o convert.Object) {
+	delete(o, "data")
+	context(e, o)
+	if e.ID != "" {
+		o.Put("dataid", e.ID)
+	}
+	if len(o) > 0 {
+		if e.Attributes == nil {
+			e.Attributes = map[string]any{}
+		}
+		convert.Object(e.Attributes).Put(Attribute, map[string]any(o))
+	}
+}
+
+// payload takes the data out of an event, as an object whose members are looked
+// at.
+func payload(o convert.Object) convert.Object {
 	defer delete(o, "data")
 	switch v := o["data"].(type) {
 	case map[string]any:
-		if raw, err := json.Marshal(v); err == nil {
-			if e, err := attestlog.ParseEvent(raw); err == nil {
-				rest := convert.Object(e.Attributes)
-				if rest == nil {
-					rest = convert.Object{}
-				}
-				if e.ID != "" {
-					o["dataid"] = e.ID
-				}
-				e.Attributes = nil
-				return rest, e
-			}
-		}
-		return v, native
+		return v
 	case nil:
-		return convert.Object{}, native
+		return convert.Object{}
 	default:
-		return convert.Object{"data": v}, native
+		return convert.Object{"data": v}
 	}
 }
 
@@ -118,7 +149,18 @@ var authTypes = map[string]string{
 	"app_user": "user", "user": "user", "service_account": "service", "api_key": "service", "system": "system", "unauthenticated": "anonymous",
 }
 
+// context gives an event what it lacks and its context has.
 func context(e *attestlog.Event, o convert.Object) {
+	if e.Action == "" {
+		e.Action = o.Take("type")
+	}
+	if e.Service == "" {
+		e.Service = o.Take("source")
+	}
+	if at, ok := convert.ParseTime(o.Text("time"), time.RFC3339); ok && e.Time.IsZero() {
+		e.Time = at
+		o.Take("time")
+	}
 	if e.Actor.ID == "" {
 		e.Actor.ID = o.Take("authid")
 		if t := authTypes[o.Text("authtype")]; t != "" {
@@ -139,52 +181,4 @@ func context(e *attestlog.Event, o convert.Object) {
 	if parts := strings.Split(o.Text("traceparent"), "-"); len(parts) == 4 && len(parts[1]) == 32 && len(parts[2]) == 16 && e.Trace.TraceID == "" {
 		e.Trace = attestlog.Trace{TraceID: parts[1], SpanID: parts[2]}
 	}
-}
-
-// Structured returns the event that an HTTP request has in binary mode as one in
-// the JSON format: context attributes in ce- headers, whose values are
-// percent-encoded (HTTP Protocol Binding, Section 3.1). header has the
-// canonical names of net/http.
-func Structured(header map[string][]string, body []byte) ([]byte, error) {
-	const prefix = "Ce-"
-	o := map[string]any{}
-	for name, values := range header {
-		attribute, ok := strings.CutPrefix(name, prefix)
-		if !ok || len(values) == 0 {
-			continue
-		}
-		text, err := unescape(values[0])
-		if err != nil {
-			return nil, fmt.Errorf("header %s: %w", name, err)
-		}
-		o[strings.ToLower(attribute)] = text
-	}
-	if len(o) == 0 {
-		return nil, errors.New("not a CloudEvent: no ce- headers")
-	}
-	contentType := ""
-	if v := header["Content-Type"]; len(v) > 0 {
-		contentType = v[0]
-		o["datacontenttype"] = contentType
-	}
-	kind, _, _ := mime.ParseMediaType(contentType)
-	isJSON := kind == "application/json" || kind == "text/json" || strings.HasSuffix(kind, "+json")
-	switch {
-	case len(body) == 0:
-	case isJSON && json.Valid(body):
-		o["data"] = json.RawMessage(body)
-	case utf8.Valid(body):
-		o["data"] = string(body)
-	default:
-		o["data_base64"] = base64.StdEncoding.EncodeToString(body)
-	}
-	return json.Marshal(o)
-}
-
-// unescape undoes percent-encoding.
-func unescape(s string) (string, error) {
-	if len(s) >= 2 && s[0] == '"' && s[len(s)-1] == '"' { // quoted, as older senders do
-		s = strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(s[1 : len(s)-1])
-	}
-	return url.PathUnescape(s)
 }

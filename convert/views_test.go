@@ -170,7 +170,10 @@ func TestViewsOfAnyEntryAreOneLine(t *testing.T) {
 			Source: attestlog.Source{UserAgent: s("agent"), Host: s("host")}, Targets: []attestlog.Target{{ID: s("id"), Type: s("type")}}, Tenant: s("tenant"),
 			Attributes: map[string]any{s("attribute"): s("value")},
 		}}
-		for name, fn := range map[string]func([]byte, *attestlog.Entry) ([]byte, error){"ocsf": ocsf.Append, "ecs": ecs.Append, "cloudevents": appendCloudEvent, "cef": cef.Append} {
+		for name, fn := range map[string]func([]byte, *attestlog.Entry) ([]byte, error){
+			"ocsf": ocsf.Append, "ecs": ecs.Append, "cloudevents": appendCloudEvent, "cef": cef.Append,
+			"otlp": otel.Append, "kubernetes": kubernetes.Append, "cloudtrail": cloudtrail.Append,
+		} {
 			line, err := fn(nil, &e)
 			if err != nil || strings.ContainsAny(string(line), "\r\n") {
 				t.Fatalf("%s: %v: %q", name, err, line)
@@ -201,6 +204,7 @@ func TestViewsAreReadBack(t *testing.T) {
 		}, LoggedTime: at.Add(time.Second)}
 		for format, view := range map[string]func([]byte, *attestlog.Entry) ([]byte, error){
 			"ocsf": ocsf.Append, "ecs": ecs.Append, "cef": cef.Append, "otlp": otel.Append, "cloudtrail": cloudtrail.Append, "kubernetes": kubernetes.Append, "csv": appendCSV,
+			"cloudevents": appendCloudEvent,
 		} {
 			line, err := view(nil, &e)
 			if err != nil {

@@ -115,16 +115,21 @@ func attributesOf(e *attestlog.Entry) (object, error) {
 	if e.Request.DurationUS > 0 {
 		a["attestlog.duration_us"] = float64(e.Request.DurationUS)
 	}
+	return a, rest(a, e)
+}
+
+// rest adds what the conventions have no names for.
+func rest(a object, e *attestlog.Entry) error {
 	for name, v := range convert.Rest(e) {
 		raw, err := json.Marshal(v)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if a["attestlog."+name], err = convert.Decode(raw); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return a, nil
+	return nil
 }
 
 // epoch is no time of a record's: zero says that it is unknown.

@@ -3,6 +3,7 @@ package server_test
 import (
 	"fmt"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -101,7 +102,7 @@ func TestAHistogramsSumIsTheCount(t *testing.T) {
 		{"1678-01-01T00:00:00Z", "2262-01-01T00:00:00Z", 60, "actor:user-1"}, {"0001-01-01T00:00:00Z", "9999-12-31T00:00:00Z", 9, "actor:user-1"},
 	} {
 		var got histogram
-		a := s.get(fmt.Sprintf("%s/histogram?q=%s&after=%s&before=%s&buckets=%d", api, url.QueryEscape(test.q), url.QueryEscape(test.after), url.QueryEscape(test.before), test.buckets), token)
+		a := s.get(fmt.Sprintf("%s/histogram?by=time&q=%s&after=%s&before=%s&buckets=%d", api, url.QueryEscape(test.q), url.QueryEscape(test.after), url.QueryEscape(test.before), test.buckets), token)
 		a.into(t, 200, &got)
 		after, _ := time.Parse(time.RFC3339, test.after)
 		before, _ := time.Parse(time.RFC3339, test.before)
@@ -128,3 +129,40 @@ func TestAHistogramsSumIsTheCount(t *testing.T) {
 		}
 	}
 }
+
+// By the time of logging, a bucket has the entries that were logged within it,
+// whenever they happened.
+func TestAHistogramOfLogging(t *testing.T) {
+	s := serve(t)
+	token := s.token(server.ScopeRead)
+	var after, before time.Time
+	want := map[string]uint64{}
+	for i := range 40 {
+		r := s.append(events(10*i, 10)...)
+		if i == 5 {
+			after = r[0].LoggedTime
+		}
+		before = r[9].LoggedTime.Add(time.Microsecond)
+		if i >= 5 {
+			want[""] += 10
+			want["actor:user-1"] += 2
+		}
+	}
+	for q, n := range want {
+		for _, buckets := range []int{1, 3, 60, 200} {
+			var got histogram
+			s.get(fmt.Sprintf("%s/histogram?q=%s&after=%s&before=%s&buckets=%d", api, url.QueryEscape(withoutLooks(q)), url.QueryEscape(after.Format(time.RFC3339Nano)),
+				url.QueryEscape(before.Format(time.RFC3339Nano)), buckets), token).into(t, 200, &got)
+			sum := uint64(0)
+			for _, b := range got.Buckets {
+				sum += b.Count
+			}
+			if len(got.Buckets) != buckets || sum != n {
+				t.Errorf("%q in %d buckets: %d of %d entries in %d", q, buckets, sum, n, len(got.Buckets))
+			}
+		}
+	}
+}
+
+// withoutLooks leaves out what the looks themselves add to the log.
+func withoutLooks(q string) string { return strings.TrimSpace(q + " -service:attestlog") }

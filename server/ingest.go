@@ -28,6 +28,10 @@ const mostEvents = 10_000
 // takes a thousand times as many.
 const mostRecords = 5 * mostEvents
 
+// mostOriginals bounds the originals of one request's records in bytes: each can
+// repeat what stands around it.
+const mostOriginals = 128 << 20
+
 // taken is what became of the records of one request.
 type taken struct {
 	receipts []attestlog.Receipt
@@ -40,9 +44,11 @@ type taken struct {
 func (s *Server) take(ctx context.Context, v *visit, all bool, records iter.Seq2[attestlog.Event, error]) (taken, error) {
 	var out taken
 	var events []attestlog.Event
+	originals := 0
 	for e, err := range records {
 		if err == nil {
 			err = v.own(&e)
+			originals += len(e.Original)
 		}
 		var refused *convert.RecordError
 		switch {
@@ -55,6 +61,9 @@ func (s *Server) take(ctx context.Context, v *visit, all bool, records iter.Seq2
 		}
 		if len(events)+len(out.refused) > mostRecords {
 			return taken{}, problem(http.StatusRequestEntityTooLarge, fmt.Sprintf("more than %d records in one request", mostRecords))
+		}
+		if originals > mostOriginals {
+			return taken{}, problem(http.StatusRequestEntityTooLarge, fmt.Sprintf("the records of the request have more than %d bytes together; send fewer at a time", mostOriginals))
 		}
 	}
 	if all && len(out.refused) > 0 {

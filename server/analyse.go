@@ -41,13 +41,9 @@ const (
 )
 
 func (s *Server) facets(ctx context.Context, in *facetsInput) (*facetsOutput, error) {
-	v, err := s.enter(ctx, in.Log, ScopeRead)
+	v, q, err := s.asked(ctx, in.Log, in.Q)
 	if err != nil {
 		return nil, err
-	}
-	q, err := v.query(in.Q)
-	if err != nil {
-		return nil, s.failed(ctx, err)
 	}
 	if _, err := new(attestlog.Entry).Field(in.Field); err != nil {
 		return nil, problem(http.StatusBadRequest, "field: "+err.Error())
@@ -113,13 +109,9 @@ type histogramOutput struct {
 }
 
 func (s *Server) histogram(ctx context.Context, in *histogramInput) (*histogramOutput, error) {
-	v, err := s.enter(ctx, in.Log, ScopeRead)
+	v, q, err := s.asked(ctx, in.Log, in.Q)
 	if err != nil {
 		return nil, err
-	}
-	q, err := v.query(in.Q)
-	if err != nil {
-		return nil, s.failed(ctx, err)
 	}
 	if in.Before.Sub(in.After) < time.Duration(in.Buckets) {
 		return nil, problem(http.StatusBadRequest, "before: not after the beginning, or too near for so many buckets")

@@ -58,14 +58,23 @@ func (v *visit) query(text string) (attestlog.Query, error) {
 	return attestlog.And(q, v.token.within()), nil
 }
 
+// asked is enter for a query, which is bounded to what the token may see.
+func (s *Server) asked(ctx context.Context, log, text string) (*visit, attestlog.Query, error) {
+	v, err := s.enter(ctx, log, ScopeRead)
+	if err != nil {
+		return nil, attestlog.Query{}, err
+	}
+	q, err := v.query(text)
+	if err != nil {
+		return nil, q, s.failed(ctx, err)
+	}
+	return v, q, nil
+}
+
 func (s *Server) query(ctx context.Context, in *queryInput) (*rawOutput, error) {
-	v, err := s.enter(ctx, in.Log, ScopeRead)
+	v, q, err := s.asked(ctx, in.Log, in.Q)
 	if err != nil {
 		return nil, err
-	}
-	q, err := v.query(in.Q)
-	if err != nil {
-		return nil, s.failed(ctx, err)
 	}
 	// Later pages too: a client can make a cursor up.
 	if err := s.note(ctx, v, "audit.query", "read", map[string]any{"query": in.Q}); err != nil {
@@ -225,13 +234,9 @@ type countOutput struct {
 }
 
 func (s *Server) count(ctx context.Context, in *countInput) (*countOutput, error) {
-	v, err := s.enter(ctx, in.Log, ScopeRead)
+	v, q, err := s.asked(ctx, in.Log, in.Q)
 	if err != nil {
 		return nil, err
-	}
-	q, err := v.query(in.Q)
-	if err != nil {
-		return nil, s.failed(ctx, err)
 	}
 	if err := s.note(ctx, v, "audit.query", "read", map[string]any{"query": in.Q, "count": true}); err != nil {
 		return nil, err

@@ -18,7 +18,7 @@ race:
 	CGO_ENABLED=1 $(GO) test -race -timeout 5m -run 'TestEverythingAtOnce|Outbox|TestConformance/(Append|Record|Spool)' ./sqlite
 
 interop:
-	./scripts/need.sh lognormalizer=liblognorm-utils
+	./scripts/need.sh lognormalizer=liblognorm-utils /usr/sbin/rsyslogd=rsyslog '/usr/lib/*/rsyslog/lmnsd_ossl.so=rsyslog-openssl'
 	cd interop && $(GO) test -timeout 10m ./...
 
 # Ten million entries; ATTESTLOG_EVENTS changes that.

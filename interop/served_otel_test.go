@@ -27,12 +27,11 @@ type otelService struct {
 	provider *sdklog.LoggerProvider
 }
 
-// newOTelService exports to a path of the server. again asks for batches that
-// failed to be exported once more, as long as they do.
-func newOTelService(t testing.TB, s *host, path string, wrap func(sdklog.Exporter) sdklog.Exporter, options ...otlploghttp.Option) otelService {
+// newOTelService exports to a URL, by an exporter that wrap may wrap.
+func newOTelService(t testing.TB, url, token string, wrap func(sdklog.Exporter) sdklog.Exporter, options ...otlploghttp.Option) otelService {
 	t.Helper()
 	exporter, err := otlploghttp.New(context.Background(), append([]otlploghttp.Option{
-		otlploghttp.WithEndpointURL(s.URL + path), otlploghttp.WithHeaders(map[string]string{"Authorization": "Bearer " + s.token}),
+		otlploghttp.WithEndpointURL(url), otlploghttp.WithHeaders(map[string]string{"Authorization": "Bearer " + token}),
 		otlploghttp.WithRetry(otlploghttp.RetryConfig{Enabled: true, InitialInterval: time.Millisecond, MaxInterval: 10 * time.Millisecond, MaxElapsedTime: time.Minute}),
 	}, options...)...)
 	if err != nil {
@@ -95,7 +94,7 @@ func TestOTelExporterDeliversOnce(t *testing.T) {
 			t.Run(name+path, func(t *testing.T) {
 				t.Parallel()
 				s := serve(t, server.Config{})
-				service := newOTelService(t, s, path, nil, otlploghttp.WithCompression(compression))
+				service := newOTelService(t, s.URL+path, s.token, nil, otlploghttp.WithCompression(compression))
 				if err := service.log(0, 300); err != nil {
 					t.Fatal(err)
 				}
@@ -116,7 +115,7 @@ func TestOTelExporterDeliversOnce(t *testing.T) {
 func TestOTelExportAgainAddsNothing(t *testing.T) {
 	t.Parallel()
 	s := serve(t, server.Config{})
-	service := newOTelService(t, s, "/v1/logs", func(e sdklog.Exporter) sdklog.Exporter { return persistent{e, t} })
+	service := newOTelService(t, s.URL+"/v1/logs", s.token, func(e sdklog.Exporter) sdklog.Exporter { return persistent{e} })
 	s.fail(cut)
 	if err := service.log(0, 10); err != nil {
 		t.Fatal(err)
@@ -126,10 +125,7 @@ func TestOTelExportAgainAddsNothing(t *testing.T) {
 }
 
 // persistent exports again what was not accepted.
-type persistent struct {
-	sdklog.Exporter
-	t testing.TB
-}
+type persistent struct{ sdklog.Exporter }
 
 func (p persistent) Export(ctx context.Context, records []sdklog.Record) error {
 	for {
@@ -146,7 +142,7 @@ func (p persistent) Export(ctx context.Context, records []sdklog.Record) error {
 func TestOTelExporterHearsOfRefusedRecords(t *testing.T) {
 	t.Parallel()
 	s := serve(t, server.Config{})
-	service := newOTelService(t, s, "/v1/logs", nil)
+	service := newOTelService(t, s.URL+"/v1/logs", s.token, nil)
 	emit := func(id, body string) {
 		var r otellog.Record
 		r.SetTimestamp(moment)

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -55,7 +56,11 @@ func (s *Server) take(ctx context.Context, v *visit, all bool, records iter.Seq2
 		case err == nil:
 			events = append(events, e)
 		case errors.As(err, &refused):
-			out.refused = append(out.refused, err)
+			for _, why := range unjoined(refused.Err) {
+				part := *refused
+				part.Err = why
+				out.refused = append(out.refused, &part)
+			}
 		default:
 			return out, s.failed(ctx, err)
 		}
@@ -85,6 +90,23 @@ func (s *Server) take(ctx context.Context, v *visit, all bool, records iter.Seq2
 		out.receipts = append(out.receipts, stored...)
 	}
 	return out, nil
+}
+
+// unjoined returns the errors that errors.Join made one of: a record that is
+// refused for its parts, such as an export request, has one for each. However
+// deep they are joined, their text is not.
+func unjoined(err error) (all []error) {
+	for left := []error{err}; len(left) > 0; {
+		err := left[len(left)-1]
+		left = left[:len(left)-1]
+		if joined, ok := err.(interface{ Unwrap() []error }); ok {
+			left = append(left, joined.Unwrap()...)
+		} else {
+			all = append(all, err)
+		}
+	}
+	slices.Reverse(all)
+	return all
 }
 
 // isRefusal reports whether an event is to blame, and not the store.

@@ -28,11 +28,17 @@ func (l *Log) InclusionProof(ctx context.Context, index uint64) (InclusionProof,
 	if err != nil {
 		return InclusionProof{}, err
 	}
+	return l.InclusionProofTo(ctx, index, c)
+}
+
+// InclusionProofTo proves an entry to a checkpoint of this log, such as one that
+// witnesses cosigned.
+func (l *Log) InclusionProofTo(ctx context.Context, index uint64, c Checkpoint) (InclusionProof, error) {
 	if index >= c.Size {
-		return InclusionProof{}, fmt.Errorf("entry %d: the newest checkpoint covers %d entries: %w", index, c.Size, ErrNotFound)
+		return InclusionProof{}, fmt.Errorf("entry %d: the checkpoint covers %d entries: %w", index, c.Size, ErrNotFound)
 	}
 	p := InclusionProof{Index: index, Checkpoint: c}
-	err = l.store.Scan(ctx, index, index+1, func(r *Record) error {
+	err := l.store.Scan(ctx, index, index+1, func(r *Record) error {
 		p.Leaf = append([]byte(nil), r.Leaf...)
 		return nil
 	})

@@ -53,6 +53,9 @@ func (c *Client) Append(ctx context.Context, events ...attestlog.Event) ([]attes
 		if errors.As(err, &field) {
 			return nil, err
 		}
+		if wait == firstWait {
+			c.cfg.Logger.Warn("client: trying again to store events", "log", c.name, "err", err)
+		}
 		if !errors.Is(err, attestlog.ErrUnavailable) || pause(ctx, wait) != nil {
 			return nil, &attestlog.AppendError{IDs: ids, Err: err}
 		}
@@ -114,14 +117,14 @@ func (c *Client) post(ctx context.Context, body []byte, n int) ([]attestlog.Rece
 		} `json:"receipts"`
 	}
 	if err := json.Unmarshal(text, &answer); err != nil || len(answer.Receipts) != n {
-		return nil, unavailable(fmt.Errorf("the server's answer is not %d receipts", n))
+		return nil, fmt.Errorf("%w: not %d receipts", errAnswer, n)
 	}
 	out := make([]attestlog.Receipt, n)
 	for i, r := range answer.Receipts {
 		out[i] = attestlog.Receipt{Index: r.Index, ID: r.ID, LoggedTime: r.LoggedTime}
 		hash, err := base64.StdEncoding.DecodeString(r.LeafHash)
 		if err != nil || copy(out[i].LeafHash[:], hash) != len(out[i].LeafHash) {
-			return nil, unavailable(errors.New("the server's answer has no leaf hash"))
+			return nil, fmt.Errorf("%w: no leaf hash", errAnswer)
 		}
 	}
 	return out, nil

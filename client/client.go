@@ -36,6 +36,12 @@ import (
 // may not do what was asked.
 var ErrDenied = errors.New("the server refuses the token")
 
+// errBad is of a request that the server cannot do anything with.
+var errBad = errors.New("the request is not accepted")
+
+// errAnswer is of a server that is none of a log's.
+var errAnswer = errors.New("the server's answer is not that of a log")
+
 // Config configures a Client.
 type Config struct {
 	// URL is the server's, with the log's name as its path:
@@ -78,6 +84,9 @@ type Client struct {
 	ctx    context.Context // ended when Close gives up
 	end    context.CancelFunc
 
+	closing sync.Once
+	closed  error
+
 	mu     sync.Mutex
 	counts Stats
 	failed []error // of records, since the last Flush
@@ -109,7 +118,10 @@ func New(cfg Config) (*Client, error) {
 		t := http.DefaultTransport.(*http.Transport).Clone()
 		t.DialContext = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
 		t.MaxIdleConnsPerHost = 64
-		cfg.HTTP = &http.Client{Transport: t}
+		t.ResponseHeaderTimeout = max(cfg.Timeout, defaultTimeout)
+		cfg.HTTP = &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse // a POST that is redirected becomes another request
+		}}
 	}
 	defaults(&cfg)
 	root := (&url.URL{Scheme: u.Scheme, Host: u.Host}).String()
@@ -146,18 +158,21 @@ func defaults(cfg *Config) {
 
 // call makes a request that is answered whole. What has no body is a nil body.
 func (c *Client) call(ctx context.Context, method, path string, params url.Values, body []byte) (*http.Response, []byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	bounded, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
-	resp, err := c.request(ctx, method, c.base+path, params, body, nil)
-	if err != nil {
-		return nil, nil, err
+	resp, err := c.request(bounded, method, c.base+path, params, body, nil)
+	if err == nil {
+		defer resp.Body.Close()
+		var text []byte
+		if text, err = io.ReadAll(resp.Body); err == nil {
+			return resp, text, nil
+		}
+		err = unavailable(err)
 	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return nil, nil, unavailable(err)
+	if bounded.Err() != nil && ctx.Err() == nil {
+		err = unavailable(fmt.Errorf("no answer within %s", c.cfg.Timeout))
 	}
-	return resp, text, nil
+	return nil, nil, err
 }
 
 // request makes a request whose answer is a stream, or an error.
@@ -184,7 +199,7 @@ func (c *Client) request(ctx context.Context, method, target string, params url.
 	resp, err := c.cfg.HTTP.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return nil, context.Cause(ctx)
 		}
 		return nil, unavailable(err)
 	}
@@ -211,22 +226,26 @@ func problemOf(resp *http.Response) error {
 		p.Detail = resp.Status
 	}
 	said := fmt.Errorf("the server says: %s", p.Detail)
+	if len(p.Errors) > 0 { // an event is to blame
+		if m := bodyField.FindStringSubmatch(p.Errors[0].Location); m != nil {
+			n, _ := strconv.Atoi(m[1])
+			return &attestlog.FieldError{Event: n, Field: m[2], Rule: p.Errors[0].Message}
+		}
+	}
 	switch resp.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return fmt.Errorf("%w: %w", ErrDenied, said)
+	case http.StatusBadRequest, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
+		if strings.Contains(p.Detail, attestlog.ErrCursor.Error()) {
+			return fmt.Errorf("%w: %w", attestlog.ErrCursor, said)
+		}
+		return fmt.Errorf("%w: %w", errBad, said)
 	case http.StatusNotFound:
 		return fmt.Errorf("%w: %w", attestlog.ErrNotFound, said)
 	case http.StatusConflict:
 		return fmt.Errorf("%w: %w", attestlog.ErrConflict, said)
 	case http.StatusRequestEntityTooLarge:
 		return fmt.Errorf("%w: %w", attestlog.ErrTooLarge, said)
-	case http.StatusUnprocessableEntity:
-		if len(p.Errors) > 0 {
-			if m := bodyField.FindStringSubmatch(p.Errors[0].Location); m != nil {
-				n, _ := strconv.Atoi(m[1])
-				return &attestlog.FieldError{Event: n, Field: m[2], Rule: p.Errors[0].Message}
-			}
-		}
 	case http.StatusTooManyRequests, http.StatusRequestTimeout:
 		return fmt.Errorf("%w: %w", attestlog.ErrUnavailable, said)
 	}

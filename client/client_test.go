@@ -26,10 +26,11 @@ import (
 // A service is a real server of a real log, in front of which connections can be
 // made to fail.
 type service struct {
-	log   *attestlog.Log
-	home  attestlog.Home
-	url   string
-	token string
+	log    *attestlog.Log
+	home   attestlog.Home
+	tokens server.TokenStore
+	url    string
+	token  string
 	// fault, if set, decides what happens to a request: it may answer itself.
 	fault atomic.Pointer[func(w http.ResponseWriter, r *http.Request, next http.Handler)]
 }
@@ -49,7 +50,7 @@ func serve(t *testing.T) *service {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &service{log: log, home: store.Home()}
+	s := &service{log: log, home: store.Home(), tokens: store}
 	if s.token, err = server.CreateToken(t.Context(), store, &server.Token{Scopes: []string{server.ScopeAppend, server.ScopeRead}}); err != nil {
 		t.Fatal(err)
 	}

@@ -37,7 +37,7 @@ func (c *Client) Query(ctx context.Context, q attestlog.Query, opts attestlog.Pa
 	}
 	page := attestlog.Page{Next: resp.Header.Get("Attestlog-Next")}
 	if page.Size, err = strconv.ParseUint(resp.Header.Get("Attestlog-Size"), 10, 64); err != nil {
-		return page, unavailable(errors.New("the server's answer is no page"))
+		return page, fmt.Errorf("%w: no page", errAnswer)
 	}
 	for line := range bytes.Lines(text) {
 		e, err := parseLine(line)
@@ -52,7 +52,7 @@ func (c *Client) Query(ctx context.Context, q attestlog.Query, opts attestlog.Pa
 func parseLine(line []byte) (attestlog.Entry, error) {
 	r, err := attestlog.ParseLine(bytes.TrimSuffix(line, []byte("\n")))
 	if err != nil {
-		return attestlog.Entry{}, unavailable(fmt.Errorf("the server's answer: %w", err))
+		return attestlog.Entry{}, fmt.Errorf("%w: %w", errAnswer, err)
 	}
 	return r.Entry()
 }
@@ -93,7 +93,7 @@ func (c *Client) get(ctx context.Context, path string, params url.Values, out an
 		return err
 	}
 	if err := json.Unmarshal(text, out); err != nil {
-		return unavailable(fmt.Errorf("the server's answer: %w", err))
+		return fmt.Errorf("%w: %w", errAnswer, err)
 	}
 	return nil
 }
@@ -174,6 +174,8 @@ func (c *Client) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.R
 
 // export reads one stream. It is whole if it has the trailer with the log's size.
 func (c *Client) export(ctx context.Context, q attestlog.Query, from uint64, fn func(attestlog.Entry) bool) (size uint64, stopped bool, err error) {
+	ctx, watch, stop := c.watched(ctx)
+	defer stop()
 	params := url.Values{"q": {q.String()}, "from": {strconv.FormatUint(from, 10)}}
 	resp, err := c.request(ctx, http.MethodGet, c.base+"/export", params, nil, nil)
 	if err != nil {
@@ -189,6 +191,7 @@ func (c *Client) export(ctx context.Context, q attestlog.Query, from uint64, fn 
 		if err != nil {
 			return 0, false, unavailable(err)
 		}
+		watch.Stop() // what is done with the entry may take its time
 		if bytes.HasPrefix(line, []byte(`{"checkpoint":`)) {
 			continue
 		}
@@ -199,6 +202,7 @@ func (c *Client) export(ctx context.Context, q attestlog.Query, from uint64, fn 
 		if !fn(e) {
 			return 0, true, nil
 		}
+		watch.Reset(quiet)
 	}
 	size, err = strconv.ParseUint(resp.Trailer.Get("Attestlog-Size"), 10, 64)
 	if err != nil {
@@ -236,21 +240,30 @@ func (c *Client) Tail(ctx context.Context, from uint64, q attestlog.Query) iter.
 	}
 }
 
-// quiet is how long a tail may say nothing, not even that it lives.
+// quiet is how long a stream may say nothing, not even that it lives.
 const quiet = time.Minute
+
+// watched returns a context that ends when its timer is not reset for a while, as
+// a server that is away.
+func (c *Client) watched(ctx context.Context) (context.Context, *time.Timer, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	watch := time.AfterFunc(quiet, func() { cancel(unavailable(fmt.Errorf("nothing for %s", quiet))) })
+	return ctx, watch, func() {
+		watch.Stop()
+		cancel(nil)
+	}
+}
 
 // follow reads one connection's events, and moves from behind each.
 func (c *Client) follow(ctx context.Context, from *uint64, q attestlog.Query, yield func(attestlog.Entry, error) bool) (stopped bool, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, watch, stop := c.watched(ctx)
+	defer stop()
 	params := url.Values{"q": {q.String()}, "lines": {"true"}, "from": {strconv.FormatUint(*from, 10)}}
 	resp, err := c.request(ctx, http.MethodGet, c.base+"/tail", params, nil, http.Header{"Accept": {"text/event-stream"}})
 	if err != nil {
 		return false, err
 	}
 	defer resp.Body.Close()
-	watch := time.AfterFunc(quiet, cancel)
-	defer watch.Stop()
 	r := bufio.NewReaderSize(resp.Body, 64<<10)
 	for {
 		line, err := r.ReadBytes('\n')
@@ -318,7 +331,7 @@ func (c *Client) ConsistencyProof(ctx context.Context, from, to uint64) ([]attes
 	for i, text := range out.Hashes {
 		b, err := base64.StdEncoding.DecodeString(text)
 		if err != nil || copy(hashes[i][:], b) != len(hashes[i]) {
-			return nil, unavailable(errors.New("the server's answer is no list of hashes"))
+			return nil, fmt.Errorf("%w: no list of hashes", errAnswer)
 		}
 	}
 	return hashes, nil

@@ -148,7 +148,7 @@ func (c *Client) send() {
 			awaySince = now
 			c.cfg.Logger.Warn("client: recorded events wait for the server", "log", c.name, "err", err)
 		}
-		if c.cfg.Spool != nil && now.Sub(awaySince) >= c.cfg.SpoolAfter && errors.Is(err, attestlog.ErrUnavailable) {
+		if c.cfg.Spool != nil && now.Sub(awaySince) >= c.cfg.SpoolAfter {
 			if done, err = c.spool(batch[done:]); done > 0 {
 				c.queue.drop(done)
 			}
@@ -195,7 +195,7 @@ func (c *Client) deliver(ctx context.Context, batch []queued) (int, error) {
 // refusal reports whether an event is to blame, and not the server.
 func refusal(err error) bool {
 	var field *attestlog.FieldError
-	return errors.As(err, &field) || errors.Is(err, attestlog.ErrConflict) || errors.Is(err, attestlog.ErrTooLarge)
+	return errors.As(err, &field) || errors.Is(err, attestlog.ErrConflict) || errors.Is(err, attestlog.ErrTooLarge) || errors.Is(err, errBad)
 }
 
 func (c *Client) refuse(e queued, err error) {
@@ -239,8 +239,14 @@ func (c *Client) Flush(ctx context.Context) error {
 // Close stops accepting events and sends what is queued. When ctx ends first,
 // what is left goes to the spool; without one, or without room there, it is lost
 // to this program, and the error is an *attestlog.AppendError with the ids. What
-// is in the spool stays there for the next time.
+// is in the spool stays there for the next time. Later calls return the first's
+// error.
 func (c *Client) Close(ctx context.Context) error {
+	c.closing.Do(func() { c.closed = c.close(ctx) })
+	return c.closed
+}
+
+func (c *Client) close(ctx context.Context) error {
 	c.queue.mu.Lock()
 	c.queue.closed = true
 	c.queue.changed()
@@ -259,6 +265,8 @@ func (c *Client) Close(ctx context.Context) error {
 	c.end()
 	c.queue.mu.Lock()
 	left := c.queue.all
+	c.queue.all, c.queue.size = nil, 0
+	c.queue.changed()
 	c.queue.mu.Unlock()
 	var err error
 	if c.cfg.Spool != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/client"
+	"github.com/attestlog/attestlog/server"
 	"github.com/attestlog/attestlog/spool"
 )
 
@@ -144,5 +145,97 @@ func TestARefusedRecordHoldsNothingUp(t *testing.T) {
 	}
 	if err := c.Close(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// A server that does not answer is away as much as one that cannot be reached.
+func TestRecordsGoToTheSpoolWhenAServerHangs(t *testing.T) {
+	s := serve(t)
+	hang := make(chan struct{})
+	s.set(func(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
+		select {
+		case <-hang:
+		case <-r.Context().Done():
+		}
+		panic(http.ErrAbortHandler)
+	})
+	sp, err := spool.Open(filepath.Join(t.TempDir(), "spool.db"), spool.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.dial(t, client.Config{Spool: sp, SpoolAfter: time.Millisecond, Timeout: 50 * time.Millisecond, QueueEvents: 10})
+	for i := range 30 { // the queue has no room for them
+		if err := c.Record(t.Context(), event(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if st := c.Stats(); st.Spooled == 0 {
+		t.Errorf("Stats = %+v, want some in the spool", st)
+	}
+	s.set(nil)
+	close(hang)
+	if err := errors.Join(c.Flush(t.Context()), c.Close(t.Context()), c.Close(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(numbers(30), s.messages(t)); diff != "" {
+		t.Errorf("the log (-want +got):\n%s", diff)
+	}
+}
+
+// An event that the token may not write is refused; those behind it are not held
+// up, whether they are sent at once or out of the spool.
+func TestAnEventOfAnotherTenantHoldsNothingUp(t *testing.T) {
+	for _, spooled := range []bool{false, true} {
+		s := serve(t)
+		token, err := server.CreateToken(t.Context(), s.tokens, &server.Token{Scopes: []string{server.ScopeAppend}, Tenant: "acme"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := client.Config{Token: token}
+		if spooled {
+			if cfg.Spool, err = spool.Open(filepath.Join(t.TempDir(), "spool.db"), spool.Config{}); err != nil {
+				t.Fatal(err)
+			}
+			cfg.SpoolAfter, cfg.QueueEvents = time.Millisecond, 2
+		}
+		s.set(away)
+		c := s.dial(t, cfg)
+		for i := range 8 {
+			e := event(i)
+			if e.Tenant = "acme"; i == 3 {
+				e.Tenant = "other"
+			}
+			if err := c.Record(t.Context(), e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.set(nil)
+		var field *attestlog.FieldError
+		if err := c.Flush(t.Context()); !errors.As(err, &field) || field.Field != "tenant" {
+			t.Errorf("spool %t: Flush = %v, want the tenant", spooled, err)
+		}
+		if got := s.messages(t); len(got) != 7 {
+			t.Errorf("spool %t: the log has %v", spooled, got)
+		}
+		if err := c.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestARedirectIsNoAnswer(t *testing.T) {
+	s := serve(t)
+	c := s.dial(t, client.Config{})
+	defer c.Close(t.Context())
+	var asked []string
+	s.set(func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
+		asked = append(asked, r.Method+" "+r.URL.Path)
+		http.Redirect(w, r, "/elsewhere", http.StatusMovedPermanently)
+	})
+	if _, err := c.Append(t.Context(), event(0)); err == nil || errors.Is(err, attestlog.ErrUnavailable) {
+		t.Errorf("Append behind a redirect = %v", err)
+	}
+	if diff := cmp.Diff([]string{"POST /api/v1/logs/mail/entries"}, asked); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
 	}
 }

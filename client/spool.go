@@ -77,7 +77,17 @@ func (c *Client) move(events []attestlog.Prepared) ([]error, error) {
 		}
 		batch[i] = queued{prepared{e.ID, p.Event}, p.At}
 	}
-	return out, c.settle(batch, out)
+	if err := c.settle(batch, out); err != nil {
+		return out, err
+	}
+	for i, err := range out {
+		if err == nil {
+			c.count(func(s *Stats) { s.Stored++ })
+		} else {
+			c.refuse(batch[i], err)
+		}
+	}
+	return out, nil
 }
 
 // settle sends those of a batch that have no error yet, and sets the errors of
@@ -97,13 +107,11 @@ func (c *Client) settle(batch []queued, errs []error) error {
 	_, err := c.post(c.ctx, body, n)
 	switch {
 	case err == nil:
-		c.count(func(s *Stats) { s.Stored += uint64(n) })
 		return nil
 	case !refusal(err):
 		return err
 	case len(batch) == 1:
 		errs[0] = err
-		c.count(func(s *Stats) { s.Failed++ })
 		return nil
 	}
 	half := len(batch) / 2

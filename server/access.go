@@ -307,6 +307,11 @@ func (v *visit) still(ctx context.Context, now time.Time) error {
 	return err
 }
 
+// notOwn refuses an event, and not the token: its place says so.
+func notOwn(field, detail string) error {
+	return huma.NewError(http.StatusForbidden, detail, &huma.ErrorDetail{Message: detail, Location: "body[0]." + field})
+}
+
 // own makes an event the token's own, or returns why it may not be written.
 func (v *visit) own(e *attestlog.Event) error {
 	t := v.token
@@ -315,7 +320,7 @@ func (v *visit) own(e *attestlog.Event) error {
 			e.Tenant = t.Tenant
 		}
 		if e.Tenant != t.Tenant {
-			return problem(http.StatusForbidden, "the token may write for its own tenant only")
+			return notOwn("tenant", "the token may write for its own tenant only")
 		}
 	}
 	if t.Actor != "" {
@@ -323,7 +328,7 @@ func (v *visit) own(e *attestlog.Event) error {
 			e.Actor.ID = t.Actor
 		}
 		if e.Actor.ID != t.Actor {
-			return problem(http.StatusForbidden, "the token may write for its own actor only")
+			return notOwn("actor.id", "the token may write for its own actor only")
 		}
 	}
 	return nil

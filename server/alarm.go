@@ -41,6 +41,7 @@ const (
 	alarmAgain   = time.Hour
 	alarmAfter   = time.Minute // what may last a moment is none before
 	webhookTries = 5
+	maxPosts     = 256
 	// Of a disk, this much has to be free.
 	minFree      = 1 << 30
 	minFreeShare = 0.02
@@ -80,8 +81,8 @@ func (s *Server) clear(h *hosted, alarm string) {
 	}
 }
 
-// tell sends an alarm to the webhook and records it in the log, beside what goes
-// on.
+// tell has an alarm sent to the webhook and recorded in the log, each in the order
+// of the alarms and beside what goes on.
 func (s *Server) tell(h *hosted, a Alarm) {
 	s.open.Go(func() {
 		ctx, cancel := context.WithTimeout(s.ctx, alarmAfter)
@@ -97,13 +98,30 @@ func (s *Server) tell(h *hosted, a Alarm) {
 		if err != nil {
 			s.cfg.Logger.Warn("server: an alarm is not recorded in the log", "log", h.name, "alarm", a.Alarm, "err", err)
 		}
-		if s.cfg.Webhook == "" {
+	})
+	if s.cfg.Webhook == "" {
+		return
+	}
+	select {
+	case s.posts <- a:
+	default:
+		s.cfg.Logger.Error("server: too many alarms wait for the webhook", "log", h.name, "alarm", a.Alarm)
+	}
+}
+
+// postAll sends alarms to the webhook, one after the other, until the server is
+// closed.
+func (s *Server) postAll() {
+	for {
+		select {
+		case a := <-s.posts:
+			if err := s.post(s.ctx, a); err != nil {
+				s.cfg.Logger.Error("server: an alarm did not reach the webhook", "log", a.Log, "alarm", a.Alarm, "err", err)
+			}
+		case <-s.ctx.Done():
 			return
 		}
-		if err := s.post(ctx, a); err != nil {
-			s.cfg.Logger.Error("server: an alarm did not reach the webhook", "log", h.name, "alarm", a.Alarm, "err", err)
-		}
-	})
+	}
 }
 
 // post sends an alarm to the webhook, a few times if it must.
@@ -186,8 +204,8 @@ func (s *Server) look(h *hosted, w *watch) {
 		return
 	}
 	ready := err
-	if ready == nil && h.log.ReadOnly() == nil {
-		ready = h.log.Ready(ctx)
+	if ready == nil {
+		ready = h.log.Ready(ctx) // a log that can only be read is not
 	}
 	s.lasting(h, w, AlarmStore, now, ready)
 	if err != nil {

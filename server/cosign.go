@@ -15,8 +15,8 @@ type Witnesses struct {
 	witness.Policy
 	// Require publishes nothing that fewer than Policy.Need witnesses cosigned: the
 	// checkpoint that the server gives out stays the last one that they did.
-	// Receipts do not wait. Defaults to giving out the newest, with the
-	// cosignatures that there are.
+	// Receipts do not wait. Defaults to giving out the newest if the last one with
+	// any cosignatures is more than ten seconds old.
 	Require bool
 }
 
@@ -24,12 +24,16 @@ const (
 	// cosignEvery is how often witnesses are asked at most.
 	cosignEvery = time.Second
 	cosignWait  = 15 * time.Second
+	// cosignFresh is how long a cosigned checkpoint is given out although there is
+	// a newer one without cosignatures.
+	cosignFresh = 10 * time.Second
 )
 
 // cosigned is the newest checkpoint that witnesses cosigned, as the policy wants.
 type cosigned struct {
 	mu   sync.Mutex
 	last attestlog.Checkpoint
+	at   time.Time
 }
 
 // errNotCosigned is returned while nothing may be published.
@@ -42,10 +46,11 @@ func (s *Server) published(ctx context.Context, h *hosted) (attestlog.Checkpoint
 		return newest, err
 	}
 	h.cosigned.mu.Lock()
-	last := h.cosigned.last
+	last, at := h.cosigned.last, h.cosigned.at
 	h.cosigned.mu.Unlock()
+	fresh := last.Size == newest.Size || s.cfg.Clock().Sub(at) < cosignFresh
 	switch {
-	case last.Note != nil && (h.witnesses.Require || last.Size == newest.Size):
+	case last.Note != nil && (h.witnesses.Require || fresh):
 		return last, nil
 	case h.witnesses.Require:
 		return attestlog.Checkpoint{}, errNotCosigned
@@ -53,11 +58,35 @@ func (s *Server) published(ctx context.Context, h *hosted) (attestlog.Checkpoint
 	return newest, nil
 }
 
+// publishedNow has a checkpoint signed over all that was acknowledged, and where
+// witnesses have to cosign it, waits for them.
+func (s *Server) publishedNow(ctx context.Context, h *hosted) (attestlog.Checkpoint, error) {
+	c, err := h.log.Publish(ctx)
+	if err != nil || h.witnesses == nil || !h.witnesses.Require {
+		return c, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, cosignWait)
+	defer cancel()
+	ticker := time.NewTicker(cosignEvery / 10)
+	defer ticker.Stop()
+	for {
+		got, err := s.published(ctx, h)
+		if err == nil && got.Size >= c.Size {
+			return got, nil
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return got, errNotCosigned
+		}
+	}
+}
+
 // cosign asks a log's witnesses for each new checkpoint, until the server is
 // closed. What they say of a fork is an alarm.
 func (s *Server) cosign(h *hosted) {
-	behind := 0 // times that a witness knew a larger tree: another server was quicker, or the log was rolled back
-	since := s.cfg.Clock()
+	behind := 0           // times that a witness knew a larger tree: another server was quicker, or the log was rolled back
+	var failing time.Time // since when witnesses have been missing
 	ticker := time.NewTicker(cosignEvery)
 	defer ticker.Stop()
 	for {
@@ -93,17 +122,24 @@ func (s *Server) cosign(h *hosted) {
 			s.clear(h, AlarmFork)
 		}
 		if err != nil {
-			if now := s.cfg.Clock(); now.Sub(since) > alarmAfter {
+			now := s.cfg.Clock()
+			if failing.IsZero() {
+				failing = now
+			}
+			if now.Sub(failing) > alarmAfter {
 				s.raise(h, AlarmWitness, err.Error())
 			}
-			continue
+			if h.witnesses.Require || len(signed) <= len(newest.Note) {
+				continue
+			}
+		} else {
+			failing = time.Time{}
+			s.clear(h, AlarmWitness)
 		}
-		since = s.cfg.Clock()
-		s.clear(h, AlarmWitness)
 		s.metrics.cosigned.WithLabelValues(h.name).Set(float64(newest.Size))
 		newest.Note = signed
 		h.cosigned.mu.Lock()
-		h.cosigned.last = newest
+		h.cosigned.last, h.cosigned.at = newest, s.cfg.Clock()
 		h.cosigned.mu.Unlock()
 	}
 }

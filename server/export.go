@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -51,6 +52,10 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) {
 		err = out.Flush()
 	}
 	if err != nil {
+		var corrupt *attestlog.CorruptError
+		if errors.As(err, &corrupt) {
+			s.raise(v.log, AlarmTampered, err.Error())
+		}
 		if ctx.Err() == nil {
 			s.cfg.Logger.Error("server: an export ended", "log", v.log.name, "request", v.id, "err", err)
 		}
@@ -111,7 +116,7 @@ func (s *Server) exportOf(ctx context.Context, v *visit, r *http.Request) (*expo
 		}
 	}
 	if x.raw = attestlog.And(x.q.OrderBy(attestlog.ByIndex)).Equal(attestlog.Query{}) && x.format == "jsonl"; x.raw {
-		if c, err := v.log.log.Checkpoint(ctx); err == nil {
+		if c, err := s.published(ctx, v.log); err == nil {
 			x.checkpoint = c
 		}
 	}

@@ -50,7 +50,7 @@ func (s *Server) list(ctx context.Context, _ *struct{}) (*listOutput, error) {
 			last = err
 			continue
 		}
-		info, err := v.info(ctx)
+		info, err := s.infoOf(ctx, v)
 		if err != nil {
 			return nil, s.failed(ctx, err)
 		}
@@ -74,20 +74,20 @@ func (s *Server) info(ctx context.Context, in *logInput) (*infoOutput, error) {
 	if err != nil {
 		return nil, err
 	}
-	info, err := v.info(ctx)
+	info, err := s.infoOf(ctx, v)
 	if err != nil {
 		return nil, s.failed(ctx, err)
 	}
 	return &infoOutput{info}, nil
 }
 
-func (v *visit) info(ctx context.Context) (logInfo, error) {
+func (s *Server) infoOf(ctx context.Context, v *visit) (logInfo, error) {
 	size, err := v.log.log.Size(ctx)
 	if err != nil {
 		return logInfo{}, err
 	}
-	c, err := v.log.log.Checkpoint(ctx)
-	if err != nil && !errors.Is(err, attestlog.ErrNotFound) {
+	c, err := s.published(ctx, v.log)
+	if err != nil && !errors.Is(err, attestlog.ErrNotFound) && !errors.Is(err, errNotCosigned) {
 		return logInfo{}, err
 	}
 	info := logInfo{

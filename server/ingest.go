@@ -10,7 +10,6 @@ import (
 	"maps"
 	"mime"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -56,11 +55,7 @@ func (s *Server) take(ctx context.Context, v *visit, all bool, records iter.Seq2
 		case err == nil:
 			events = append(events, e)
 		case errors.As(err, &refused):
-			for _, why := range unjoined(refused.Err) {
-				part := *refused
-				part.Err = why
-				out.refused = append(out.refused, &part)
-			}
+			out.refused = append(out.refused, err)
 		default:
 			return out, s.failed(ctx, err)
 		}
@@ -82,7 +77,7 @@ func (s *Server) take(ctx context.Context, v *visit, all bool, records iter.Seq2
 		events = events[len(batch):]
 		stored, err := v.log.log.Append(ctx, batch...)
 		if err != nil && !all && isRefusal(err) {
-			stored, err = s.oneByOne(ctx, v, batch, &out)
+			stored, err = s.halves(ctx, v, batch, &out)
 		}
 		if err != nil {
 			return out, s.failed(ctx, v.told(err))
@@ -92,40 +87,32 @@ func (s *Server) take(ctx context.Context, v *visit, all bool, records iter.Seq2
 	return out, nil
 }
 
-// unjoined returns the errors that errors.Join made one of: a record that is
-// refused for its parts, such as an export request, has one for each. However
-// deep they are joined, their text is not.
-func unjoined(err error) (all []error) {
-	for left := []error{err}; len(left) > 0; {
-		err := left[len(left)-1]
-		left = left[:len(left)-1]
-		if joined, ok := err.(interface{ Unwrap() []error }); ok {
-			left = append(left, joined.Unwrap()...)
-		} else {
-			all = append(all, err)
-		}
-	}
-	slices.Reverse(all)
-	return all
-}
-
 // isRefusal reports whether an event is to blame, and not the store.
 func isRefusal(err error) bool {
 	var field *attestlog.FieldError
 	return errors.As(err, &field) || errors.Is(err, attestlog.ErrConflict) || errors.Is(err, attestlog.ErrTooLarge)
 }
 
-func (s *Server) oneByOne(ctx context.Context, v *visit, batch []attestlog.Event, out *taken) (stored []attestlog.Receipt, err error) {
-	for i := range batch {
-		one, err := v.log.log.Append(ctx, batch[i])
+// halves stores those of a batch that the log does not refuse: one of them is to
+// blame, so each half is tried.
+func (s *Server) halves(ctx context.Context, v *visit, batch []attestlog.Event, out *taken) (stored []attestlog.Receipt, err error) {
+	for _, part := range [][]attestlog.Event{batch[:len(batch)/2], batch[len(batch)/2:]} {
+		if len(part) == 0 {
+			continue
+		}
+		some, err := v.log.log.Append(ctx, part...)
 		switch {
 		case err == nil:
-			stored = append(stored, one...)
-		case isRefusal(err):
-			out.refused = append(out.refused, fmt.Errorf("record %s: %w", batch[i].ID, v.told(err)))
-		default:
+		case !isRefusal(err):
 			return stored, err
+		case len(part) == 1:
+			out.refused = append(out.refused, fmt.Errorf("record %s: %w", part[0].ID, v.told(err)))
+		default:
+			if some, err = s.halves(ctx, v, part, out); err != nil {
+				return append(stored, some...), err
+			}
 		}
+		stored = append(stored, some...)
 	}
 	return stored, nil
 }

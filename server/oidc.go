@@ -9,10 +9,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -54,6 +56,10 @@ const (
 	signInCookie  = "attestlog_sign_in"
 	signInLasts   = 10 * time.Minute
 	sessionLasts  = 8 * time.Hour
+
+	providerLasts = 10 * time.Minute // what the provider said of itself
+	providerWait  = 5 * time.Second
+	maxProvider   = 1 << 20 // bytes of an answer
 )
 
 // people signs people in.
@@ -62,6 +68,10 @@ type people struct {
 	cfg    OIDC
 	aead   cipher.AEAD
 	secure bool // over https alone
+
+	mu    sync.Mutex
+	known *oidc.Provider
+	asked time.Time
 }
 
 func newPeople(s *Server, cfg OIDC) (*people, error) {
@@ -104,6 +114,26 @@ func newPeople(s *Server, cfg OIDC) (*people, error) {
 	return p, err
 }
 
+// context has requests to the provider made by a client that neither waits nor
+// reads for long.
+func (p *people) context(ctx context.Context) context.Context {
+	return oidc.ClientContext(ctx, &http.Client{Timeout: providerWait, Transport: limited{http.DefaultTransport}})
+}
+
+// limited bounds the answers that are read.
+type limited struct{ http.RoundTripper }
+
+func (l limited) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := l.RoundTripper.RoundTrip(r)
+	if err == nil {
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(resp.Body, maxProvider), resp.Body}
+	}
+	return resp, err
+}
+
 // routes adds the ways in and out.
 func (p *people) routes(mux *router) {
 	mux.HandleFunc("GET /auth/login", p.login)
@@ -111,13 +141,19 @@ func (p *people) routes(mux *router) {
 	mux.HandleFunc("POST /auth/logout", p.logout)
 }
 
-// provider asks the provider what it is. It is asked each time that somebody
-// signs in: the server has to start without it.
-func (p *people) provider(ctx context.Context) (*oidc.Provider, *oauth2.Config, error) {
-	provider, err := oidc.NewProvider(ctx, p.cfg.Issuer)
-	if err != nil {
-		return nil, nil, err
+// provider asks the provider what it is, now and then when somebody signs in: the
+// server has to start without it.
+func (p *people) provider() (*oidc.Provider, *oauth2.Config, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock() // one at a time asks a provider that hangs
+	if now := p.s.cfg.Clock(); p.known == nil || now.Sub(p.asked) > providerLasts {
+		provider, err := oidc.NewProvider(p.context(context.Background()), p.cfg.Issuer)
+		if err != nil {
+			return nil, nil, err
+		}
+		p.known, p.asked = provider, now
 	}
+	provider := p.known
 	return provider, &oauth2.Config{
 		ClientID: p.cfg.ClientID, ClientSecret: p.cfg.ClientSecret, Endpoint: provider.Endpoint(), RedirectURL: p.cfg.URL + "/auth/callback",
 		Scopes: append([]string{oidc.ScopeOpenID}, p.cfg.Scopes...),
@@ -131,7 +167,7 @@ type signIn struct {
 }
 
 func (p *people) login(w http.ResponseWriter, r *http.Request) {
-	_, cfg, err := p.provider(r.Context())
+	_, cfg, err := p.provider()
 	if err != nil {
 		p.fail(w, r, http.StatusBadGateway, "the provider cannot be reached", err)
 		return
@@ -188,8 +224,8 @@ func (p *people) callback(w http.ResponseWriter, r *http.Request) {
 
 // claims exchanges the code for an ID token, and checks it.
 func (p *people) claims(r *http.Request, in *signIn) (map[string]any, error) {
-	ctx := r.Context()
-	provider, cfg, err := p.provider(ctx)
+	ctx := p.context(r.Context())
+	provider, cfg, err := p.provider()
 	if err != nil {
 		return nil, err
 	}

@@ -293,8 +293,9 @@ func TestSignInsThatAreNotAccepted(t *testing.T) {
 			t.Errorf("to=%s leads to %s", to, last)
 		}
 	}
+	other := serveSigned(t, p, nil) // which has not asked the provider yet
 	p.Close()
-	if code, _ := status(t, browser(t), ask(t, "GET", s.URL+"/auth/login", "")); code != http.StatusBadGateway {
+	if code, _ := status(t, browser(t), ask(t, "GET", other.URL+"/auth/login", "")); code != http.StatusBadGateway {
 		t.Errorf("without the provider: %d", code)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -31,7 +32,7 @@ func isJSON(r *http.Request) bool {
 	return kind == otlpJSON
 }
 
-func readOTLP(_ *Server, r *http.Request, body []byte) (iter.Seq2[attestlog.Event, error], error) {
+func readOTLP(s *Server, r *http.Request, body []byte) (iter.Seq2[attestlog.Event, error], error) {
 	if !isJSON(r) {
 		var err error
 		if body, err = otlp.JSON(body); errors.Is(err, otlp.ErrTooLarge) {
@@ -40,7 +41,18 @@ func readOTLP(_ *Server, r *http.Request, body []byte) (iter.Seq2[attestlog.Even
 			return nil, problem(http.StatusBadRequest, err.Error())
 		}
 	}
-	return otel.Read(bytes.NewReader(body), "request"), nil
+	return func(yield func(attestlog.Event, error) bool) {
+		for e, err := range otel.Read(bytes.NewReader(body), "request") {
+			// Equal records at one instant are one that was sent again; those without
+			// any time are not known to be.
+			if err == nil && e.Time.Equal(time.Unix(0, 0)) && strings.HasPrefix(e.ID, otel.Format+":") {
+				e.ID, e.Time = "", s.cfg.Clock()
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}, nil
 }
 
 // maxTold bounds what an answer says of records that were refused.
@@ -111,7 +123,7 @@ func readAudit(s *Server, r *http.Request, body []byte) (iter.Seq2[attestlog.Eve
 // model, "Mandatory Attributes").
 func missingAudit(e *attestlog.Event) string {
 	switch {
-	case strings.HasPrefix(e.ID, otel.Format+":"):
+	case e.ID == "" || strings.HasPrefix(e.ID, otel.Format+":"):
 		return "audit.record.id"
 	case e.Actor.ID == convert.UnknownActor:
 		return "audit.actor.id"

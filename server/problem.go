@@ -34,6 +34,9 @@ func (s *Server) failed(ctx context.Context, err error) error {
 	switch {
 	case errors.As(err, &status):
 		return err
+	case errors.As(err, &corrupt):
+		s.tampered(r, err)
+		return problem(http.StatusInternalServerError, "the log was tampered with: "+err.Error())
 	case errors.As(err, &field):
 		return huma.NewError(http.StatusUnprocessableEntity, err.Error(), &huma.ErrorDetail{
 			Message: field.Rule, Location: "body[" + strconv.Itoa(field.Event) + "]." + field.Field,
@@ -44,11 +47,10 @@ func (s *Server) failed(ctx context.Context, err error) error {
 		return problem(http.StatusConflict, err.Error())
 	case errors.Is(err, attestlog.ErrTooLarge):
 		return problem(http.StatusRequestEntityTooLarge, err.Error())
-	case errors.Is(err, attestlog.ErrNotFound), errors.Is(err, errNotCosigned):
+	case errors.Is(err, errNotCosigned):
+		return problem(http.StatusServiceUnavailable, err.Error())
+	case errors.Is(err, attestlog.ErrNotFound):
 		return problem(http.StatusNotFound, err.Error())
-	case errors.As(err, &corrupt):
-		s.tampered(r, err)
-		return problem(http.StatusInternalServerError, "the log was tampered with: "+err.Error())
 	case ctx.Err() != nil:
 		return problem(http.StatusServiceUnavailable, "the request ended first; whether its events are stored is unknown, and sending them again with the same ids tells")
 	}

@@ -33,7 +33,7 @@ func (s *Server) publish(ctx context.Context, in *logInput) (*noteOutput, error)
 	if err != nil {
 		return nil, err
 	}
-	c, err := v.log.log.Publish(ctx)
+	c, err := s.publishedNow(ctx, v.log)
 	if err != nil {
 		return nil, s.failed(ctx, err)
 	}
@@ -60,10 +60,14 @@ func (s *Server) inclusion(ctx context.Context, in *inclusionInput) (*noteOutput
 			return nil, problem(http.StatusNotFound, "the log has no such entry")
 		}
 	}
-	if _, err := v.log.log.Publish(ctx); err != nil && v.log.log.ReadOnly() == nil {
+	c, err := s.published(ctx, v.log)
+	if (err != nil || in.Index >= c.Size) && v.log.log.ReadOnly() == nil {
+		c, err = s.publishedNow(ctx, v.log)
+	}
+	if err != nil {
 		return nil, s.failed(ctx, err)
 	}
-	p, err := v.log.log.InclusionProof(ctx, in.Index)
+	p, err := v.log.log.InclusionProofTo(ctx, in.Index, c)
 	if err != nil {
 		return nil, s.failed(ctx, err)
 	}

@@ -98,6 +98,7 @@ type Server struct {
 	metrics  *metrics
 	ctx      context.Context // ended by Close
 	end      context.CancelFunc
+	posts    chan Alarm     // that wait for the webhook
 	open     sync.WaitGroup // what runs beside the requests
 	stopping chan struct{}
 	stop     sync.Once
@@ -169,7 +170,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.metrics = newMetrics(s)
 	s.routes()
+	s.posts = make(chan Alarm, maxPosts)
 	s.open.Go(s.watchAll)
+	s.open.Go(s.postAll)
 	for _, h := range s.logs {
 		if h.witnesses != nil {
 			s.open.Go(func() { s.cosign(h) })

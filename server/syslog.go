@@ -1,6 +1,8 @@
 package server
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +23,10 @@ const (
 	// syslogIdle is how long a sender may say nothing.
 	syslogIdle = time.Hour
 	maxSenders = 1000
+	// syslogShake bounds a TLS handshake; syslogStop is how long a stop waits for a
+	// log that takes nothing.
+	syslogShake = 10 * time.Second
+	syslogStop  = 5 * time.Second
 )
 
 // ServeSyslog takes syslog messages (RFC 5424, over TCP or TLS as RFC 6587 and
@@ -73,17 +79,26 @@ func (s *Server) ServeSyslog(l net.Listener, log string) error {
 
 // takeSyslog reads one connection.
 func (s *Server) takeSyslog(h *hosted, conn net.Conn) {
-	done := make(chan struct{})
-	defer close(done)
 	defer conn.Close()
+	from := conn.RemoteAddr().String()
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
 	go func() {
 		select {
 		case <-s.stopping:
-			conn.SetReadDeadline(time.Now()) // what was read is still stored
-		case <-done:
+			conn.SetReadDeadline(time.Now()) // what was read is still stored, if it can be
+			time.AfterFunc(syslogStop, cancel)
+		case <-ctx.Done():
 		}
 	}()
-	from := conn.RemoteAddr().String()
+	if secure, ok := conn.(*tls.Conn); ok {
+		shake, done := context.WithTimeout(ctx, syslogShake)
+		err := secure.HandshakeContext(shake)
+		if done(); err != nil {
+			s.cfg.Logger.Warn("server: a syslog connection is refused", "log", h.name, "from", from, "err", err)
+			return
+		}
+	}
 	address, _ := netip.ParseAddrPort(from)
 	for frame, err := range syslog.Frames(idle{conn, s.stopping}, maxMessage) {
 		if err != nil {
@@ -97,7 +112,7 @@ func (s *Server) takeSyslog(h *hosted, conn net.Conn) {
 		if e.Source == (attestlog.Source{}) && address.IsValid() {
 			e.Source.IP = address.Addr().Unmap().String()
 		}
-		if err := convert.Record(s.ctx, h.log, e); err != nil {
+		if err := convert.Record(ctx, h.log, e); err != nil {
 			s.cfg.Logger.Error("server: a syslog message is lost, and its connection with it", "log", h.name, "from", from, "err", err)
 			return
 		}
@@ -115,6 +130,11 @@ func (c idle) Read(p []byte) (int, error) {
 	case <-c.stopping:
 	default:
 		c.SetReadDeadline(time.Now().Add(syslogIdle))
+	}
+	select {
+	case <-c.stopping: // perhaps since then
+		c.SetReadDeadline(time.Now())
+	default:
 	}
 	return c.Conn.Read(p)
 }

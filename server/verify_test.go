@@ -100,6 +100,12 @@ func TestAVerificationFindsATamperedDatabase(t *testing.T) {
 	if a := <-told; a.Log != "default" || a.Alarm != server.AlarmTampered || !strings.Contains(a.Text, "517") {
 		t.Errorf("alarm %+v, want one about entry 517 of default", a)
 	}
+	if err := sqlitex.ExecuteScript(conn, `UPDATE entries SET leaf = 'xx' WHERE idx = 400;`, nil); err != nil {
+		t.Fatal(err)
+	}
+	if a := s.get(api+"/entries/400", token); a.StatusCode != http.StatusInternalServerError || !strings.Contains(string(a.body), "tampered") {
+		t.Errorf("an entry that was changed is answered with %d: %s", a.StatusCode, a.body)
+	}
 	if a := s.get("/metrics", token); !strings.Contains(string(a.body), `attestlog_alarms_total{alarm="tampered",log="default"} 1`) {
 		t.Errorf("no alarm among the figures")
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/client"
 	"github.com/attestlog/attestlog/convert"
 	"github.com/attestlog/attestlog/convert/audit"
 	"github.com/attestlog/attestlog/convert/auditlog"
@@ -93,6 +94,7 @@ type importer struct {
 	refused uint64
 	stored  uint64
 	present uint64 // in the log already
+	blind   bool   // which of them, is not known
 	next    uint64 // behind every entry that was there or that a receipt named
 	bar     *progress
 	read    int64 // bytes of all files so far
@@ -110,7 +112,9 @@ func (c *importCmd) Run(a *app) error {
 		return err
 	}
 	w := &importer{app: a, log: log, bar: newProgress(a, "import")}
-	if w.next, err = log.Size(a.ctx); err != nil {
+	if w.next, err = log.Size(a.ctx); errors.Is(err, client.ErrDenied) {
+		w.blind = true // a token that may only append
+	} else if err != nil {
 		return errors.Join(err, a.closeLog(log))
 	}
 	for _, name := range c.Files {
@@ -132,10 +136,19 @@ func (c *importCmd) Run(a *app) error {
 		err = w.flush()
 	}
 	w.bar.end()
+	if here, ok := log.(*attestlog.Log); ok { // which knows better, also beside other writers
+		st, statsErr := here.Stats(a.ctx)
+		w.stored, w.present = st.Appended, st.Duplicates
+		err = errors.Join(err, statsErr)
+	}
 	if err = errors.Join(err, a.closeLog(log)); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.stdout, "%d records: %d stored, %d in the log already, %d refused\n", w.records, w.stored, w.present, w.refused)
+	if w.blind {
+		fmt.Fprintf(a.stdout, "%d records: %d are in the log now, %d refused\n", w.records, w.stored+w.present, w.refused)
+	} else {
+		fmt.Fprintf(a.stdout, "%d records: %d stored, %d in the log already, %d refused\n", w.records, w.stored, w.present, w.refused)
+	}
 	if w.refused > 0 {
 		return errNo
 	}

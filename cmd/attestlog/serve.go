@@ -125,6 +125,15 @@ func (c *serveCmd) Run(a *app) (err error) {
 }
 
 func (c *serveCmd) config(logger *slog.Logger) (server.Config, error) {
+	if c.MaxConnections < 1 {
+		return server.Config{}, fmt.Errorf("--max-connections %d: one at least", c.MaxConnections)
+	}
+	if u, err := url.Parse(c.Webhook); c.Webhook != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
+		return server.Config{}, fmt.Errorf("--webhook: %q is no URL", c.Webhook)
+	}
+	if _, err := net.ResolveTCPAddr("tcp", c.Syslog); err != nil {
+		return server.Config{}, fmt.Errorf("--syslog: %w", err)
+	}
 	cfg := server.Config{Public: c.Public, MaxBody: c.MaxBody, Rate: c.Rate, Webhook: c.Webhook, Logger: logger}
 	people, err := c.OIDC.config()
 	if err != nil {
@@ -150,6 +159,7 @@ func (c *serveCmd) witnesses() (*server.Witnesses, error) {
 		return nil, nil
 	}
 	w := &server.Witnesses{Require: c.WitnessRequire}
+	keys := map[string]bool{}
 	for _, text := range c.Witnesses {
 		key, address, ok := strings.Cut(text, "@")
 		if !ok {
@@ -162,10 +172,18 @@ func (c *serveCmd) witnesses() (*server.Witnesses, error) {
 		if u, err := url.Parse(address); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 			return nil, fmt.Errorf("--witness: %q is no URL", address)
 		}
+		if material := key[strings.LastIndexByte(key, '+')+1:]; keys[material] {
+			return nil, fmt.Errorf("--witness: two witnesses have the key of %s", verifier.Name())
+		} else {
+			keys[material] = true
+		}
 		w.Witnesses = append(w.Witnesses, &witness.Client{URL: address, Verifier: verifier})
 	}
 	if w.Need = c.WitnessNeed; w.Need < 0 {
 		w.Need = len(w.Witnesses)
+	}
+	if w.Need == 0 && w.Require {
+		return nil, errors.New("--witness-require needs --witness-need 1 at least")
 	}
 	if w.Need > len(w.Witnesses) {
 		return nil, fmt.Errorf("--witness-need %d: there are %d witnesses", w.Need, len(w.Witnesses))
@@ -186,7 +204,7 @@ func (s *serving) openLogs() error {
 		}
 		a := *s.app
 		a.url = url
-		log, store, err := a.openServed()
+		log, store, err := a.openServed(!s.cmd.Check)
 		if err != nil {
 			return fmt.Errorf("log %s: %w", name, err)
 		}
@@ -202,8 +220,8 @@ func (s *serving) openLogs() error {
 
 // openServed opens a log, which may be one that can only be read: what cannot be
 // written can still be looked into.
-func (a *app) openServed() (*attestlog.Log, attestlog.Store, error) {
-	store, err := a.openStore(openOptions{create: true, write: true})
+func (a *app) openServed(create bool) (*attestlog.Log, attestlog.Store, error) {
+	store, err := a.openStore(openOptions{create: create, write: true})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -74,6 +74,9 @@ func noteToken(ctx context.Context, log *attestlog.Log, action string, t *server
 func (c *tokenCreateCmd) Run(a *app) error {
 	return a.tokens(true, func(log *attestlog.Log, store server.TokenStore) error {
 		t := server.Token{Note: c.Note, Scopes: c.Scopes, Tenant: c.Tenant, Actor: c.Actor}
+		if c.Expires < 0 {
+			return fmt.Errorf("--expires %s: that has passed", c.Expires)
+		}
 		if c.Expires > 0 {
 			t.Expires = time.Now().Add(c.Expires).UTC().Truncate(time.Second)
 		}

@@ -72,12 +72,12 @@ func (zeros) Read(p []byte) (int, error) {
 func TestHugeBodiesCostNoMemory(t *testing.T) {
 	s := serve(t, viaProxy, func(s *service) { s.config.MaxBody = 1 << 20 })
 	token := s.token(server.ScopeAppend)
-	var bomb bytes.Buffer // of 256 MiB
+	var bomb bytes.Buffer // of 64 MiB
 	z, err := gzip.NewWriterLevel(&bomb, gzip.BestCompression)
 	if err != nil {
 		t.Fatal(err)
 	}
-	io.CopyN(z, zeros{}, 256<<20)
+	io.CopyN(z, zeros{}, 64<<20)
 	z.Close()
 	for _, r := range routes {
 		if r.body == "" {
@@ -109,6 +109,9 @@ func TestHugeBodiesCostNoMemory(t *testing.T) {
 
 // Two bytes can be a record, and an event takes hundreds.
 func TestManyRecordsCostBoundedMemory(t *testing.T) {
+	if raceEnabled {
+		t.Skip("reads too much for the race detector")
+	}
 	s := serve(t)
 	token := s.token(server.ScopeAppend)
 	for _, r := range routes {
@@ -123,7 +126,6 @@ func TestManyRecordsCostBoundedMemory(t *testing.T) {
 			if a.StatusCode < 400 || a.StatusCode >= 500 {
 				t.Errorf("%s of %.20q… = %d %.200s, want 4xx", r.pattern, body, a.StatusCode, a.body)
 			}
-			t.Logf("%s of %.20q… = %d, %d MiB allocated, %d bytes of answer", r.pattern, body, a.StatusCode, (after.TotalAlloc-before.TotalAlloc)>>20, len(a.body))
 			if grown := after.TotalAlloc - before.TotalAlloc; grown > 1<<30 {
 				t.Errorf("%s of %.20q… took %d MiB", r.pattern, body, grown>>20)
 			}
@@ -139,13 +141,16 @@ func TestDeepAndOddBodiesAreRefused(t *testing.T) {
 	s := serve(t)
 	token := s.token(server.ScopeAppend)
 	deep := 200_000
+	if raceEnabled {
+		deep = 12_000
+	}
 	for _, r := range routes {
 		if r.body == "" {
 			continue
 		}
 		for _, body := range []string{
 			strings.Repeat("[", deep), strings.Repeat(`{"a":`, deep), strings.Repeat("[", deep) + strings.Repeat("]", deep), `{"action":"x","actor":{"id":"a"},"attributes":` + strings.Repeat(`{"a":`, deep) + "1" + strings.Repeat("}", deep) + "}",
-			`{"specversion":"1.0","id":"1","source":"s","type":"t","data":` + strings.Repeat("[", deep) + strings.Repeat("]", deep) + "}", "\x00\xff\xfe", `"\ud800"`, strings.Repeat("\n", 100_000), strings.Repeat(`{},`, 100_000),
+			`{"specversion":"1.0","id":"1","source":"s","type":"t","data":` + strings.Repeat("[", deep) + strings.Repeat("]", deep) + "}", "\x00\xff\xfe", `"\ud800"`, strings.Repeat("\n", 100_000), strings.Repeat(`{},`, deep/2),
 			"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7f", strings.Repeat("\x0a\x80\x80\x80\x08", 1000), `{"resourceLogs":` + strings.Repeat(`[{"scopeLogs":`, deep) + "}", `{"` + strings.Repeat("k", 1<<20) + `":1}`, "-", `{"a":1e999999999}`,
 		} {
 			began := time.Now()

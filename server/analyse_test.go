@@ -29,7 +29,7 @@ func TestCountIsThatOfTheQuery(t *testing.T) {
 		{"q=index:0..99", counted{100, false}}, {"q=actor:user-1", counted{20, false}}, {"q=actor:user-1&limit=5", counted{5, true}},
 		{"q=actor:user-1&limit=20", counted{20, true}}, {"q=actor:user-1&limit=21", counted{20, false}}, {"q=actor:nobody", counted{}},
 		{"q=-actor:user-1+action:mail.view", counted{27, false}}, {"q=actor:user-1&limit=9223372036854775808", counted{20, false}},
-		{"q=event&limit=18446744073709551615", counted{100, false}}, {"q=%22event+7%22", counted{1, false}},
+		{"q=event+index:<100&limit=18446744073709551615", counted{100, false}}, {"q=%22event+7%22+index:<100", counted{1, false}},
 	} {
 		var got counted
 		s.get(api+"/count?"+test.params, token).into(t, 200, &got)

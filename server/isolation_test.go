@@ -102,7 +102,10 @@ func TestALimitedTokenSeesNothingForeign(t *testing.T) {
 	s, limited := isolated(t)
 	for name, token := range limited {
 		seen := 0
-		for _, q := range foreignQueries {
+		for i, q := range foreignQueries {
+			if raceEnabled && i%5 != 0 {
+				continue
+			}
 			for _, path := range readings(q) {
 				a := s.get(api+path, token)
 				if a.StatusCode != 200 && a.StatusCode != 400 {
@@ -119,7 +122,7 @@ func TestALimitedTokenSeesNothingForeign(t *testing.T) {
 				}
 			}
 		}
-		if seen < len(foreignQueries) {
+		if seen < len(foreignQueries)/5 {
 			t.Errorf("%s token saw its own entries in %d answers alone", name, seen)
 		}
 	}

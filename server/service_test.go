@@ -87,7 +87,9 @@ func (s *service) start() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.address = l.Addr().String()
+	if strings.HasSuffix(s.address, ":0") {
+		s.address = l.Addr().String()
+	}
 	s.http = &http.Server{Handler: s.srv, ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug)}
 	if s.tune != nil {
 		s.tune(s.http)

@@ -46,6 +46,9 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", v.log.name+"."+extension))
 	w.Header().Set("Trailer", "Attestlog-Size")
+	if r.Method == http.MethodHead { // which a pattern of GET matches too
+		return
+	}
 	out := bufio.NewWriterSize(&patient{w: w, rc: http.NewResponseController(w)}, 64<<10)
 	err = x.write(ctx, s, out)
 	if err == nil {

@@ -214,6 +214,19 @@ func liveHeap() uint64 {
 	return m.HeapAlloc
 }
 
+// A stream that is asked for its header alone must not hold the connection.
+func TestTheHeaderOfAStreamEnds(t *testing.T) {
+	s := serve(t)
+	token := s.token(server.ScopeRead)
+	for _, path := range []string{"/tail", "/export", "/export?format=csv"} {
+		head := " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + token + "\r\n"
+		out := s.raw(5*time.Second, "HEAD "+api+path+head+"\r\nGET /healthz"+head+"Connection: close\r\n\r\n")
+		if n := strings.Count(out, "HTTP/1.1 200 "); n != 2 {
+			t.Errorf("HEAD %s and GET /healthz have %d answers: %q", path, n, out)
+		}
+	}
+}
+
 // Streams outlive the limits that short requests have.
 func TestStreamsOutliveTheReadTimeout(t *testing.T) {
 	const limit = 200 * time.Millisecond

@@ -54,7 +54,7 @@ func (s *Server) tail(w http.ResponseWriter, r *http.Request) {
 	rc := http.NewResponseController(w)
 	rc.SetWriteDeadline(time.Now().Add(writeWait))
 	w.WriteHeader(http.StatusOK)
-	if rc.Flush() != nil {
+	if rc.Flush() != nil || r.Method == http.MethodHead { // which a pattern of GET matches too
 		return
 	}
 	s.metrics.tails.Inc()

@@ -50,6 +50,21 @@ func TestErrorsAreProblems(t *testing.T) {
 		{call{"POST", api + "/entries", all, zipped(good)[:20], []string{"Content-Encoding", "gzip"}}, 400, "gzip"},
 		{call{"POST", api + "/entries", all, good, []string{"Content-Encoding", "br"}}, 415, "gzip"},
 		{call{"POST", api + "/entries", all, good + `{"action":"x","actor":{}}`, nil}, 422, "actor.id"},
+	} {
+		wantProblem(t, s.do(test.c), test.status, test.says)
+	}
+}
+
+func TestErrorsOfReadingAreProblems(t *testing.T) {
+	s := serve(t, func(s *service) { s.config.MaxBody = 1 << 20 })
+	all := s.token(server.ScopeAdmin)
+	part := s.make(server.Token{Scopes: []string{server.ScopeRead, server.ScopeAppend}, Tenant: "acme"})
+	s.append(events(0, 3)...)
+	for _, test := range []struct {
+		c      call
+		status int
+		says   string
+	}{
 		{call{"GET", api + "/entries?q=colour:red", all, "", nil}, 400, "column 1"},
 		{call{"GET", api + "/entries?q=actor:%22", all, "", nil}, 400, "quote"},
 		{call{"GET", api + "/entries?cursor=AAAA", all, "", nil}, 400, "cursor"},

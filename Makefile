@@ -14,6 +14,8 @@ test:
 # SQLite is slow under the race detector: these tests append few entries.
 race:
 	CGO_ENABLED=1 $(GO) test -race -timeout 5m . ./jsonl ./witness ./audithttp ./auditslog ./auditpolicy
+	CGO_ENABLED=1 $(GO) test -race -timeout 5m ./client
+	CGO_ENABLED=1 $(GO) test -race -timeout 5m -run 'Tail|Verification|Witness|Disk|People|Ingest|Guess' ./server
 	CGO_ENABLED=1 $(GO) test -race -timeout 5m -run 'Committed|TestConformance/(Append|Record|Spool)' ./postgres
 	CGO_ENABLED=1 $(GO) test -race -timeout 5m -run 'TestEverythingAtOnce|Outbox|TestConformance/(Append|Record|Spool)' ./sqlite
 

@@ -86,24 +86,25 @@ type Config struct {
 }
 
 const (
-	maxCall      = 10_000
-	defaultQueue = 20_000
-	defaultBytes = 64 << 20
-	batchEvents  = 5_000
-	batchBytes   = 8 << 20
-	followMost   = 20_000 // entries of other processes that are hashed to follow them
-	clockJump    = 5 * time.Second
-	followerPoll = 100 * time.Millisecond
-	outboxPoll   = 100 * time.Millisecond
-	keepInterval = time.Minute
-	publishIdle  = 50 * time.Millisecond
-	publishBusy  = time.Second
-	lastGrace    = 2 * time.Second
-	retryFirst   = 20 * time.Millisecond
-	retryLongest = 5 * time.Second
-	scanChunk    = 1_000
-	defaultPage  = 50
-	maxPage      = 10_000
+	maxCall          = 10_000
+	defaultQueue     = 20_000
+	defaultBytes     = 64 << 20
+	batchEvents      = 5_000
+	batchBytes       = 8 << 20
+	followMost       = 20_000 // entries of other processes that are hashed to follow them
+	clockJump        = 5 * time.Second
+	followerPoll     = 100 * time.Millisecond
+	outboxPoll       = 100 * time.Millisecond
+	keepInterval     = time.Minute
+	publishIdle      = 50 * time.Millisecond
+	publishBusy      = time.Second
+	lastGrace        = 2 * time.Second
+	retryFirst       = 20 * time.Millisecond
+	retryLongest     = 5 * time.Second
+	scanChunk        = 1_000
+	defaultPage      = 50
+	defaultPageBytes = 64 << 20
+	maxPage          = 10_000
 )
 
 // A Log is an open log. Its methods are safe for concurrent use.

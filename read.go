@@ -136,6 +136,9 @@ func (l *Log) EntryByID(ctx context.Context, id string) (Entry, error) {
 type PageOptions struct {
 	Limit  int    // entries, 1 to 10,000. Defaults to 50.
 	Cursor string // Page.Next of the page before; "" for the first
+	// Bytes bounds the leaves and sealed values of a page, but for a single entry:
+	// an entry can have more than a mebibyte. Defaults to 64 MiB.
+	Bytes int
 }
 
 // A Page is one part of a query's result.
@@ -164,10 +167,15 @@ func (l *Log) Query(ctx context.Context, q Query, opts PageOptions) (Page, error
 	if err != nil {
 		return Page{}, err
 	}
+	room := opts.Bytes
+	if room <= 0 {
+		room = defaultPageBytes
+	}
 	var page Page
 	page.Size, err = l.search(ctx, q, false, below, func(e *Entry) (bool, error) {
-		if len(page.Entries) == limit {
-			last := &page.Entries[limit-1]
+		room -= e.bytes()
+		if n := len(page.Entries); n == limit || n > 0 && room < 0 {
+			last := &page.Entries[n-1]
 			page.Next = encodeCursor(q, Position{last.Time.UnixNano(), last.Index})
 			return false, nil
 		}
@@ -175,6 +183,15 @@ func (l *Log) Query(ctx context.Context, q Query, opts PageOptions) (Page, error
 		return true, nil
 	})
 	return page, err
+}
+
+// bytes is what an entry has as it is stored.
+func (e *Entry) bytes() int {
+	n := len(e.Leaf)
+	for i := range e.Disclosures {
+		n += len(e.Disclosures[i].Value)
+	}
+	return n
 }
 
 // search calls fn with the entries that q selects, and returns how many there

@@ -54,7 +54,7 @@ func (s *Server) facets(ctx context.Context, in *facetsInput) (*facetsOutput, er
 	out := &facetsOutput{}
 	out.Body.Field = in.Field
 	counts := map[string]uint64{}
-	for opts := (attestlog.PageOptions{Limit: facetPage}); out.Body.Entries < maxFaceted; {
+	for opts := (attestlog.PageOptions{Limit: facetPage, Bytes: maxPage}); out.Body.Entries < maxFaceted; {
 		page, err := v.log.log.Query(ctx, q, opts)
 		if err != nil {
 			return nil, s.failed(ctx, err)

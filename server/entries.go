@@ -19,6 +19,9 @@ import (
 	"github.com/attestlog/attestlog"
 )
 
+// maxPage bounds the stored bytes of a page's entries.
+const maxPage = 16 << 20
+
 type queryInput struct {
 	Log    string `path:"log"`
 	Q      string `query:"q" doc:"A query, such as actor:alice -outcome:success after:2026-01-01; docs at /docs." example:"actor:alice"`
@@ -80,7 +83,7 @@ func (s *Server) query(ctx context.Context, in *queryInput) (*rawOutput, error) 
 	if err := s.note(ctx, v, "audit.query", "read", map[string]any{"query": in.Q}); err != nil {
 		return nil, err
 	}
-	page, err := v.log.log.Query(ctx, q, attestlog.PageOptions{Limit: in.Limit, Cursor: in.Cursor})
+	page, err := v.log.log.Query(ctx, q, attestlog.PageOptions{Limit: in.Limit, Cursor: in.Cursor, Bytes: maxPage})
 	if err != nil {
 		return nil, s.failed(ctx, err)
 	}

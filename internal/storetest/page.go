@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"testing"
@@ -14,6 +15,7 @@ import (
 var pageTests = []namedTest{
 	{"CursorsAreStableWhileEntriesArrive", cursorsAreStable},
 	{"ACursorIsOfItsQuery", aCursorIsOfItsQuery},
+	{"PagesAreBoundedInBytes", pagesAreBoundedInBytes},
 	{"CountIsExactOrCapped", countIsExactOrCapped},
 	{"WhatWasAcknowledgedIsFoundAtOnce", whatWasAcknowledgedIsFound},
 	{"PrefixesOfSealedFieldsAreRefused", prefixesOfSealedFieldsAreRefused},
@@ -175,6 +177,43 @@ func prefixesOfSealedFieldsAreRefused(t *testing.T, o Opener) {
 		}
 		if _, err := l.Count(t.Context(), q, 0); (err == nil) != ok {
 			t.Errorf("Count(%s) = %v; is it allowed: want %v", query, err, ok)
+		}
+	}
+}
+
+func pagesAreBoundedInBytes(t *testing.T, o Opener) {
+	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+	const n, size = 12, 100_000
+	for i := range n {
+		e := event(i)
+		e.Original = bytes.Repeat([]byte{'x'}, size)
+		mustAppend(t, l, e)
+	}
+	for _, test := range []struct{ bytes, most int }{{1, 1}, {3*size + size/2, 3}, {0, n}} {
+		for _, query := range []string{"", "order:time"} {
+			q, err := attestlog.ParseQuery(query)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen := map[uint64]bool{}
+			for opts := (attestlog.PageOptions{Bytes: test.bytes}); ; {
+				page, err := l.Query(t.Context(), q, opts)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := len(page.Entries); got == 0 || got > test.most || got < test.most && page.Next != "" {
+					t.Fatalf("%q with %d bytes: a page of %d entries, want %d", query, test.bytes, got, test.most)
+				}
+				for _, e := range page.Entries {
+					seen[e.Index] = true
+				}
+				if opts.Cursor = page.Next; page.Next == "" {
+					break
+				}
+			}
+			if len(seen) != n {
+				t.Errorf("%q with %d bytes: %d entries, want %d", query, test.bytes, len(seen), n)
+			}
 		}
 	}
 }

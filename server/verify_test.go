@@ -100,7 +100,7 @@ func TestAVerificationFindsATamperedDatabase(t *testing.T) {
 	if a := <-told; a.Log != "default" || a.Alarm != server.AlarmTampered || !strings.Contains(a.Text, "517") {
 		t.Errorf("alarm %+v, want one about entry 517 of default", a)
 	}
-	if err := sqlitex.ExecuteScript(conn, `UPDATE entries SET leaf = 'xx' WHERE idx = 400;`, nil); err != nil {
+	if err := sqlitex.ExecuteScript(conn, `UPDATE entries SET leaf = CAST('xx' AS BLOB) WHERE idx = 400;`, nil); err != nil {
 		t.Fatal(err)
 	}
 	if a := s.get(api+"/entries/400", token); a.StatusCode != http.StatusInternalServerError || !strings.Contains(string(a.body), "tampered") {

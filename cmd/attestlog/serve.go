@@ -126,11 +126,19 @@ func (s *serving) openLogs() error {
 	if len(named) == 0 {
 		named = []string{"default=" + s.app.url}
 	}
-	for _, text := range named {
-		name, url, ok := strings.Cut(text, "=")
-		if !ok {
+	seen := map[string]bool{}
+	for _, text := range named { // all of them, before any is opened or made
+		name, _, ok := strings.Cut(text, "=")
+		switch {
+		case !ok:
 			return fmt.Errorf("log %q: want NAME=URL", text)
+		case seen[name]:
+			return fmt.Errorf("two logs are named %q", name)
 		}
+		seen[name] = true
+	}
+	for _, text := range named {
+		name, url, _ := strings.Cut(text, "=")
 		a := *s.app
 		a.url = url
 		log, store, err := a.openServed(!s.cmd.Check)

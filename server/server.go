@@ -115,6 +115,9 @@ type hosted struct {
 	hub    *hub
 	jobs   jobs
 
+	mu      sync.Mutex
+	bundles map[string]time.Time // when it was recorded last that somebody fetches them
+
 	alarms    alarms
 	disk      func() (free, total uint64, err error)
 	witnesses *Witnesses

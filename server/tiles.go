@@ -1,12 +1,14 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/attestlog/attestlog"
 )
@@ -26,8 +28,11 @@ func (s *Server) tiles(log func(*http.Request) string) http.HandlerFunc {
 		bundle := strings.HasPrefix(path, "tile/entries/")
 		name := log(r)
 		if bundle || !s.cfg.Public || s.logs[name] == nil {
-			scope := ScopeRead
-			if _, err := s.whole(r.Context(), name, scope); err != nil {
+			v, err := s.whole(r.Context(), name, ScopeRead)
+			if err == nil && bundle {
+				err = s.noteBundles(r.Context(), v)
+			}
+			if err != nil {
 				writeProblem(w, err)
 				return
 			}
@@ -50,6 +55,28 @@ func (s *Server) tiles(log func(*http.Request) string) http.HandlerFunc {
 		w.Header().Set("Content-Length", strconv.Itoa(len(data)))
 		w.Write(data)
 	}
+}
+
+// bundlesAgain is how often it is recorded that somebody fetches bundles. A follower
+// fetches one for each new entry, so each record of it would make another.
+const bundlesAgain = time.Hour
+
+// noteBundles records that somebody reads entries by the bundle.
+func (s *Server) noteBundles(ctx context.Context, v *visit) error {
+	now := s.cfg.Clock()
+	h := v.log
+	h.mu.Lock()
+	if h.bundles == nil || len(h.bundles) >= maxKnown {
+		h.bundles = map[string]time.Time{}
+	}
+	last, known := h.bundles[v.actor.ID]
+	if known && now.Sub(last) < bundlesAgain {
+		h.mu.Unlock()
+		return nil
+	}
+	h.bundles[v.actor.ID] = now
+	h.mu.Unlock()
+	return s.note(ctx, v, "audit.follow", "export", map[string]any{"hours": int(bundlesAgain.Hours())})
 }
 
 func (s *Server) tile(r *http.Request, h *hosted, path string) ([]byte, error) {

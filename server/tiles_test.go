@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -152,5 +154,37 @@ func TestOnlyPathsOfTilesAreTiles(t *testing.T) {
 		if a := s.get(path, ""); a.StatusCode == http.StatusOK || bytes.Contains(a.body, []byte("user-")) {
 			t.Errorf("GET %s without a token = %d %.100q", path, a.StatusCode, a.body)
 		}
+	}
+}
+
+func TestFetchingBundlesIsRecordedOnceAnHour(t *testing.T) {
+	var clock atomic.Int64
+	clock.Store(time.Now().UnixNano())
+	s := serve(t, func(s *service) { s.config.Clock = func() time.Time { return time.Unix(0, clock.Load()) } })
+	token := s.token(server.ScopeRead)
+	s.append(events(0, 300)...)
+	s.checkpoint(s.get(api+"/checkpoint", token))
+	recorded := func() uint64 {
+		t.Helper()
+		if err := s.log.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		n, err := s.log.Count(t.Context(), attestlog.Field("action", "audit.follow"), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	for hour := range uint64(3) {
+		for range 5 {
+			if a := s.get("/tile/entries/000", token); a.StatusCode != 200 {
+				t.Fatalf("a bundle: %d %s", a.StatusCode, a.body)
+			}
+			s.get("/tile/0/000", token)
+		}
+		if got := recorded(); got != hour+1 {
+			t.Errorf("after %d hours %d entries say so, want %d", hour, got, hour+1)
+		}
+		clock.Add(int64(61 * time.Minute))
 	}
 }

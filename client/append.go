@@ -53,10 +53,13 @@ func (c *Client) Append(ctx context.Context, events ...attestlog.Event) ([]attes
 		if errors.As(err, &field) {
 			return nil, err
 		}
+		if !errors.Is(err, attestlog.ErrUnavailable) {
+			return nil, &attestlog.AppendError{IDs: ids, Err: err}
+		}
 		if wait == firstWait {
 			c.cfg.Logger.Warn("client: trying again to store events", "log", c.name, "err", err)
 		}
-		if !errors.Is(err, attestlog.ErrUnavailable) || pause(ctx, wait) != nil {
+		if pause(ctx, wait) != nil {
 			return nil, &attestlog.AppendError{IDs: ids, Err: err}
 		}
 	}

@@ -118,7 +118,7 @@ func New(cfg Config) (*Client, error) {
 		t := http.DefaultTransport.(*http.Transport).Clone()
 		t.DialContext = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
 		t.MaxIdleConnsPerHost = 64
-		t.ResponseHeaderTimeout = max(cfg.Timeout, defaultTimeout)
+		t.ResponseHeaderTimeout = max(cfg.Timeout, defaultTimeout) // a stream sends its head at once
 		cfg.HTTP = &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error {
 			return http.ErrUseLastResponse // a POST that is redirected becomes another request
 		}}

@@ -174,7 +174,7 @@ func (c *Client) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.R
 
 // export reads one stream. It is whole if it has the trailer with the log's size.
 func (c *Client) export(ctx context.Context, q attestlog.Query, from uint64, fn func(attestlog.Entry) bool) (size uint64, stopped bool, err error) {
-	ctx, watch, stop := c.watched(ctx)
+	ctx, watch, stop := watched(ctx, seeking)
 	defer stop()
 	params := url.Values{"q": {q.String()}, "from": {strconv.FormatUint(from, 10)}}
 	resp, err := c.request(ctx, http.MethodGet, c.base+"/export", params, nil, nil)
@@ -193,6 +193,7 @@ func (c *Client) export(ctx context.Context, q attestlog.Query, from uint64, fn 
 		}
 		watch.Stop() // what is done with the entry may take its time
 		if bytes.HasPrefix(line, []byte(`{"checkpoint":`)) {
+			watch.Reset(seeking)
 			continue
 		}
 		e, err := parseLine(line)
@@ -202,7 +203,7 @@ func (c *Client) export(ctx context.Context, q attestlog.Query, from uint64, fn 
 		if !fn(e) {
 			return 0, true, nil
 		}
-		watch.Reset(quiet)
+		watch.Reset(seeking)
 	}
 	size, err = strconv.ParseUint(resp.Trailer.Get("Attestlog-Size"), 10, 64)
 	if err != nil {
@@ -240,14 +241,18 @@ func (c *Client) Tail(ctx context.Context, from uint64, q attestlog.Query) iter.
 	}
 }
 
-// quiet is how long a stream may say nothing, not even that it lives.
-const quiet = time.Minute
+const (
+	// quiet is how long a tail may say nothing, not even that it lives.
+	quiet = time.Minute
+	// seeking is how long an export may take to find an entry that the query selects.
+	seeking = 15 * time.Minute
+)
 
 // watched returns a context that ends when its timer is not reset for a while, as
 // a server that is away.
-func (c *Client) watched(ctx context.Context) (context.Context, *time.Timer, func()) {
+func watched(ctx context.Context, wait time.Duration) (context.Context, *time.Timer, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	watch := time.AfterFunc(quiet, func() { cancel(unavailable(fmt.Errorf("nothing for %s", quiet))) })
+	watch := time.AfterFunc(wait, func() { cancel(unavailable(fmt.Errorf("nothing for %s", wait))) })
 	return ctx, watch, func() {
 		watch.Stop()
 		cancel(nil)
@@ -256,7 +261,7 @@ func (c *Client) watched(ctx context.Context) (context.Context, *time.Timer, fun
 
 // follow reads one connection's events, and moves from behind each.
 func (c *Client) follow(ctx context.Context, from *uint64, q attestlog.Query, yield func(attestlog.Entry, error) bool) (stopped bool, err error) {
-	ctx, watch, stop := c.watched(ctx)
+	ctx, watch, stop := watched(ctx, quiet)
 	defer stop()
 	params := url.Values{"q": {q.String()}, "lines": {"true"}, "from": {strconv.FormatUint(*from, 10)}}
 	resp, err := c.request(ctx, http.MethodGet, c.base+"/tail", params, nil, http.Header{"Accept": {"text/event-stream"}})
@@ -335,10 +340,4 @@ func (c *Client) ConsistencyProof(ctx context.Context, from, to uint64) ([]attes
 		}
 	}
 	return hashes, nil
-}
-
-// Origin returns the log's name in its checkpoints.
-func (c *Client) Origin(ctx context.Context) (string, error) {
-	info, err := c.Info(ctx)
-	return info.Origin, err
 }

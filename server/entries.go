@@ -192,7 +192,11 @@ func (s *Server) entryByID(ctx context.Context, in *idInput) (*rawOutput, error)
 	if err != nil {
 		return nil, err
 	}
-	page, err := v.log.log.Query(ctx, attestlog.And(attestlog.Field("id", in.ID), v.token.within()), attestlog.PageOptions{Limit: 1})
+	q := attestlog.And(attestlog.Field("id", in.ID), v.token.within())
+	if err := q.Err(); err != nil {
+		return nil, problem(http.StatusUnprocessableEntity, err.Error())
+	}
+	page, err := v.log.log.Query(ctx, q, attestlog.PageOptions{Limit: 1})
 	if err != nil {
 		return nil, s.failed(ctx, err)
 	}

@@ -49,7 +49,9 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead { // which a pattern of GET matches too
 		return
 	}
-	out := bufio.NewWriterSize(&patient{w: w, rc: http.NewResponseController(w)}, 64<<10)
+	rc := http.NewResponseController(w)
+	rc.Flush() // the first entry may be long in coming
+	out := bufio.NewWriterSize(&patient{w: w, rc: rc}, 64<<10)
 	err = x.write(ctx, s, out)
 	if err == nil {
 		err = out.Flush()
@@ -128,6 +130,9 @@ func (s *Server) exportOf(ctx context.Context, v *visit, r *http.Request) (*expo
 }
 
 func (x *exporting) write(ctx context.Context, s *Server, out *bufio.Writer) error {
+	if x.raw {
+		return x.writeAll(ctx, s, out)
+	}
 	var line []byte
 	var table *csv.Writer
 	if x.format == "csv" {
@@ -137,21 +142,7 @@ func (x *exporting) write(ctx context.Context, s *Server, out *bufio.Writer) err
 			return err
 		}
 	}
-	sign := func(index uint64) error {
-		if x.checkpoint.Note == nil || index < x.checkpoint.Size || x.from > x.checkpoint.Size {
-			return nil
-		}
-		note, err := json.Marshal(string(x.checkpoint.Note))
-		x.checkpoint.Note = nil
-		if err == nil {
-			_, err = fmt.Fprintf(out, "{\"checkpoint\":%s}\n", note)
-		}
-		return err
-	}
 	q := attestlog.And(x.q.OrderBy(attestlog.ByIndex), attestlog.Indexes(x.from, x.size)).OrderBy(attestlog.ByIndex)
-	if x.raw {
-		return x.writeAll(ctx, s, out, sign)
-	}
 	n := 0
 	for e, err := range x.v.log.log.Entries(ctx, q) {
 		if err != nil {
@@ -161,9 +152,6 @@ func (x *exporting) write(ctx context.Context, s *Server, out *bufio.Writer) err
 			if err := x.goOn(ctx, s); err != nil {
 				return err
 			}
-		}
-		if err := sign(e.Index); err != nil {
-			return err
 		}
 		if table != nil {
 			if err := table.Write(&e); err != nil {
@@ -183,11 +171,23 @@ func (x *exporting) write(ctx context.Context, s *Server, out *bufio.Writer) err
 	if table != nil {
 		return table.Flush()
 	}
-	return sign(x.size)
+	return nil
 }
 
-// writeAll writes every entry as it is stored, without reading what it says.
-func (x *exporting) writeAll(ctx context.Context, s *Server, out *bufio.Writer, sign func(uint64) error) error {
+// writeAll writes every entry as it is stored, without reading what it says, and
+// the checkpoint behind those that it covers.
+func (x *exporting) writeAll(ctx context.Context, s *Server, out *bufio.Writer) error {
+	sign := func(index uint64) error {
+		if x.checkpoint.Note == nil || index < x.checkpoint.Size || x.from > x.checkpoint.Size {
+			return nil
+		}
+		note, err := json.Marshal(string(x.checkpoint.Note))
+		x.checkpoint.Note = nil
+		if err == nil {
+			_, err = fmt.Fprintf(out, "{\"checkpoint\":%s}\n", note)
+		}
+		return err
+	}
 	var line []byte
 	n := 0
 	err := x.v.log.log.Scan(ctx, x.from, x.size, func(r *attestlog.Record) error {

@@ -72,6 +72,9 @@ type people struct {
 	mu    sync.Mutex
 	known *oidc.Provider
 	asked time.Time
+
+	failure error // of the last asking
+	failed  time.Time
 }
 
 func newPeople(s *Server, cfg OIDC) (*people, error) {
@@ -147,8 +150,12 @@ func (p *people) provider() (*oidc.Provider, *oauth2.Config, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock() // one at a time asks a provider that hangs
 	if now := p.s.cfg.Clock(); p.known == nil || now.Sub(p.asked) > providerLasts {
+		if p.failure != nil && now.Sub(p.failed) < providerWait {
+			return nil, nil, p.failure // or who waits would ask in turn
+		}
 		provider, err := oidc.NewProvider(p.context(context.Background()), p.cfg.Issuer)
-		if err != nil {
+		if p.failure = err; err != nil {
+			p.failed = p.s.cfg.Clock()
 			return nil, nil, err
 		}
 		p.known, p.asked = provider, now

@@ -116,8 +116,7 @@ func ListTokens(ctx context.Context, store TokenStore) ([]Token, error) {
 	return out, err
 }
 
-// RevokeToken ends a token, at once on this server and within a second on
-// others. It is attestlog.ErrNotFound for an id that is not there.
+// RevokeToken ends a token: servers hear of it within a second. It is attestlog.ErrNotFound for an id that is not there.
 func RevokeToken(ctx context.Context, store TokenStore, id string, at time.Time) (Token, error) {
 	record, err := store.Token(ctx, id)
 	if err != nil {

@@ -380,6 +380,6 @@ func (s *Store) Stats(ctx context.Context) (attestlog.StoreStats, error) {
 		(SELECT size FROM @.tree) - (SELECT coalesce(max(hi), 0) FROM @.segments WHERE terms = $2)
 		FROM pg_class c WHERE c.relnamespace = $1::regnamespace AND c.relkind = 'r'`), s.schema, attestlog.TermsVersion).Scan(&st.Bytes, &st.IndexBytes, &lag)
 	st.IndexLag = uint64(max(lag, 0))
-	st.IndexMerging = s.index.merging.Load()
+	st.IndexMerging = s.index.filler != nil && s.index.filler.Merging()
 	return st, s.clarify(ctx, err)
 }

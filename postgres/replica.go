@@ -25,7 +25,7 @@ func (s *Store) openReplica(ctx context.Context) (err error) {
 		return fmt.Errorf("the reader: %w", err)
 	}
 	s.replica.isReplica = true
-	if r := s.replica; r.index.k0 != s.index.k0 || r.index.k1 != s.index.k1 {
+	if s.replica.index.key != s.index.key {
 		return errors.New("the reader: it has another log of this name")
 	}
 	return nil

@@ -31,8 +31,10 @@ func (s *Store) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 	if s.cfg.ReadOnly {
 		return fmt.Errorf("postgres: %w: it was opened for reading", attestlog.ErrReadOnly)
 	}
-	if err := s.index.backlog.WaitForRoom(ctx); err != nil {
-		return unavailable(err)
+	if f := s.index.filler; f != nil {
+		if err := f.Backlog.WaitForRoom(ctx); err != nil {
+			return unavailable(err)
+		}
 	}
 	began := time.Now()
 	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
@@ -100,7 +102,9 @@ func (s *Store) write(ctx context.Context, step func(), fn func(attestlog.Tx) er
 		return fnErr, nil
 	}
 	if t.committed {
-		s.index.offer(t.batch)
+		if s.index.filler != nil {
+			s.index.filler.Offer(t.batch)
+		}
 		return nil, nil
 	}
 	step()

@@ -1,4 +1,4 @@
-package postgres
+package inverted
 
 import (
 	"context"
@@ -18,13 +18,13 @@ type set interface {
 }
 
 // setOf returns the set that a tree selects in a segment.
-func (s *Store) setOf(seg segment, t *attestlog.TermTree) set {
+func (ix *Index) setOf(seg Segment, t *attestlog.TermTree) set {
 	if t == nil {
-		return everything{seg.lo}
+		return everything{seg.Lo}
 	}
 	kids := make([]set, len(t.Kids))
 	for i, kid := range t.Kids {
-		kids[i] = s.setOf(seg, kid)
+		kids[i] = ix.setOf(seg, kid)
 	}
 	switch t.Op {
 	case attestlog.OpAnd:
@@ -32,10 +32,10 @@ func (s *Store) setOf(seg segment, t *attestlog.TermTree) set {
 	case attestlog.OpOr:
 		return &memo{of: disjunction(kids)}
 	case attestlog.OpNot:
-		return complement{seg.lo, kids[0]}
+		return complement{seg.Lo, kids[0]}
 	}
-	token, _ := s.index.token(nil, t.Term.Field, []byte(t.Term.Value))
-	return &postings{s: s, seg: seg, token: token}
+	token, _ := ix.key.token(nil, t.Term.Field, []byte(t.Term.Value))
+	return &postings{ix: ix, seg: seg, token: token}
 }
 
 // A memo remembers a set's last answer, which is the answer for everything down
@@ -130,8 +130,8 @@ func (l list) upTo(_ context.Context, x uint64) (uint64, bool, error) {
 // postings are the entries that have a term. They are read row by row from the
 // end, and forgotten when the search has passed.
 type postings struct {
-	s     *Store
-	seg   segment
+	ix    *Index
+	seg   Segment
 	token int64
 
 	loaded bool
@@ -155,23 +155,23 @@ func (p *postings) load(ctx context.Context, x uint64) error {
 	if p.ask == 0 {
 		p.ask = 1
 	}
-	rows, err := p.s.rowsBefore(ctx, p.seg, kindTerm, pair{p.token, x}, p.ask)
+	rows, err := p.ix.reader.RowsBefore(ctx, p.seg.ID, Terms, Pair{p.token, x}, p.ask)
 	if err != nil {
 		return err
 	}
 	p.loaded, p.high, p.list, p.all = true, x, p.list[:0], len(rows) < p.ask
 	p.ask = min(4*p.ask, 16)
 	for _, row := range slices.Backward(rows) {
-		err := eachGroup(row.first, p.seg.lo, row.data, func(a int64, group []uint64) bool {
+		err := eachGroup(row, p.seg.Lo, func(a int64, group []uint64) bool {
 			if a == p.token {
 				p.list = append(p.list, group...)
 			}
 			return a < p.token
 		})
 		if err != nil {
-			return badIndex(p.seg.lo, err.Error())
+			return Corrupt(p.seg.Lo, err.Error())
 		}
-		if row.first.a < p.token {
+		if row.First.A < p.token {
 			p.all = true // what lies below begins in this row, or there is nothing
 		}
 	}
@@ -186,19 +186,19 @@ func (p *postings) load(ctx context.Context, x uint64) error {
 
 // times walks a segment's entries by time, newest first.
 type times struct {
-	s     *Store
-	seg   segment
-	next  []pair // ascending; the last comes next
-	below *pair  // rows before it are still to be read; nil: none
+	ix    *Index
+	seg   Segment
+	next  []Pair // ascending; the last comes next
+	below *Pair  // rows before it are still to be read; nil: none
 	ask   int
 }
 
-func (s *Store) timesBelow(seg segment, from at) *times {
-	t := &times{s: s, seg: seg, ask: 1}
+func (ix *Index) timesBelow(seg Segment, from at) *times {
+	t := &times{ix: ix, seg: seg, ask: 1}
 	if from.idx > 0 {
-		t.below = &pair{from.time, from.idx - 1}
+		t.below = &Pair{from.time, from.idx - 1}
 	} else if from.time > math.MinInt64 {
-		t.below = &pair{from.time - 1, math.MaxInt64}
+		t.below = &Pair{from.time - 1, math.MaxInt64}
 	}
 	return t
 }
@@ -209,39 +209,39 @@ func (t *times) take(ctx context.Context) (at, bool, error) {
 		if t.below == nil {
 			return at{}, false, nil
 		}
-		rows, err := t.s.rowsBefore(ctx, t.seg, kindTime, pair{t.below.a, min(t.below.b, math.MaxInt64)}, t.ask)
+		rows, err := t.ix.reader.RowsBefore(ctx, t.seg.ID, Times, Pair{t.below.A, min(t.below.B, math.MaxInt64)}, t.ask)
 		if err != nil {
 			return at{}, false, err
 		}
 		bound := *t.below
 		t.below = nil
 		for _, row := range slices.Backward(rows) {
-			err := eachGroup(row.first, t.seg.lo, row.data, func(a int64, group []uint64) bool {
+			err := eachGroup(row, t.seg.Lo, func(a int64, group []uint64) bool {
 				for _, b := range group {
-					if p := (pair{a, b}); comparePairs(p, bound) <= 0 {
+					if p := (Pair{a, b}); comparePairs(p, bound) <= 0 {
 						t.next = append(t.next, p)
 					}
 				}
 				return true
 			})
 			if err != nil {
-				return at{}, false, badIndex(t.seg.lo, err.Error())
+				return at{}, false, Corrupt(t.seg.Lo, err.Error())
 			}
 		}
 		if len(rows) == t.ask {
-			first := rows[len(rows)-1].first
+			first := rows[len(rows)-1].First
 			switch {
-			case first.b > math.MaxInt64:
-				return at{}, false, badIndex(t.seg.lo, errRow.Error())
-			case first.b > 0:
-				t.below = &pair{first.a, first.b - 1}
-			case first.a > math.MinInt64:
-				t.below = &pair{first.a - 1, math.MaxInt64}
+			case first.B > math.MaxInt64:
+				return at{}, false, Corrupt(t.seg.Lo, errRow.Error())
+			case first.B > 0:
+				t.below = &Pair{first.A, first.B - 1}
+			case first.A > math.MinInt64:
+				t.below = &Pair{first.A - 1, math.MaxInt64}
 			}
 		}
 		t.ask = min(4*t.ask, 16)
 	}
 	p := t.next[len(t.next)-1]
 	t.next = t.next[:len(t.next)-1]
-	return at{p.a, p.b}, true, nil
+	return at{p.A, p.B}, true, nil
 }

@@ -1,4 +1,4 @@
-package postgres
+package inverted
 
 import (
 	"math/rand/v2"
@@ -11,39 +11,36 @@ func TestRunsKeepTheirPairs(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for round := range 200 {
 		lo := rnd.Uint64N(1 << 40)
-		var want []pair
+		var want []Pair
 		for i := range uint64(rnd.IntN(5000)) {
 			for range rnd.IntN(4) {
 				a := int64(rnd.Uint64())
-				switch rnd.IntN(3) {
+				switch rnd.IntN(4) {
 				case 0:
 					a = int64(rnd.IntN(3)) << (8 * rnd.IntN(8)) // common ones
 				case 1:
 					a = int64(rnd.IntN(2000)) << 50 // some that come a few times
+				case 2:
+					a = 1e18 + int64(rnd.IntN(1e9)) // that differ in the lower half
 				}
-				want = append(want, pair{a, lo + i*uint64(1+rnd.IntN(2)*1000)})
+				want = append(want, Pair{a, lo + i*uint64(1+rnd.IntN(2)*1000)})
 			}
 		}
-		slices.SortStableFunc(want, func(x, y pair) int { return int(x.b) - int(y.b) })
-		got := slices.Clone(want)
-		sortPairs(got)
+		slices.SortStableFunc(want, func(x, y Pair) int { return int(x.B) - int(y.B) })
+		got, _ := sortPairs(slices.Clone(want), nil)
 		slices.SortFunc(want, comparePairs)
 		if !slices.Equal(got, want) {
 			t.Fatalf("round %d: sortPairs does not sort", round)
 		}
 		want = slices.Compact(want)
 
-		type row struct {
-			first pair
-			data  []byte
-		}
-		var rows, copied []row
-		keep := func(to *[]row) func(pair, []byte) error {
-			return func(first pair, data []byte) error {
-				if len(data) > 3*rowBytes {
-					t.Fatalf("a row of %d bytes", len(data))
+		var rows, copied []Row
+		keep := func(to *[]Row) func(Row) error {
+			return func(r Row) error {
+				if len(r.Data) > rowBytes+rowBytes/10 {
+					t.Fatalf("a row of %d bytes", len(r.Data))
 				}
-				*to = append(*to, row{first, slices.Clone(data)})
+				*to = append(*to, Row{r.First, slices.Clone(r.Data)})
 				return nil
 			}
 		}
@@ -54,26 +51,26 @@ func TestRunsKeepTheirPairs(t *testing.T) {
 		w.end()
 		c := runWriter{lo: lo - min(lo, 77), emit: keep(&copied)}
 		for _, r := range rows {
-			if err := pieces(r.first, lo, r.data, func(g *groupPiece) { c.addPiece(g) }); err != nil {
+			if err := pieces(r, lo, func(g *groupPiece) { c.addPiece(g) }); err != nil {
 				t.Fatal(err)
 			}
 		}
 		c.end()
 		for _, side := range []struct {
 			lo   uint64
-			rows []row
+			rows []Row
 		}{{lo, rows}, {c.lo, copied}} {
-			var back []pair
+			var back []Pair
 			for _, r := range side.rows {
 				n := len(back)
-				err := eachGroup(r.first, side.lo, r.data, func(a int64, group []uint64) bool {
+				err := eachGroup(r, side.lo, func(a int64, group []uint64) bool {
 					for _, b := range group {
-						back = append(back, pair{a, b})
+						back = append(back, Pair{a, b})
 					}
 					return true
 				})
-				if err != nil || len(back) == n || back[n] != r.first {
-					t.Fatalf("round %d: a row under %v begins otherwise (%v)", round, r.first, err)
+				if err != nil || len(back) == n || back[n] != r.First {
+					t.Fatalf("round %d: a row under %v begins otherwise (%v)", round, r.First, err)
 				}
 			}
 			if !slices.Equal(back, want) {

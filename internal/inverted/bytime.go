@@ -1,13 +1,10 @@
-package postgres
+package inverted
 
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"math"
 	"slices"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/attestlog/attestlog"
 )
@@ -33,13 +30,13 @@ func (q *search) wants(p at) bool {
 
 // byTime emits entries newest first by time: a merge of the pieces, each of
 // which is opened once it may hold what comes next.
-func (q *search) byTime(ctx context.Context, segs []segment) error {
+func (q *search) byTime(ctx context.Context, segs []Segment) error {
 	var lanes []*lane
 	for _, p := range q.pieces(segs) {
 		l := &lane{q: q, p: p, latest: math.MaxInt64, from: q.below}
 		if p.seg != nil {
-			l.latest = p.seg.latest
-			if p.seg.latest < q.plan.After || p.seg.earliest >= q.plan.Before {
+			l.latest = p.seg.Latest
+			if p.seg.Latest < q.plan.After || p.seg.Earliest >= q.plan.Before {
 				continue
 			}
 		}
@@ -127,12 +124,12 @@ func (l *lane) load(ctx context.Context) error {
 		if l.p.seg == nil {
 			return l.scan(ctx)
 		}
-		l.matches = l.q.s.setOf(*l.p.seg, l.q.plan.Terms)
+		l.matches = l.q.ix.setOf(*l.p.seg, l.q.plan.Terms)
 		top := l.from
 		if l.q.plan.Before <= top.time {
 			top = at{l.q.plan.Before, 0}
 		}
-		l.times = l.q.s.timesBelow(*l.p.seg, top)
+		l.times = l.q.ix.timesBelow(*l.p.seg, top)
 	}
 	for len(l.places) == 0 && !l.ended {
 		var err error
@@ -154,7 +151,7 @@ func (l *lane) load(ctx context.Context) error {
 // scan reads a piece that the index lacks.
 func (l *lane) scan(ctx context.Context) error {
 	l.ended = true
-	err := l.q.s.Scan(ctx, l.p.from, l.p.to, func(r *attestlog.Record) error {
+	err := l.q.ix.entries.Scan(ctx, l.p.from, l.p.to, func(r *attestlog.Record) error {
 		t, ok := attestlog.LeafTime(r.Leaf)
 		if p := (at{t, r.Index}); ok && l.q.wants(p) {
 			l.places = append(l.places, p)
@@ -196,7 +193,7 @@ func (l *lane) walk(ctx context.Context) error {
 
 // gather takes the matches in, unless they are many: then walking pays soon.
 func (l *lane) gather(ctx context.Context) error {
-	sp, err := l.q.s.spansOf(ctx, l.q.s.pool, *l.p.seg)
+	sp, err := l.q.ix.spansOf(ctx, *l.p.seg)
 	if err != nil {
 		return err
 	}
@@ -215,14 +212,14 @@ func (l *lane) gather(ctx context.Context) error {
 			return nil
 		}
 		x = y
-		v := sp[y/spanWidth-l.p.seg.lo/spanWidth]
-		if v.earliest > l.from.time || v.latest < l.q.plan.After || v.earliest >= l.q.plan.Before {
+		v := sp[y/spanWidth-l.p.seg.Lo/spanWidth]
+		if v.Earliest > l.from.time || v.Latest < l.q.plan.After || v.Earliest >= l.q.plan.Before {
 			continue
 		}
 		if last := len(l.spans) - 1; last >= 0 && l.spans[last].ids[0]/spanWidth == y/spanWidth {
 			l.spans[last].ids = append(l.spans[last].ids, y)
 		} else {
-			l.spans = append(l.spans, spanOf{v.latest, []uint64{y}})
+			l.spans = append(l.spans, spanOf{v.Latest, []uint64{y}})
 		}
 	}
 	slices.SortStableFunc(l.spans, func(a, b spanOf) int { return cmp.Compare(b.latest, a.latest) })
@@ -238,7 +235,7 @@ func (l *lane) nextSpan(ctx context.Context) error {
 		l.spans = l.spans[1:]
 	}
 	if len(ids) > 0 {
-		places, err := l.q.s.timesOf(ctx, ids)
+		places, err := l.q.ix.timesOf(ctx, ids)
 		if err != nil {
 			return err
 		}
@@ -262,27 +259,17 @@ func (l *lane) nextSpan(ctx context.Context) error {
 }
 
 // timesOf returns the places of entries.
-func (s *Store) timesOf(ctx context.Context, ids []uint64) ([]at, error) {
-	var out []at
-	for len(ids) > 0 {
-		group := ids[:min(len(ids), spanMatches)]
-		ids = ids[len(group):]
-		for part, ids := range byPartition(group) {
-			rows, err := s.pool.Query(ctx, s.sql(fmt.Sprintf("SELECT idx, leaf FROM @.entries_%d WHERE idx = ANY($1)", part)), ids)
-			if err != nil {
-				return nil, s.unlessMissing(ctx, err)
+func (ix *Index) timesOf(ctx context.Context, ids []uint64) ([]at, error) {
+	out := make([]at, 0, len(ids))
+	for group := range slices.Chunk(ids, spanMatches) {
+		err := ix.entries.Leaves(ctx, group, func(index uint64, leaf []byte) error {
+			if t, ok := attestlog.LeafTime(leaf); ok {
+				out = append(out, at{t, index})
 			}
-			var id int64
-			var leaf []byte
-			_, err = pgx.ForEachRow(rows, []any{&id, &leaf}, func() error {
-				if t, ok := attestlog.LeafTime(leaf); ok {
-					out = append(out, at{t, uint64(id)})
-				}
-				return nil
-			})
-			if err != nil {
-				return nil, s.clarify(ctx, err)
-			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
 		}
 	}
 	return out, nil

@@ -1,0 +1,50 @@
+package inverted
+
+import (
+	"context"
+	"errors"
+
+	"github.com/attestlog/attestlog"
+)
+
+// Count is attestlog.Store's, for a log of size entries.
+func (ix *Index) Count(ctx context.Context, size uint64, plan attestlog.Plan, limit uint64) (n, upto uint64, err error) {
+	if plan.Terms == nil && !plan.TimeBound() {
+		hi := min(plan.To, size)
+		return min(limit, hi-min(plan.From, hi)), size, nil
+	}
+	if plan.TimeBound() {
+		return 0, 0, nil // the log counts: times are not summed up
+	}
+	for {
+		n, upto, err = ix.count(ctx, plan, limit)
+		if !errors.Is(err, ErrGone) {
+			return n, upto, err
+		}
+	}
+}
+
+func (ix *Index) count(ctx context.Context, plan attestlog.Plan, limit uint64) (n, upto uint64, err error) {
+	segs, err := ix.reader.Segments(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, seg := range segs {
+		if seg.Lo != upto {
+			break
+		}
+		upto = seg.Hi
+		matches := ix.setOf(seg, plan.Terms)
+		for x := min(seg.Hi, plan.To); x > max(seg.Lo, plan.From) && n < limit; n++ {
+			y, ok, err := matches.upTo(ctx, x-1)
+			if err != nil {
+				return 0, 0, err
+			}
+			if !ok || y < plan.From {
+				break
+			}
+			x = y
+		}
+	}
+	return n, upto, nil
+}

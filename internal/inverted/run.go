@@ -1,0 +1,197 @@
+package inverted
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"slices"
+)
+
+// A Pair stands in a run, which is sorted by A and then by B.
+type Pair struct {
+	A int64
+	B uint64
+}
+
+func comparePairs(x, y Pair) int {
+	if c := cmp.Compare(x.A, y.A); c != 0 {
+		return c
+	}
+	return cmp.Compare(x.B, y.B)
+}
+
+// rowBytes is about how long the data of a row of runs is: three to a page.
+const rowBytes = 2_500
+
+// A runWriter packs sorted pairs into rows. A row's data is a list of groups
+// with the same a: the difference to the group before, how many pairs there
+// are, and their b, the first less the segment's lo and each other less the
+// one before; all of them as unsigned varints.
+type runWriter struct {
+	lo   uint64
+	emit func(Row) error // the bytes are valid only during the call
+
+	first Pair // of the row
+	last  Pair
+	prevA int64 // of the group before
+	data  []byte
+	group []byte
+	n     uint64 // pairs in group
+}
+
+func (w *runWriter) add(p Pair) error {
+	w.put(p)
+	return w.endIfFull()
+}
+
+func (w *runWriter) put(p Pair) {
+	if w.n > 0 && p.A != w.last.A {
+		w.endGroup()
+	}
+	if w.n == 0 && len(w.data) == 0 {
+		w.first, w.prevA = p, p.A
+	}
+	base := w.lo
+	if w.n > 0 {
+		base = w.last.B
+	}
+	w.group = binary.AppendUvarint(w.group, p.B-base)
+	w.n++
+	w.last = p
+}
+
+func (w *runWriter) endIfFull() error {
+	if len(w.data)+len(w.group) < rowBytes {
+		return nil
+	}
+	return w.end()
+}
+
+// A piece of a group, as it stands in a row: n pairs from first to last, whose
+// b but the first's are rest.
+type groupPiece struct {
+	first, last Pair
+	n           uint64
+	rest        []byte
+}
+
+// each calls fn with the pairs of the piece.
+func (g *groupPiece) each(fn func(Pair)) {
+	p, rest := g.first, g.rest
+	fn(p)
+	for len(rest) > 0 {
+		v, n := binary.Uvarint(rest)
+		rest = rest[n:]
+		p.B += v
+		fn(p)
+	}
+}
+
+// addPiece adds the pairs of a piece, which come behind those before. A row
+// that it would make too long ends before it.
+func (w *runWriter) addPiece(g *groupPiece) error {
+	const heads = 4 * binary.MaxVarintLen64 // of this group and the one before
+	if len(w.data)+len(w.group)+len(g.rest)+heads >= rowBytes {
+		if err := w.end(); err != nil {
+			return err
+		}
+	}
+	w.put(g.first)
+	w.group = append(w.group, g.rest...)
+	w.n += g.n - 1
+	w.last = g.last
+	return w.endIfFull()
+}
+
+func (w *runWriter) endGroup() {
+	w.data = binary.AppendUvarint(w.data, uint64(w.last.A-w.prevA))
+	w.data = binary.AppendUvarint(w.data, w.n)
+	w.data = append(w.data, w.group...)
+	w.prevA, w.group, w.n = w.last.A, w.group[:0], 0
+}
+
+// end emits the last row.
+func (w *runWriter) end() error {
+	if w.n > 0 {
+		w.endGroup()
+	}
+	if len(w.data) == 0 {
+		return nil
+	}
+	err := w.emit(Row{w.first, w.data})
+	w.data = w.data[:0]
+	return err
+}
+
+var errRow = errors.New("the search index has a row that cannot be read")
+
+// eachGroup calls fn with the groups of a row until it returns false. b is
+// valid only during the call.
+func eachGroup(row Row, lo uint64, fn func(a int64, b []uint64) bool) error {
+	data := row.Data
+	next := func() uint64 {
+		v, n := binary.Uvarint(data)
+		if n <= 0 {
+			data = nil
+			return 0
+		}
+		data = data[n:]
+		return v
+	}
+	a := row.First.A
+	var group []uint64
+	for len(data) > 0 {
+		a += int64(next())
+		n := next()
+		if n == 0 || n > uint64(len(data)) {
+			return errRow
+		}
+		group = slices.Grow(group[:0], int(n))
+		at := lo
+		for range n {
+			at += next()
+			group = append(group, at)
+		}
+		if data == nil {
+			return errRow
+		}
+		if !fn(a, group) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// pieces calls fn with the groups of a row as they stand. What fn gets is valid
+// only during the call, but for rest.
+func pieces(row Row, lo uint64, fn func(*groupPiece)) error {
+	a, data := row.First.A, row.Data
+	for len(data) > 0 {
+		delta, k := binary.Uvarint(data)
+		n, m := binary.Uvarint(data[max(k, 0):])
+		if k <= 0 || m <= 0 || n == 0 {
+			return errRow
+		}
+		data = data[k+m:]
+		a += int64(delta)
+		var g groupPiece
+		at, from := lo, 0
+		for i, used := uint64(0), 0; i < n; i++ {
+			v, k := binary.Uvarint(data[used:])
+			if k <= 0 {
+				return errRow
+			}
+			used += k
+			if at += v; i == 0 {
+				g.first, from = Pair{a, at}, used
+			}
+			if i == n-1 {
+				g.last, g.n, g.rest = Pair{a, at}, n, data[from:used]
+				data = data[used:]
+				break
+			}
+		}
+		fn(&g)
+	}
+	return nil
+}

@@ -78,6 +78,7 @@ func TestVerifyFindsTamperingWithTheIndex(t *testing.T) {
 		{"row changed", "UPDATE runs SET data = set_byte(data, 3, get_byte(data, 3) # 1)"},
 		{"row cut", "UPDATE runs SET data = substr(data, 1, length(data) - 1)"},
 		{"row moved", "UPDATE runs SET a = a + 1 WHERE kind = 1"},
+		{"row of later entries", "UPDATE runs SET b = b + 100000 WHERE kind = 1"},
 		{"row of no segment", "INSERT INTO runs SELECT -1, kind, a, b, data FROM runs LIMIT 1"},
 		{"segment deleted", "DELETE FROM segments"},
 		{"segment too long", "UPDATE segments SET hi = hi + 1 WHERE hi = (SELECT max(hi) FROM segments)"},

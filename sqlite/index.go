@@ -6,59 +6,47 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
-	"sync/atomic"
-	"time"
+	"sync"
 
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/internal/backlog"
+	"github.com/attestlog/attestlog/internal/inverted"
+	"github.com/attestlog/attestlog/internal/keep"
 )
 
 const (
 	indexSuffix = ".index"
+	mergeSuffix = ".index.lock" // held by the process that merges segments
 
-	indexLag   = 20_000                 // entries that an append lets wait
-	indexBatch = 20_000                 // entries in one transaction
-	indexPause = 50 * time.Millisecond  // between two small transactions
-	indexPoll  = 200 * time.Millisecond // for what other processes wrote
-	indexQuiet = 5                      // polls without an append before the index is tidied
-	indexRetry = time.Second
+	flushBytes = 1 << 20 // of a merged segment's rows that are written in one transaction
+	sweepRows  = 400     // that are deleted in one transaction
 )
 
-// An index is the search index: a follower of the log in a file of its own,
-// filled behind the commit by one goroutine. A query reads it up to its
-// watermark, and the entries after that themselves.
+// An index is the search index, in a file of its own.
 type index struct {
+	segments
 	store   *Store
 	path    string
-	k0, k1  uint64       // key the terms' hashes
-	logHash [32]byte     // tells the index of another log
-	conn    *sqlite.Conn // owned by run; nil: nothing fills the index
+	key     inverted.Key
+	logHash [32]byte // tells the index of another log
 	readers *sqlitex.Pool
+	search  *inverted.Index
+	filler  *inverted.Filler // nil: this process does not fill it
 
-	backlog *backlog.Backlog
-	blocks  blockCache
-
-	untidy atomic.Bool // segments were added since the last merge
-	wake   chan struct{}
-	stop   context.Context
-	end    context.CancelFunc
-	ended  chan struct{}
+	mu   sync.Mutex
+	conn *sqlite.Conn // guarded by mu; nil: nothing fills the index
 }
 
 func openIndex(ctx context.Context, s *Store) (*index, error) {
-	ix := &index{
-		store: s, path: s.path + indexSuffix, backlog: backlog.New(indexLag),
-		wake: make(chan struct{}, 1), ended: make(chan struct{}),
-	}
-	ix.stop, ix.end = context.WithCancel(context.Background())
+	ix := &index{store: s, path: s.path + indexSuffix}
+	ix.segments = segments{ix.read}
 	if err := ix.loadKey(ctx); err != nil {
 		return nil, err
 	}
+	ix.search = inverted.New(ix.key, ix.segments, entries{s})
 	fills := !s.cfg.ReadOnly && !s.cfg.NoIndex
 	if fills {
 		if err := s.home.Locked(func() error { return ix.openWriter(ctx) }); err != nil {
@@ -70,7 +58,7 @@ func openIndex(ctx context.Context, s *Store) (*index, error) {
 		return nil, fmt.Errorf("search index: %w", err)
 	}
 	if fills {
-		go ix.run()
+		ix.filler = inverted.Fill(ix.key, ix, s.cfg.Logger.With("file", ix.path))
 	}
 	return ix, nil
 }
@@ -85,15 +73,9 @@ func (ix *index) loadKey(ctx context.Context) error {
 		if err := rows(stmt, func() error { key = columnBytes(stmt, 0); return nil }); err != nil {
 			return err
 		}
-		if len(key) != 16 {
-			return errors.New("the index key is missing")
-		}
-		for i, b := range key[:8] {
-			ix.k0 |= uint64(b) << (8 * i)
-			ix.k1 |= uint64(key[8+i]) << (8 * i)
-		}
 		ix.logHash = sha256.Sum256(key)
-		return nil
+		ix.key, err = inverted.ParseKey(key)
+		return err
 	})
 }
 
@@ -102,7 +84,7 @@ func (ix *index) loadKey(ctx context.Context) error {
 func (ix *index) openWriter(ctx context.Context) error {
 	err := ix.tryWriter()
 	code := sqlite.ErrCode(err).ToPrimary()
-	if errors.Is(err, ErrForeign) || errors.Is(err, ErrNewer) || code == sqlite.ResultCorrupt || code == sqlite.ResultNotADB {
+	if errors.Is(err, ErrForeign) || errors.Is(err, ErrNewer) || errors.Is(err, errOlder) || code == sqlite.ResultCorrupt || code == sqlite.ResultNotADB {
 		ix.store.cfg.Logger.Warn("attestlog: the search index cannot be read and is built again", "file", ix.path, "err", err)
 		if err := ix.remove(); err != nil {
 			return err
@@ -112,7 +94,7 @@ func (ix *index) openWriter(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return ix.claim(ctx)
+	return ix.write(ctx, func(conn *sqlite.Conn) error { return ix.claim(ctx, conn) })
 }
 
 func (ix *index) remove() error {
@@ -145,21 +127,30 @@ func (ix *index) tryWriter() error {
 }
 
 func setUpIndex(conn *sqlite.Conn) error {
-	if err := migrate(conn, indexID, "index"); err != nil {
+	if err := migrate(conn, indexSchema); err != nil {
 		return err
 	}
 	return pragmas(conn, "PRAGMA synchronous = NORMAL", "PRAGMA wal_autocheckpoint = 1000", "PRAGMA cache_size = -8192")
 }
 
-// claim empties an index that belongs to another log, to other terms, or to a
-// history that this log no longer has.
-func (ix *index) claim(ctx context.Context) (err error) {
+// write runs fn in a transaction of the index.
+func (ix *index) write(ctx context.Context, fn func(*sqlite.Conn) error) (err error) {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	ix.conn.SetInterrupt(ctx.Done())
+	defer ix.conn.SetInterrupt(nil)
 	end, err := sqlitex.ImmediateTransaction(ix.conn)
 	if err != nil {
 		return err
 	}
 	defer end(&err)
-	st, err := readState(ix.conn)
+	return fn(ix.conn)
+}
+
+// claim empties an index that belongs to another log, to other terms, or to a
+// history that this log no longer has.
+func (ix *index) claim(ctx context.Context, conn *sqlite.Conn) error {
+	st, err := readState(conn)
 	if err != nil {
 		return err
 	}
@@ -167,27 +158,26 @@ func (ix *index) claim(ctx context.Context) (err error) {
 	if err != nil || ok {
 		return err
 	}
-	return ix.clear()
+	return ix.clear(conn)
 }
 
-// indexState is the index's row of state.
+// indexState is the index's row of state, and how many entries it is about.
 type indexState struct {
 	found bool
 	log   []byte
 	terms int64
-	size  uint64
 	last  []byte
-	high  int64
+	size  uint64
 }
 
 func readState(conn *sqlite.Conn) (indexState, error) {
 	var st indexState
-	stmt, err := conn.Prepare("SELECT log, terms, size, last, high FROM state")
+	stmt, err := conn.Prepare("SELECT log, terms, last, (SELECT coalesce(max(hi), 0) FROM segments WHERE live) FROM state")
 	if err != nil {
 		return st, err
 	}
 	return st, rows(stmt, func() error {
-		st = indexState{true, columnBytes(stmt, 0), stmt.ColumnInt64(1), uint64(stmt.ColumnInt64(2)), columnBytes(stmt, 3), stmt.ColumnInt64(4)}
+		st = indexState{true, columnBytes(stmt, 0), stmt.ColumnInt64(1), columnBytes(stmt, 2), uint64(stmt.ColumnInt64(3))}
 		return nil
 	})
 }
@@ -199,30 +189,26 @@ func (ix *index) belongs(ctx context.Context, st indexState) (bool, error) {
 	if st.size == 0 {
 		return true, nil
 	}
-	same := false
-	err := ix.store.Scan(ctx, st.size-1, st.size, func(r *attestlog.Record) error {
+	last, err := ix.leafHash(ctx, st.size-1)
+	return string(st.last) == string(last), err
+}
+
+// leafHash returns the hash of an entry of the log, or nil if it is missing.
+func (ix *index) leafHash(ctx context.Context, index uint64) (hash []byte, err error) {
+	err = ix.store.Scan(ctx, index, index+1, func(r *attestlog.Record) error {
 		h := attestlog.LeafHash(r.Leaf)
-		same = string(st.last) == string(h[:])
+		hash = h[:]
 		return nil
 	})
-	return same, err
+	return hash, err
 }
 
 // clear empties the index, within a transaction.
-func (ix *index) clear() error {
-	script := "INSERT INTO terms (terms) VALUES ('delete-all'); DELETE FROM late; DELETE FROM blocks; DELETE FROM state;" +
-		"INSERT INTO terms (terms, rank) VALUES ('hashsize', 16777216); INSERT INTO terms (terms, rank) VALUES ('automerge', 16); INSERT INTO terms (terms, rank) VALUES ('crisismerge', 32); INSERT INTO terms (terms, rank) VALUES ('pgsz', 8000);"
-	if err := sqlitex.ExecuteScript(ix.conn, script, nil); err != nil {
+func (ix *index) clear(conn *sqlite.Conn) error {
+	if err := sqlitex.ExecuteScript(conn, "DELETE FROM runs; DELETE FROM segments; DELETE FROM state;", nil); err != nil {
 		return err
 	}
-	stmt, err := ix.conn.Prepare("INSERT INTO state (one, log, terms, size, last, high) VALUES (1, ?, ?, 0, x'', ?)")
-	if err != nil {
-		return err
-	}
-	stmt.BindBytes(1, ix.logHash[:])
-	stmt.BindInt64(2, attestlog.TermsVersion)
-	stmt.BindInt64(3, math.MinInt64)
-	return exec(stmt)
+	return change(conn, "INSERT INTO state (one, log, terms, last) VALUES (1, ?, ?, x'')", ix.logHash[:], attestlog.TermsVersion)
 }
 
 // openReaders opens the file for queries; a missing one means that there is no
@@ -241,7 +227,7 @@ func (ix *index) openReaders(ctx context.Context) error {
 	}
 	var st indexState
 	err = ix.read(ctx, func(conn *sqlite.Conn) (err error) {
-		if _, err := checkHeader(conn, indexID); err != nil {
+		if _, err := checkHeader(conn, indexSchema); err != nil {
 			return err
 		}
 		st, err = readState(conn)
@@ -267,67 +253,185 @@ func (ix *index) unreadable(err error) error {
 	return nil
 }
 
+// read runs fn with a reading connection, or not at all without an index.
 func (ix *index) read(ctx context.Context, fn func(*sqlite.Conn) error) error {
-	return ix.store.with(ctx, ix.readers, fn)
-}
-
-// errRebuilt ends a query that began before the index was emptied.
-var errRebuilt = fmt.Errorf("%w: the search index is being built again; ask again", attestlog.ErrUnavailable)
-
-// readAt is read within one transaction, in which the index holds the first
-// mark entries for certain: another process may have emptied it.
-func (ix *index) readAt(ctx context.Context, mark uint64, fn func(*sqlite.Conn) error) error {
-	return ix.read(ctx, func(conn *sqlite.Conn) (err error) {
-		defer sqlitex.Transaction(conn)(&err)
-		size, err := indexed(conn)
-		if err != nil {
-			return err
-		}
-		if size < mark {
-			return errRebuilt
-		}
-		return fn(conn)
-	})
-}
-
-// indexed returns how many entries the index holds.
-func indexed(conn *sqlite.Conn) (size uint64, err error) {
-	stmt, err := conn.Prepare("SELECT size FROM state")
-	if err != nil {
-		return 0, err
+	if ix.readers == nil {
+		return nil
 	}
-	return size, rows(stmt, func() error { size = uint64(stmt.ColumnInt64(0)); return nil })
+	return ix.store.with(ctx, ix.readers, fn)
 }
 
 // watermark returns how many entries are indexed.
 func (ix *index) watermark(ctx context.Context) (uint64, error) {
-	if ix.readers == nil {
-		return 0, nil
-	}
-	var size uint64
+	var st indexState
 	err := ix.read(ctx, func(conn *sqlite.Conn) (err error) {
-		size, err = indexed(conn)
+		st, err = readState(conn)
 		return err
 	})
-	return size, err
+	return st.size, err
 }
 
-// offer hands a committed batch over.
-func (ix *index) offer(b *attestlog.Batch) {
-	if ix.conn == nil {
-		return
+// Add indexes the next entries. What another program claimed for itself in the
+// meantime is left alone.
+func (ix *index) Add(ctx context.Context, f *inverted.Filler) (more bool, err error) {
+	tree, err := ix.store.Tree(ctx)
+	if err != nil {
+		return false, err
 	}
-	ix.backlog.Offer(b)
-	select {
-	case ix.wake <- struct{}{}:
-	default:
+	size, err := ix.watermark(ctx)
+	if err != nil {
+		return false, err
 	}
+	if size < tree.Size {
+		err = ix.write(ctx, func(conn *sqlite.Conn) error {
+			st, err := readState(conn)
+			if size = st.size; err != nil || size >= tree.Size {
+				return err
+			}
+			if string(st.log) != string(ix.logHash[:]) || st.terms != attestlog.TermsVersion {
+				return errors.New("another program uses the file for another index")
+			}
+			return f.Build(ctx, size, tree.Size, ix.store.Scan, func(b *inverted.Builder) error {
+				seg, spans := b.Segment()
+				size = seg.Hi
+				return ix.put(ctx, conn, seg, spans, b)
+			})
+		})
+	}
+	if err != nil {
+		return false, err
+	}
+	f.Backlog.Settled(size, false)
+	return size < tree.Size, nil
+}
+
+// put stores the segment of the next entries.
+func (ix *index) put(ctx context.Context, conn *sqlite.Conn, seg inverted.Segment, spans []byte, b *inverted.Builder) error {
+	last, err := ix.leafHash(ctx, seg.Hi-1)
+	if err == nil {
+		err = putSegment(conn, seg, spans, true)
+	}
+	if err != nil {
+		return err
+	}
+	id := conn.LastInsertRowID()
+	if err := b.Rows(func(kind inverted.Kind, r inverted.Row) error { return putRow(conn, id, kind, r) }); err != nil {
+		return err
+	}
+	return change(conn, "UPDATE state SET last = ?", last)
+}
+
+// Reindex empties the search index and fills it again, while the log is in use.
+// progress, if not nil, is called with the number of entries done.
+func (s *Store) Reindex(ctx context.Context, progress func(done, total uint64)) error {
+	ix := s.index
+	if ix.filler == nil {
+		return fmt.Errorf("sqlite: reindex: %w", attestlog.ErrReadOnly)
+	}
+	err := ix.write(ctx, ix.clear)
+	if err == nil {
+		err = ix.filler.Refill(ctx, s.lag, progress)
+	}
+	if err != nil {
+		return fmt.Errorf("sqlite: reindex: %w", err)
+	}
+	return nil
+}
+
+// lag returns how many of the log's entries are not indexed.
+func (s *Store) lag(ctx context.Context) (missing, size uint64, err error) {
+	indexed, err := s.index.watermark(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	tree, err := s.Tree(ctx)
+	return tree.Size - min(tree.Size, indexed), tree.Size, err
+}
+
+// Merge replaces segments. A large merge takes many transactions, so that none
+// holds up what is appended: what is not whole yet, or no longer needed, is not
+// live.
+func (ix *index) Merge(ctx context.Context, choose func(context.Context, inverted.Reader) (*inverted.Merge, error)) (done bool, err error) {
+	_, err = keep.TryLocked(ix.store.path+mergeSuffix, func() error {
+		if err := ix.sweep(ctx); err != nil { // what a merge that was interrupted left
+			return err
+		}
+		m, err := choose(ctx, ix.segments)
+		if err != nil || m == nil {
+			return err
+		}
+		if err := ix.replace(ctx, m); err != nil {
+			return err
+		}
+		done = true
+		return ix.sweep(ctx)
+	})
+	if errors.Is(err, inverted.ErrGone) {
+		return false, nil // another process emptied the index
+	}
+	return done, err
+}
+
+// replace writes a new segment and then puts it in the place of the old ones.
+func (ix *index) replace(ctx context.Context, m *inverted.Merge) error {
+	var id int64
+	err := ix.write(ctx, func(conn *sqlite.Conn) error {
+		err := putSegment(conn, m.New, m.Spans, false)
+		id = conn.LastInsertRowID()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	w := &mergeWriter{ctx: ctx, ix: ix, id: id}
+	if err := m.Rows(ctx, w.row); err != nil {
+		return err
+	}
+	if err := w.flush(); err != nil {
+		return err
+	}
+	return ix.write(ctx, func(conn *sqlite.Conn) error {
+		for _, old := range m.IDs() {
+			if err := setLive(conn, old, false); err != nil {
+				return err
+			}
+		}
+		return setLive(conn, id, true)
+	})
+}
+
+// setLive changes whether a segment is read, or returns inverted.ErrGone.
+func setLive(conn *sqlite.Conn, id int64, live bool) error {
+	err := change(conn, "UPDATE segments SET live = ? WHERE id = ?", live, id)
+	if err == nil && conn.Changes() == 0 {
+		err = inverted.ErrGone
+	}
+	return err
+}
+
+// sweep deletes the segments that are not live, a little at a time.
+func (ix *index) sweep(ctx context.Context) error {
+	for more := true; more; {
+		err := ix.write(ctx, func(conn *sqlite.Conn) error {
+			err := change(conn, `DELETE FROM runs WHERE id IN (SELECT id FROM runs
+				WHERE segment = (SELECT min(id) FROM segments WHERE NOT live) LIMIT ?)`, sweepRows)
+			if err != nil || conn.Changes() == sweepRows {
+				return err
+			}
+			err = change(conn, "DELETE FROM segments WHERE id = (SELECT min(id) FROM segments WHERE NOT live)")
+			more = conn.Changes() > 0
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (ix *index) close() error {
-	ix.end()
-	if ix.conn != nil && ix.readers != nil {
-		<-ix.ended
+	if ix.filler != nil {
+		ix.filler.Close()
 	}
 	ix.store.closed.Store(true)
 	var errs []error

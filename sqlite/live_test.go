@@ -209,7 +209,7 @@ func TestQueryUnderAnEmptiedIndexDoesNotEndEarly(t *testing.T) {
 				break
 			}
 			if seen++; seen == 1 {
-				if err := tamper(emptied+".index", "INSERT INTO terms (terms) VALUES ('delete-all'); DELETE FROM late; DELETE FROM blocks; UPDATE state SET size = 0"); err != nil {
+				if err := tamper(emptied+".index", "DELETE FROM runs; DELETE FROM segments"); err != nil {
 					t.Fatal(err)
 				}
 			}

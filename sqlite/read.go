@@ -16,8 +16,6 @@ import (
 // scan does not keep the write-ahead log from being reset.
 const chunk = 2048
 
-var errDone = errors.New("done")
-
 // rows steps through a statement's rows and resets it.
 func rows(stmt *sqlite.Stmt, row func() error) error {
 	defer stmt.Reset() // repeats the error of Step; also when row panics

@@ -3,8 +3,8 @@
 //
 // Beside FILE stand FILE.index, the search index, which can be deleted at any
 // time; FILE.key, FILE.pub and FILE.checkpoint, the log's keys and its newest
-// signed checkpoint; FILE.lock; and SQLite's own FILE-wal and FILE-shm. The
-// tables are described in schema/log_0001.sql and schema/index_0001.sql.
+// signed checkpoint; FILE.lock and FILE.index.lock; and SQLite's own FILE-wal and FILE-shm. The
+// tables are described in schema/log_0001.sql and schema/index_0002.sql.
 // Several processes may use one log at a time.
 package sqlite
 
@@ -29,9 +29,6 @@ import (
 )
 
 const (
-	logID         = 0x41544c47 // "ATLG", the database's application id
-	indexID       = 0x41544c49 // "ATLI", the search index's
-	schemaVersion = 1
 	// Older versions can corrupt a database in WAL mode.
 	minVersion  = 3_051_003
 	pageSize    = 8192
@@ -41,12 +38,27 @@ const (
 //go:embed schema/*.sql
 var schemas embed.FS
 
+// A schema is what a database file of ours is made with: see the folder schema.
+type schema struct {
+	name    string
+	id      int64 // the database's application id
+	version int64
+}
+
+var (
+	logSchema   = schema{"log", 0x41544c47, 1}   // "ATLG"
+	indexSchema = schema{"index", 0x41544c49, 2} // "ATLI"
+)
+
 // ErrForeign is returned by Open for a file that is not an attestlog database.
 var ErrForeign = errors.New("not an attestlog database")
 
 // ErrNewer is returned by Open for a database of a newer schema than this
 // program knows.
 var ErrNewer = errors.New("database was written by a newer version")
+
+// errOlder is met in a search index, which is then built again.
+var errOlder = errors.New("file was written by an older version")
 
 // Config configures a Store. The zero Config is useful.
 type Config struct {
@@ -180,7 +192,7 @@ func openWriter(ctx context.Context, path string) (*sqlite.Conn, error) {
 }
 
 func setUpWriter(conn *sqlite.Conn) error {
-	if err := migrate(conn, logID, "log"); err != nil {
+	if err := migrate(conn, logSchema); err != nil {
 		return err
 	}
 	return pragmas(conn, "PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL",
@@ -205,10 +217,10 @@ func clarify(err error) error {
 }
 
 // migrate brings an empty database to the newest schema, and refuses one that
-// is not of application id or too new.
-func migrate(conn *sqlite.Conn, id int64, name string) (err error) {
+// is foreign, or not of its version.
+func migrate(conn *sqlite.Conn, sc schema) (err error) {
 	// A file that is not ours is not touched.
-	if empty, err := checkHeader(conn, id); err != nil || !empty {
+	if empty, err := checkHeader(conn, sc); err != nil || !empty {
 		return err
 	}
 	err = pragmas(conn, fmt.Sprintf("PRAGMA page_size = %d", pageSize), "PRAGMA journal_mode = WAL")
@@ -220,18 +232,18 @@ func migrate(conn *sqlite.Conn, id int64, name string) (err error) {
 		return err
 	}
 	defer end(&err)
-	empty, err := checkHeader(conn, id)
+	empty, err := checkHeader(conn, sc)
 	if err != nil || !empty {
 		return err
 	}
-	if err := sqlitex.ExecuteScriptFS(conn, schemas, fmt.Sprintf("schema/%s_%04d.sql", name, schemaVersion), nil); err != nil {
+	if err := sqlitex.ExecuteScriptFS(conn, schemas, fmt.Sprintf("schema/%s_%04d.sql", sc.name, sc.version), nil); err != nil {
 		return err
 	}
-	return pragmas(conn, fmt.Sprintf("PRAGMA application_id = %d", id), fmt.Sprintf("PRAGMA user_version = %d", schemaVersion))
+	return pragmas(conn, fmt.Sprintf("PRAGMA application_id = %d", sc.id), fmt.Sprintf("PRAGMA user_version = %d", sc.version))
 }
 
 // checkHeader reports whether the database is empty, or why it cannot be used.
-func checkHeader(conn *sqlite.Conn, id int64) (empty bool, err error) {
+func checkHeader(conn *sqlite.Conn, sc schema) (empty bool, err error) {
 	end := sqlitex.Save(conn) // one snapshot for all three
 	defer end(&err)
 	objects, err := integer(conn, "SELECT count(*) FROM sqlite_schema")
@@ -249,10 +261,12 @@ func checkHeader(conn *sqlite.Conn, id int64) (empty bool, err error) {
 	switch {
 	case got == 0 && version == 0 && objects == 0:
 		return true, nil
-	case got != id:
-		return false, fmt.Errorf("%w (application id %#x, want %#x)", ErrForeign, got, id)
-	case version > schemaVersion:
-		return false, fmt.Errorf("%w: schema %d, this program knows %d; use a newer attestlog", ErrNewer, version, schemaVersion)
+	case got != sc.id:
+		return false, fmt.Errorf("%w (application id %#x, want %#x)", ErrForeign, got, sc.id)
+	case version > sc.version:
+		return false, fmt.Errorf("%w: schema %d, this program knows %d; use a newer attestlog", ErrNewer, version, sc.version)
+	case version < sc.version:
+		return false, fmt.Errorf("%w: schema %d", errOlder, version)
 	}
 	return false, nil
 }
@@ -298,7 +312,7 @@ func fileURI(path, query string) string {
 // read; with a writer, migrate has seen to it.
 func (s *Store) checkReadable(ctx context.Context) error {
 	return s.read(ctx, func(conn *sqlite.Conn) error {
-		empty, err := checkHeader(conn, logID)
+		empty, err := checkHeader(conn, logSchema)
 		if err != nil {
 			return clarify(err)
 		}
@@ -375,15 +389,8 @@ func (s *Store) Stats(ctx context.Context) (attestlog.StoreStats, error) {
 		}
 	}
 	st.Bytes += st.IndexBytes
-	tree, err := s.Tree(ctx)
-	if err != nil {
-		return st, err
-	}
-	size, err := s.index.watermark(ctx)
-	if err != nil {
-		return st, err
-	}
-	st.IndexLag = tree.Size - min(tree.Size, size)
-	st.IndexMerging = s.index.untidy.Load()
-	return st, nil
+	var err error
+	st.IndexLag, _, err = s.lag(ctx)
+	st.IndexMerging = s.index.filler != nil && s.index.filler.Merging()
+	return st, err
 }

@@ -27,8 +27,10 @@ func (s *Store) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 	if s.writer == nil {
 		return fmt.Errorf("sqlite: %w: it was opened for reading", attestlog.ErrReadOnly)
 	}
-	if err := s.index.backlog.WaitForRoom(ctx); err != nil {
-		return unavailable(err)
+	if f := s.index.filler; f != nil {
+		if err := f.Backlog.WaitForRoom(ctx); err != nil {
+			return unavailable(err)
+		}
 	}
 	select {
 	case <-s.writing:
@@ -57,7 +59,9 @@ func (s *Store) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 	}
 	if t.batch != nil {
 		s.wal.after(t.batch)
-		s.index.offer(t.batch)
+		if s.index.filler != nil {
+			s.index.filler.Offer(t.batch)
+		}
 	}
 	return nil
 }

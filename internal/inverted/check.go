@@ -70,18 +70,23 @@ func (c *Check) stored(ctx context.Context, seg Segment, fn func(factsum.Fact)) 
 	for _, kind := range kinds {
 		r := runReader{r: c.Reader, seg: seg, kind: kind}
 		for {
-			err := r.load(ctx)
-			if errors.Is(err, errRow) {
-				return Corrupt(seg.Lo, err.Error())
-			}
-			if err != nil {
+			if err := r.load(ctx); err != nil {
 				return err
 			}
 			if len(r.groups) == 0 {
 				break
 			}
 			for i := range r.groups {
-				r.groups[i].each(func(p Pair) { fn(factsum.Fact{Kind: byte(kind), Value: uint64(p.A), Index: p.B}) })
+				g, last := &r.groups[i], uint64(0)
+				inOrder := true
+				g.each(func(p Pair) {
+					inOrder = inOrder && (p == g.first || p.B > last)
+					last = p.B
+					fn(factsum.Fact{Kind: byte(kind), Value: uint64(p.A), Index: p.B})
+				})
+				if !inOrder {
+					return Corrupt(seg.Lo, errRow.Error())
+				}
 			}
 			r.groups = r.groups[:0]
 		}

@@ -2,6 +2,7 @@ package inverted
 
 import (
 	"context"
+	"errors"
 	"math/bits"
 	"slices"
 )
@@ -143,30 +144,55 @@ type runReader struct {
 	groups []groupPiece
 	all    []groupPiece // groups, with those that were taken
 	data   []byte       // of all
-	last   *Pair        // what the row read last stands under
+	row    *Pair        // what the row read last stands under
+	last   Pair         // the last pair of all
+	any    bool         // there is one
 	ended  bool
 }
 
 // load sees to it that there are groups, unless there are no more. Groups taken
-// before are overwritten.
+// before are overwritten. Pairs that are not in order, where a search would not
+// find them, are an error.
 func (r *runReader) load(ctx context.Context) error {
 	if len(r.groups) > 0 || r.ended {
 		return nil
 	}
 	r.all, r.data = r.all[:0], slices.Grow(r.data[:0], mergeRows*2*rowBytes)
 	n := 0
-	var last Pair
-	err := r.r.RowsAfter(ctx, r.seg.ID, r.kind, r.last, mergeRows, func(row Row) error {
+	var under Pair
+	err := r.r.RowsAfter(ctx, r.seg.ID, r.kind, r.row, mergeRows, func(row Row) error {
 		n++
-		last = row.First
+		under = row.First
 		at := len(r.data)
 		r.data = append(r.data, row.Data...)
 		row.Data = r.data[at:len(r.data):len(r.data)]
-		return pieces(row, r.seg.Lo, func(g *groupPiece) { r.all = append(r.all, *g) })
+		first := len(r.all)
+		if err := pieces(row, r.seg.Lo, func(g *groupPiece) { r.all = append(r.all, *g) }); err != nil {
+			return err
+		}
+		if len(r.all) == first || r.all[first].first != row.First {
+			return errRow
+		}
+		return r.inOrder(first)
 	})
+	if errors.Is(err, errRow) {
+		return Corrupt(r.seg.Lo, err.Error())
+	}
 	if err != nil {
 		return err
 	}
-	r.groups, r.ended, r.last = r.all, n < mergeRows, &last
+	r.groups, r.ended, r.row = r.all, n < mergeRows, &under
+	return nil
+}
+
+// inOrder checks that the groups from one on come behind what was read before.
+func (r *runReader) inOrder(from int) error {
+	for i := from; i < len(r.all); i++ {
+		g := &r.all[i]
+		if r.any && comparePairs(g.first, r.last) <= 0 || g.first.B > g.last.B {
+			return errRow
+		}
+		r.last, r.any = g.last, true
+	}
 	return nil
 }

@@ -117,15 +117,26 @@ func (f Files) CopyPublic(base string, verifiers []string, note []byte) error {
 
 // Locked runs fn while no other process replaces a file or runs one of its own.
 func (f Files) Locked(fn func() error) error {
-	lock, err := os.OpenFile(f.base+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+	_, err := locked(f.base+".lock", true, fn)
+	return err
+}
+
+// TryLocked runs fn while it holds a lock file, unless that is held already.
+func TryLocked(path string, fn func() error) (held bool, err error) { return locked(path, false, fn) }
+
+func locked(path string, wait bool, fn func() error) (held bool, err error) {
+	lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer lock.Close()
-	if err := lockFile(lock); err != nil {
-		return fmt.Errorf("lock %s: %w", lock.Name(), err)
+	if held, err = lockFile(lock, wait); err != nil {
+		return false, fmt.Errorf("lock %s: %w", path, err)
 	}
-	return fn()
+	if !held {
+		return false, nil
+	}
+	return true, fn()
 }
 
 // replace durably gives path new content, or leaves what was there.

@@ -7,12 +7,20 @@ import (
 	"syscall"
 )
 
-// lockFile waits for an exclusive lock, which closing the file releases.
-func lockFile(f *os.File) error {
+// lockFile takes an exclusive lock, which closing the file releases. It waits
+// for others, or reports that there are.
+func lockFile(f *os.File, wait bool) (taken bool, err error) {
+	how := syscall.LOCK_EX
+	if !wait {
+		how |= syscall.LOCK_NB
+	}
 	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
-		if err != syscall.EINTR {
-			return err
+		switch err := syscall.Flock(int(f.Fd()), how); err {
+		case syscall.EINTR:
+		case syscall.EWOULDBLOCK:
+			return false, nil
+		default:
+			return err == nil, err
 		}
 	}
 }

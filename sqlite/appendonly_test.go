@@ -16,16 +16,18 @@ func TestTablesRefuseChanges(t *testing.T) {
 	path := logCopy(t)
 	err := withConn(path, func(conn *zombiezen.Conn) error {
 		for _, sql := range []string{
-			"UPDATE entries SET leaf = leaf WHERE idx = 5",
-			"UPDATE OR REPLACE entries SET idx = 6 WHERE idx = 5",
-			"DELETE FROM entries WHERE idx = 599",
+			"UPDATE entries SET leaves = leaves WHERE idx = 0",
+			"UPDATE OR REPLACE entries SET idx = (SELECT max(idx) FROM entries) WHERE idx = 0",
+			"DELETE FROM entries WHERE idx = (SELECT max(idx) FROM entries)",
 			"DELETE FROM entries",
-			"INSERT INTO entries VALUES (5, x'00')",
-			"INSERT OR REPLACE INTO entries VALUES (5, x'00')",
-			"REPLACE INTO entries SELECT idx, leaf FROM entries WHERE idx = 599",
-			"INSERT OR REPLACE INTO entries VALUES (601, x'00')",
-			"INSERT OR REPLACE INTO entries VALUES (-1, x'00')",
-			"INSERT INTO entries VALUES (5, x'00') ON CONFLICT DO UPDATE SET leaf = x'00'",
+			"INSERT INTO entries VALUES (5, 1, x'00')",
+			"INSERT OR REPLACE INTO entries VALUES (0, 1, x'00')",
+			"REPLACE INTO entries SELECT * FROM entries WHERE idx = (SELECT max(idx) FROM entries)",
+			"INSERT OR REPLACE INTO entries VALUES (601, 1, x'00')",
+			"INSERT OR REPLACE INTO entries VALUES (-1, 1, x'00')",
+			"INSERT INTO entries VALUES (600, 0, x'00')",
+			"INSERT INTO entries VALUES (599, 2, x'00')",
+			"INSERT INTO entries VALUES (0, 1, x'00') ON CONFLICT DO UPDATE SET leaves = x'00'",
 
 			"UPDATE keys SET idx = 0 WHERE idx = 5",
 			"UPDATE OR REPLACE keys SET key = (SELECT key FROM keys WHERE idx = 6) WHERE idx = 5",
@@ -129,8 +131,8 @@ func TestVerifyFindsAChangedSchema(t *testing.T) {
 		"CREATE TRIGGER sqliteXstat BEFORE INSERT ON disclosures BEGIN SELECT RAISE(IGNORE); END",
 		"CREATE TABLE extra (x)",
 		"CREATE VIEW extra AS SELECT * FROM entries",
-		"CREATE INDEX extra ON entries (leaf)",
-		"CREATE INDEX SQLITEustatus ON entries (leaf)",
+		"CREATE INDEX extra ON entries (leaves)",
+		"CREATE INDEX SQLITEustatus ON entries (leaves)",
 	}
 	for _, name := range triggers {
 		scripts = append(scripts, "DROP TRIGGER "+name)

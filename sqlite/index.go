@@ -84,7 +84,7 @@ func (ix *index) loadKey(ctx context.Context) error {
 func (ix *index) openWriter(ctx context.Context) error {
 	err := ix.tryWriter()
 	code := sqlite.ErrCode(err).ToPrimary()
-	if errors.Is(err, ErrForeign) || errors.Is(err, ErrNewer) || errors.Is(err, errOlder) || code == sqlite.ResultCorrupt || code == sqlite.ResultNotADB {
+	if errors.Is(err, ErrForeign) || errors.Is(err, ErrNewer) || errors.Is(err, ErrOlder) || code == sqlite.ResultCorrupt || code == sqlite.ResultNotADB {
 		ix.store.cfg.Logger.Warn("attestlog: the search index cannot be read and is built again", "file", ix.path, "err", err)
 		if err := ix.remove(); err != nil {
 			return err

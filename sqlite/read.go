@@ -10,6 +10,7 @@ import (
 	"zombiezen.com/go/sqlite"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/leafrow"
 )
 
 // chunk is how many entries are read in one read transaction, so that a long
@@ -110,7 +111,8 @@ func (s *Store) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.Re
 // scanChunk reads the entries in [from, to) together with their disclosures,
 // within one statement's snapshot each. It returns how many there were.
 func scanChunk(conn *sqlite.Conn, from, to uint64, fn func(*attestlog.Record) error) (int, error) {
-	entries, err := conn.Prepare("SELECT idx, leaf FROM entries WHERE idx >= ? AND idx < ? ORDER BY idx")
+	entries, err := conn.Prepare(`SELECT idx, n, leaves FROM entries
+		WHERE idx >= coalesce((SELECT max(idx) FROM entries WHERE idx <= ?1), ?1) AND idx < ?2 ORDER BY idx`)
 	if err != nil {
 		return 0, &storeError{err}
 	}
@@ -118,19 +120,26 @@ func scanChunk(conn *sqlite.Conn, from, to uint64, fn func(*attestlog.Record) er
 	n := 0
 	var r attestlog.Record
 	var d *disclosureReader
+	var row leafrow.Row
 	err = rows(entries, func() error {
 		if d == nil { // while entries is open, both see the same snapshot
 			if d, err = newDisclosureReader(conn, from, to); err != nil {
 				return err
 			}
 		}
-		n++
-		r.Index = uint64(entries.ColumnInt64(0))
-		r.Leaf = readInto(entries, 1, r.Leaf)
-		if r.Disclosures, err = d.of(r.Index, r.Disclosures[:0]); err != nil {
-			return err
+		next := row.Next()
+		row.First, row.Count, row.Leaves = uint64(entries.ColumnInt64(0)), entries.ColumnInt(1), readInto(entries, 2, row.Leaves)
+		if row.First < next {
+			return &attestlog.CorruptError{Index: row.First, Where: "leaf", Err: errors.New("stands in two rows")}
 		}
-		return fn(&r)
+		return row.Each(from, to, func(index uint64, leaf []byte) error {
+			n++
+			r.Index, r.Leaf = index, leaf
+			if r.Disclosures, err = d.of(index, r.Disclosures[:0]); err != nil {
+				return err
+			}
+			return fn(&r)
+		})
 	})
 	if d != nil {
 		defer d.close()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/inverted"
+	"github.com/attestlog/attestlog/internal/leafrow"
 )
 
 // Search calls fn with the entries that plan selects, and perhaps others. No
@@ -47,18 +48,23 @@ func (e entries) Records(ctx context.Context, ids []uint64, fn func(*attestlog.R
 
 func (e entries) Leaves(ctx context.Context, ids []uint64, fn func(index uint64, leaf []byte) error) error {
 	return e.read(ctx, func(conn *sqlite.Conn) error {
-		stmt, err := conn.Prepare("SELECT leaf FROM entries WHERE idx = ?")
+		stmt, err := conn.Prepare("SELECT idx, n, leaves FROM entries WHERE idx <= ? ORDER BY idx DESC LIMIT 1")
 		if err != nil {
 			return err
 		}
-		var leaf []byte
+		var row leafrow.Row
 		for _, id := range ids {
-			stmt.BindInt64(1, int64(id))
-			err := rows(stmt, func() error {
-				leaf = readInto(stmt, 0, leaf)
-				return fn(id, leaf)
-			})
-			if err != nil {
+			if row.Count == 0 || id < row.First || id >= row.Next() {
+				stmt.BindInt64(1, int64(id))
+				err := rows(stmt, func() error {
+					row = leafrow.Row{First: uint64(stmt.ColumnInt64(0)), Count: stmt.ColumnInt(1), Leaves: readInto(stmt, 2, row.Leaves)}
+					return nil
+				})
+				if err != nil {
+					return err
+				}
+			}
+			if err := row.Each(id, id+1, fn); err != nil {
 				return err
 			}
 		}

@@ -4,7 +4,7 @@
 // Beside FILE stand FILE.index, the search index, which can be deleted at any
 // time; FILE.key, FILE.pub and FILE.checkpoint, the log's keys and its newest
 // signed checkpoint; FILE.lock and FILE.index.lock; and SQLite's own FILE-wal and FILE-shm. The
-// tables are described in schema/log_0001.sql and schema/index_0002.sql.
+// tables are described in schema/log_0002.sql and schema/index_0002.sql.
 // Several processes may use one log at a time.
 package sqlite
 
@@ -46,7 +46,7 @@ type schema struct {
 }
 
 var (
-	logSchema   = schema{"log", 0x41544c47, 1}   // "ATLG"
+	logSchema   = schema{"log", 0x41544c47, 2}   // "ATLG"
 	indexSchema = schema{"index", 0x41544c49, 2} // "ATLI"
 )
 
@@ -57,8 +57,9 @@ var ErrForeign = errors.New("not an attestlog database")
 // program knows.
 var ErrNewer = errors.New("database was written by a newer version")
 
-// errOlder is met in a search index, which is then built again.
-var errOlder = errors.New("file was written by an older version")
+// ErrOlder is returned by Open for a database of a schema from before the first
+// release, which no program reads any more.
+var ErrOlder = errors.New("database was written by a version from before the first release; export it with that version, and import it")
 
 // Config configures a Store. The zero Config is useful.
 type Config struct {
@@ -97,7 +98,7 @@ type Store struct {
 var _ attestlog.Store = (*Store)(nil)
 
 // Open opens the log at path, creating it if it is missing. Errors match
-// ErrForeign, ErrNewer, fs.ErrNotExist with Config.MustExist, or come from
+// ErrForeign, ErrNewer, ErrOlder, fs.ErrNotExist with Config.MustExist, or come from
 // SQLite or the file system.
 func Open(ctx context.Context, path string, cfg Config) (*Store, error) {
 	s, err := open(ctx, path, cfg)
@@ -266,7 +267,7 @@ func checkHeader(conn *sqlite.Conn, sc schema) (empty bool, err error) {
 	case version > sc.version:
 		return false, fmt.Errorf("%w: schema %d, this program knows %d; use a newer attestlog", ErrNewer, version, sc.version)
 	case version < sc.version:
-		return false, fmt.Errorf("%w: schema %d", errOlder, version)
+		return false, fmt.Errorf("%w: schema %d", ErrOlder, version)
 	}
 	return false, nil
 }

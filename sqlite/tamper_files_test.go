@@ -179,7 +179,7 @@ func dump(path string) (string, error) {
 	var b bytes.Buffer
 	err := withConn(path, func(conn *zombiezen.Conn) error {
 		for _, sql := range []string{
-			"SELECT idx, hex(leaf) FROM entries ORDER BY idx", "SELECT hex(key), idx FROM keys ORDER BY key",
+			"SELECT idx, n, hex(leaves) FROM entries ORDER BY idx", "SELECT hex(key), idx FROM keys ORDER BY key",
 			"SELECT idx, pointer || hex(salt) || hex(value) FROM disclosures ORDER BY id",
 			"SELECT id, hex(hashes) FROM tiles ORDER BY id",
 			"SELECT size, hex(root) || hex(peaks) || hex(tail) || logged_time FROM tree",

@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -118,13 +119,15 @@ func verifyCopy(ctx context.Context, path string, opts attestlog.VerifyOptions) 
 }
 
 func TestUntouchedLogVerifies(t *testing.T) {
-	path := logCopy(t)
-	if err := tamper(path, "SELECT 1"); err != nil {
-		t.Fatal(err)
-	}
-	r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{Index: true})
-	if err != nil || r.Size != tamperSize || r.Signed != tamperSize || r.Checkpoints != 3 {
-		t.Errorf("Verify = %+v, %v; want %d signed entries and 3 checkpoints", r, err, tamperSize)
+	for _, script := range []string{"SELECT 1", unpack + "SELECT 1"} {
+		path := logCopy(t)
+		if err := tamper(path, script); err != nil {
+			t.Fatal(err)
+		}
+		r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{Index: true})
+		if err != nil || r.Size != tamperSize || r.Signed != tamperSize || r.Checkpoints != 3 {
+			t.Errorf("%s: Verify = %+v, %v; want %d signed entries and 3 checkpoints", script, r, err, tamperSize)
+		}
 	}
 }
 
@@ -137,20 +140,42 @@ type tampering struct {
 	index  int
 }
 
+const (
+	// unpack gives each entry a row of its own, which changes nothing.
+	unpack = "CREATE TEMP TABLE one AS SELECT idx, leaf FROM leaves; DELETE FROM entries; INSERT INTO entries SELECT idx, 1, CAST(leaf AS BLOB) FROM one ORDER BY idx; "
+
+	rowOf300 = "(SELECT max(idx) FROM entries WHERE idx <= 300)"
+)
+
 var databaseTamperings = []tampering{
-	{"entry deleted", "DELETE FROM entries WHERE idx = 100", 100},
-	{"first entry deleted", "DELETE FROM entries WHERE idx = 0", 0},
-	{"entry of the partial tile deleted", "DELETE FROM entries WHERE idx = 512", 512},
-	{"last entry deleted", "DELETE FROM entries WHERE idx = 599", 599},
-	{"last entries deleted", "DELETE FROM entries WHERE idx >= 590", 590},
+	{"entry deleted", unpack + "DELETE FROM entries WHERE idx = 100", 100},
+	{"first entry deleted", unpack + "DELETE FROM entries WHERE idx = 0", 0},
+	{"entry of the partial tile deleted", unpack + "DELETE FROM entries WHERE idx = 512", 512},
+	{"last entry deleted", unpack + "DELETE FROM entries WHERE idx = 599", 599},
+	{"last entries deleted", unpack + "DELETE FROM entries WHERE idx >= 590", 590},
 	{"all entries deleted", "DELETE FROM entries", 0},
-	{"entry inserted", "INSERT INTO entries SELECT 600, leaf FROM entries WHERE idx = 599", 600},
-	{"entry inserted far behind", "INSERT INTO entries SELECT 6000, leaf FROM entries WHERE idx = 599", 600},
-	{"entry inserted before the first", "INSERT INTO entries SELECT -1, leaf FROM entries WHERE idx = 0", anyIndex},
-	{"entries swapped", "UPDATE entries SET idx = 9999 WHERE idx = 10; UPDATE entries SET idx = 10 WHERE idx = 20; UPDATE entries SET idx = 20 WHERE idx = 9999", 10},
-	{"entries of the partial tile swapped", "UPDATE entries SET idx = 9999 WHERE idx = 550; UPDATE entries SET idx = 550 WHERE idx = 551; UPDATE entries SET idx = 551 WHERE idx = 9999", 550},
-	{"leaf emptied", "UPDATE entries SET leaf = x'' WHERE idx = 300", 300},
-	{"leaf of another entry", "UPDATE entries SET leaf = (SELECT leaf FROM entries WHERE idx = 301) WHERE idx = 300", 300},
+	{"entry inserted", unpack + "INSERT INTO entries SELECT 600, 1, leaves FROM entries WHERE idx = 599", 600},
+	{"entry inserted far behind", unpack + "INSERT INTO entries SELECT 6000, 1, leaves FROM entries WHERE idx = 599", 600},
+	{"entry inserted before the first", unpack + "INSERT INTO entries SELECT -1, 1, leaves FROM entries WHERE idx = 0", anyIndex},
+	{"entries swapped", unpack + "UPDATE entries SET idx = 9999 WHERE idx = 10; UPDATE entries SET idx = 10 WHERE idx = 20; UPDATE entries SET idx = 20 WHERE idx = 9999", 10},
+	{"entries of the partial tile swapped", unpack + "UPDATE entries SET idx = 9999 WHERE idx = 550; UPDATE entries SET idx = 550 WHERE idx = 551; UPDATE entries SET idx = 551 WHERE idx = 9999", 550},
+	{"leaf emptied", unpack + "UPDATE entries SET leaves = x'' WHERE idx = 300", 300},
+	{"leaf of another entry", unpack + "UPDATE entries SET leaves = (SELECT leaves FROM entries WHERE idx = 301) WHERE idx = 300", 300},
+	{"entry in two rows", unpack + "UPDATE entries SET n = 2, leaves = CAST(leaves || x'0a' || (SELECT leaves FROM entries WHERE idx = 301) AS BLOB) WHERE idx = 300", anyIndex},
+
+	{"first row deleted", "DELETE FROM entries WHERE idx = 0", 0},
+	{"row deleted", "DELETE FROM entries WHERE idx = " + rowOf300, anyIndex},
+	{"last row deleted", "DELETE FROM entries WHERE idx = (SELECT max(idx) FROM entries)", anyIndex},
+	{"row doubled within another", "INSERT INTO entries SELECT idx + 1, 1, substr(leaves, 1, instr(leaves, x'0a') - 1) FROM entries WHERE idx = " + rowOf300, anyIndex},
+	{"row of more entries than it has", "UPDATE entries SET n = n + 1 WHERE idx = " + rowOf300, anyIndex},
+	{"row of fewer entries than it has", "UPDATE entries SET n = n - 1 WHERE idx = " + rowOf300, anyIndex},
+	{"first row of fewer entries than it has", "UPDATE entries SET n = 1 WHERE idx = 0", 1},
+	{"last row of more entries than it has", "UPDATE entries SET n = n + 1 WHERE idx = (SELECT max(idx) FROM entries)", tamperSize},
+	{"row's leaves in another order", "UPDATE entries SET leaves = CAST(substr(leaves, instr(leaves, x'0a') + 1) || x'0a' || substr(leaves, 1, instr(leaves, x'0a') - 1) AS BLOB) WHERE idx = 0", 0},
+	{"row's line feed replaced", "UPDATE entries SET leaves = CAST(replace(CAST(leaves AS TEXT), char(10), ' ') AS BLOB) WHERE idx = 0", 0},
+	{"row's line feed doubled", "UPDATE entries SET leaves = CAST(replace(CAST(leaves AS TEXT), char(10), char(10) || char(10)) AS BLOB) WHERE idx = 0", 1},
+	{"line feed added to a row", "UPDATE entries SET leaves = CAST(leaves || x'0a' AS BLOB) WHERE idx = 0", anyIndex},
+	{"row emptied", "UPDATE entries SET leaves = x'' WHERE idx = 0", 0},
 
 	{"key deleted", "DELETE FROM keys WHERE idx = 77", 77},
 	{"keys of the tail deleted", "DELETE FROM keys WHERE idx >= 590", 590},
@@ -248,17 +273,18 @@ func TestVerifyFindsAnyFlippedLeafByte(t *testing.T) {
 		}
 		place += 7
 		flip := func(conn *zombiezen.Conn) error {
-			var leaf []byte
-			err := sqlitex.Execute(conn, "SELECT leaf FROM entries WHERE idx = ?", &sqlitex.ExecOptions{Args: []any{index}, ResultFunc: func(stmt *zombiezen.Stmt) error {
-				leaf = make([]byte, stmt.ColumnLen(0))
-				stmt.ColumnBytes(0, leaf)
+			first, leaves := 0, []byte(nil)
+			err := sqlitex.Execute(conn, "SELECT idx, leaves FROM entries WHERE idx <= ? ORDER BY idx DESC LIMIT 1", &sqlitex.ExecOptions{Args: []any{index}, ResultFunc: func(stmt *zombiezen.Stmt) error {
+				first, leaves = stmt.ColumnInt(0), make([]byte, stmt.ColumnLen(1))
+				stmt.ColumnBytes(1, leaves)
 				return nil
 			}})
 			if err != nil {
 				return err
 			}
+			leaf := bytes.Split(leaves, []byte("\n"))[index-first] // aliases leaves
 			leaf[place%len(leaf)] ^= 1 << (place % 8)
-			return sqlitex.Execute(conn, "UPDATE entries SET leaf = ? WHERE idx = ?", &sqlitex.ExecOptions{Args: []any{leaf, index}})
+			return sqlitex.Execute(conn, "UPDATE entries SET leaves = ? WHERE idx = ?", &sqlitex.ExecOptions{Args: []any{leaves, first}})
 		}
 		if err := tamperWith(path, flip); err != nil {
 			t.Fatal(err)

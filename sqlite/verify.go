@@ -48,7 +48,7 @@ func (s *Store) CheckRows(ctx context.Context) error {
 			sql, where string
 			want       int64
 		}{
-			{"SELECT coalesce(max(idx), -1) + 1 FROM entries", "entries", int64(tree.Size)},
+			{"SELECT coalesce((SELECT idx + n FROM entries ORDER BY idx DESC LIMIT 1), 0)", "entries", int64(tree.Size)},
 			{"SELECT coalesce(min(idx), 0) FROM entries", "entries", 0},
 			{"SELECT count(*) FROM disclosures WHERE id < 0 OR id >= (SELECT size << 11 FROM tree)", "disclosures", 0},
 			{"SELECT count(*) FROM tiles", "tiles", int64(tiles)},

@@ -11,6 +11,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/leafrow"
 )
 
 // tileLevel is what a tile's id counts levels in.
@@ -243,18 +244,16 @@ func (t *tx) putRecords(records []attestlog.Record) error {
 			return err
 		}
 	}
-	insert, err := t.conn.Prepare("INSERT OR ROLLBACK INTO entries (idx, leaf) VALUES (?, ?)")
+	insert, err := t.conn.Prepare("INSERT OR ROLLBACK INTO entries (idx, n, leaves) VALUES (?, ?, ?)")
 	if err != nil {
 		return &storeError{err}
 	}
-	for i := range records {
-		insert.BindInt64(1, int64(records[i].Index))
-		insert.BindBytes(2, records[i].Leaf)
-		if err := exec(insert); err != nil {
-			return err
-		}
-	}
-	return nil
+	return leafrow.Pack(records, func(r leafrow.Row) error {
+		insert.BindInt64(1, int64(r.First))
+		insert.BindInt64(2, int64(r.Count))
+		insert.BindBytes(3, r.Leaves)
+		return exec(insert)
+	})
 }
 
 func (t *tx) putDisclosures(r *attestlog.Record) error {

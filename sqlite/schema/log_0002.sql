@@ -5,11 +5,18 @@ CREATE TABLE meta (
   value BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The leaves, as their exact bytes.
+-- The leaves of n entries from idx on, as their exact bytes, on lines of their
+-- own: as many as one transaction adds and one page holds.
 CREATE TABLE entries (
-  idx  INTEGER PRIMARY KEY,
-  leaf BLOB NOT NULL
+  idx    INTEGER PRIMARY KEY,
+  n      INTEGER NOT NULL CHECK (n > 0),
+  leaves BLOB NOT NULL
 ) STRICT;
+
+-- The same with a row for each entry, for people and other programs.
+CREATE VIEW leaves AS
+SELECT e.idx + j.key AS idx, j.value AS leaf
+FROM entries e, json_each('[' || replace(CAST(e.leaves AS TEXT), char(10), ',') || ']') j;
 
 -- What makes an id unique: see the Key type.
 CREATE TABLE keys (
@@ -64,7 +71,7 @@ CREATE TABLE tokens (
 -- would cost a tenth of an append: one that was replaced is found by verify.
 
 CREATE TRIGGER entries_insert BEFORE INSERT ON entries
-WHEN NEW.idx IS NOT coalesce((SELECT idx FROM entries ORDER BY idx DESC LIMIT 1), -1) + 1
+WHEN NEW.idx IS NOT coalesce((SELECT idx + n FROM entries ORDER BY idx DESC LIMIT 1), 0)
 BEGIN SELECT RAISE(ROLLBACK, 'attestlog: entries are append-only'); END;
 CREATE TRIGGER entries_update BEFORE UPDATE ON entries
 BEGIN SELECT RAISE(ROLLBACK, 'attestlog: entries are append-only'); END;

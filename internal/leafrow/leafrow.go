@@ -1,0 +1,81 @@
+// Package leafrow puts the leaves of consecutive entries together in rows of a
+// database page, which are written and read several times faster than a row for
+// each leaf. Within a row leaves stand on lines of their own: a leaf is canonical
+// JSON, which has no line feed.
+package leafrow
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/attestlog/attestlog"
+)
+
+// Most is how many leaves a row may hold.
+const Most = 64
+
+// maxBytes is how long the leaves of a row may be, unless it holds only one: what
+// a page of 8 KB takes with its own bytes.
+const maxBytes = 8_000
+
+// A Row holds the leaves of Count entries from First on.
+type Row struct {
+	First  uint64
+	Count  int
+	Leaves []byte
+}
+
+// Pack calls put with the leaves of consecutive records in rows. The bytes are
+// valid only during the call.
+func Pack(records []attestlog.Record, put func(Row) error) error {
+	var buf []byte
+	for len(records) > 0 {
+		row := Row{First: records[0].Index}
+		buf = buf[:0]
+		for _, r := range records[:min(Most, len(records))] {
+			if bytes.IndexByte(r.Leaf, '\n') >= 0 {
+				return fmt.Errorf("the leaf of entry %d has a line feed, so it is not canonical JSON", r.Index)
+			}
+			if row.Count > 0 {
+				if len(buf)+1+len(r.Leaf) > maxBytes {
+					break
+				}
+				buf = append(buf, '\n')
+			}
+			buf = append(buf, r.Leaf...)
+			row.Count++
+		}
+		row.Leaves = buf
+		if err := put(row); err != nil {
+			return err
+		}
+		records = records[row.Count:]
+	}
+	return nil
+}
+
+// Next returns the index of the entry behind the row's last.
+func (r Row) Next() uint64 { return r.First + uint64(r.Count) }
+
+// Each calls fn with those of the row's leaves whose index is from ≤ index < to,
+// in order. The bytes alias the row. A row that does not have as many leaves as
+// it says is a *attestlog.CorruptError, once those it has were given.
+func (r Row) Each(from, to uint64, fn func(index uint64, leaf []byte) error) error {
+	index, rest := r.First, r.Leaves
+	for ; index < r.Next() && index < to; index++ {
+		leaf, after, more := bytes.Cut(rest, newline)
+		if index >= from {
+			if err := fn(index, leaf); err != nil {
+				return err
+			}
+		}
+		if more != (index+1 < r.Next()) {
+			return &attestlog.CorruptError{Index: index + 1, Where: "leaf", Err: errors.New("the row that it is in has another number of leaves than it says")}
+		}
+		rest = after
+	}
+	return nil
+}
+
+var newline = []byte{'\n'}

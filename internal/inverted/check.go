@@ -68,27 +68,24 @@ func (c *Check) adjoin() error {
 // stored calls fn with every fact that a segment holds.
 func (c *Check) stored(ctx context.Context, seg Segment, fn func(factsum.Fact)) error {
 	for _, kind := range kinds {
-		r := runReader{r: c.Reader, seg: seg, kind: kind}
+		run := cursor{r: c.Reader, seg: seg, kind: kind}
 		for {
-			if err := r.load(ctx); err != nil {
+			more, err := run.next(ctx)
+			if err != nil {
 				return err
 			}
-			if len(r.groups) == 0 {
+			if !more {
 				break
 			}
-			for i := range r.groups {
-				g, last := &r.groups[i], uint64(0)
-				inOrder := true
-				g.each(func(p Pair) {
-					inOrder = inOrder && (p == g.first || p.B > last)
-					last = p.B
-					fn(factsum.Fact{Kind: byte(kind), Value: uint64(p.A), Index: p.B})
-				})
-				if !inOrder {
-					return Corrupt(seg.Lo, errRow.Error())
-				}
+			last, inOrder := uint64(0), true
+			run.piece.each(func(p Pair) {
+				inOrder = inOrder && (p == run.piece.first || p.B > last)
+				last = p.B
+				fn(factsum.Fact{Kind: byte(kind), Value: uint64(p.A), Index: p.B})
+			})
+			if !inOrder {
+				return Corrupt(seg.Lo, errRow.Error())
 			}
-			r.groups = r.groups[:0]
 		}
 	}
 	return nil

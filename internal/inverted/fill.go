@@ -38,11 +38,11 @@ type Writer interface {
 type Filler struct {
 	Backlog *backlog.Backlog // what this process committed
 
-	key    Key
 	w      Writer
 	logger *slog.Logger
 
-	builders sync.Pool // of *Builder
+	building sync.Mutex
+	builder  *Builder // guarded by building
 
 	merging atomic.Bool
 	quiet   atomic.Bool
@@ -56,7 +56,7 @@ type Filler struct {
 // Fill starts to fill an index.
 func Fill(key Key, w Writer, logger *slog.Logger) *Filler {
 	f := &Filler{
-		Backlog: backlog.New(fillLag), key: key, w: w, logger: logger,
+		Backlog: backlog.New(fillLag), builder: NewBuilder(key, 0), w: w, logger: logger,
 		wake: make(chan struct{}, 1), merge: make(chan struct{}, 1),
 	}
 	f.stop, f.end = context.WithCancel(context.Background())
@@ -154,11 +154,9 @@ func (f *Filler) last() {
 // Build calls put with a segment of the next entries from lo on: those below
 // size that this process committed, or, if it has none, that scan reads.
 func (f *Filler) Build(ctx context.Context, lo, size uint64, scan func(ctx context.Context, from, to uint64, fn func(*attestlog.Record) error) error, put func(*Builder) error) error {
-	b, ok := f.builders.Get().(*Builder)
-	if !ok {
-		b = NewBuilder(f.key, lo)
-	}
-	defer f.builders.Put(b)
+	f.building.Lock()
+	defer f.building.Unlock()
+	b := f.builder
 	b.Reset(lo)
 	_, err := f.Backlog.Records(lo, fillBatch, b.Add)
 	if err == nil && b.next == lo {

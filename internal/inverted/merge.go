@@ -2,7 +2,6 @@ package inverted
 
 import (
 	"context"
-	"errors"
 	"math/bits"
 	"slices"
 )
@@ -105,94 +104,107 @@ func (m *Merge) Rows(ctx context.Context, put func(Kind, Row) error) error {
 
 // run writes the pairs of one kind of all segments in order.
 func (m *Merge) run(ctx context.Context, kind Kind, w *runWriter) error {
-	readers := make([]*runReader, len(m.Old))
-	for i, seg := range m.Old {
-		readers[i] = &runReader{r: m.r, seg: seg, kind: kind}
-	}
-	for {
-		var best *runReader
-		for _, r := range readers {
-			if err := r.load(ctx); err != nil {
-				return err
-			}
-			if len(r.groups) > 0 && (best == nil || r.groups[0].first.A < best.groups[0].first.A) {
-				best = r // of equal A the segment with the lower indexes
-			}
-		}
-		if best == nil {
-			return nil
-		}
-		a := best.groups[0].first.A
-		for len(best.groups) > 0 && best.groups[0].first.A == a {
-			if err := w.addPiece(&best.groups[0]); err != nil {
-				return err
-			}
-			if best.groups = best.groups[1:]; len(best.groups) == 0 {
-				if err := best.load(ctx); err != nil {
-					return err
-				}
-			}
-		}
-	}
-}
-
-// A runReader reads all pairs of a kind of a segment, as they stand.
-type runReader struct {
-	r      Reader
-	seg    Segment
-	kind   Kind
-	groups []groupPiece
-	all    []groupPiece // groups, with those that were taken
-	data   []byte       // of all
-	row    *Pair        // what the row read last stands under
-	last   Pair         // the last pair of all
-	any    bool         // there is one
-	ended  bool
-}
-
-// load sees to it that there are groups, unless there are no more. Groups taken
-// before are overwritten. Pairs that are not in order, where a search would not
-// find them, are an error.
-func (r *runReader) load(ctx context.Context) error {
-	if len(r.groups) > 0 || r.ended {
-		return nil
-	}
-	r.all, r.data = r.all[:0], slices.Grow(r.data[:0], mergeRows*2*rowBytes)
-	n := 0
-	var under Pair
-	err := r.r.RowsAfter(ctx, r.seg.ID, r.kind, r.row, mergeRows, func(row Row) error {
-		n++
-		under = row.First
-		at := len(r.data)
-		r.data = append(r.data, row.Data...)
-		row.Data = r.data[at:len(r.data):len(r.data)]
-		first := len(r.all)
-		if err := pieces(row, r.seg.Lo, func(g *groupPiece) { r.all = append(r.all, *g) }); err != nil {
+	var cursors []*cursor
+	var heads []int64 // of each cursor, its piece's A
+	for _, seg := range m.Old {
+		c := &cursor{r: m.r, seg: seg, kind: kind}
+		more, err := c.next(ctx)
+		if err != nil {
 			return err
 		}
-		if len(r.all) == first || r.all[first].first != row.First {
-			return errRow
+		if more {
+			cursors, heads = append(cursors, c), append(heads, c.piece.first.A)
 		}
-		return r.inOrder(first)
-	})
-	if errors.Is(err, errRow) {
-		return Corrupt(r.seg.Lo, err.Error())
 	}
-	if err != nil {
-		return err
+	for len(cursors) > 0 {
+		best, a := 0, heads[0]
+		for i, head := range heads {
+			if head < a { // of equal A the segment with the lower indexes
+				best, a = i, head
+			}
+		}
+		c := cursors[best]
+		for c.piece.first.A == a {
+			if err := w.addPiece(&c.piece); err != nil {
+				return err
+			}
+			more, err := c.next(ctx)
+			if err != nil {
+				return err
+			}
+			if !more {
+				cursors, heads = slices.Delete(cursors, best, best+1), slices.Delete(heads, best, best+1)
+				break
+			}
+			heads[best] = c.piece.first.A
+		}
 	}
-	r.groups, r.ended, r.row = r.all, n < mergeRows, &under
 	return nil
 }
 
-// inOrder checks that the groups from one on come behind what was read before.
-func (r *runReader) inOrder(from int) error {
-	for i := from; i < len(r.all); i++ {
-		g := &r.all[i]
-		if r.any && comparePairs(g.first, r.last) <= 0 || g.first.B > g.last.B {
-			return errRow
-		}
-		r.last, r.any = g.last, true
+// A cursor reads all pairs of a kind of a segment, as they stand.
+type cursor struct {
+	r    Reader
+	seg  Segment
+	kind Kind
+
+	piece groupPiece // valid until next is called
+	any   bool       // there is a piece
+
+	rows  []Row // that were read and are not used up
+	all   []Row // rows, with those that are
+	at    int   // in the data of rows[0]
+	data  []byte
+	under *Pair // what the row read last stands under
+	ended bool
+}
+
+// next goes on to the next piece, or returns false at the end. Pairs that are not
+// in order, where a search would not find them, are an error.
+func (c *cursor) next(ctx context.Context) (more bool, err error) {
+	for len(c.rows) > 0 && c.at == len(c.rows[0].Data) {
+		c.rows, c.at = c.rows[1:], 0
 	}
+	if len(c.rows) == 0 {
+		if err := c.load(ctx); err != nil || len(c.rows) == 0 {
+			return false, err
+		}
+	}
+	row, last := &c.rows[0], c.piece.last
+	a := row.First.A
+	if c.at > 0 {
+		a = last.A
+	}
+	next := c.piece.readPiece(row.Data, c.at, a, c.seg.Lo)
+	p := &c.piece
+	if next == 0 || c.at == 0 && p.first != row.First || c.any && comparePairs(p.first, last) <= 0 || p.first.B > p.last.B {
+		return false, Corrupt(c.seg.Lo, errRow.Error())
+	}
+	c.at, c.any = next, true
+	return true, nil
+}
+
+// load reads rows, if there are any more.
+func (c *cursor) load(ctx context.Context) error {
+	if c.ended {
+		return nil
+	}
+	c.all, c.data, c.at = c.all[:0], slices.Grow(c.data[:0], mergeRows*(rowBytes+rowBytes/8)), 0
+	var under Pair
+	err := c.r.RowsAfter(ctx, c.seg.ID, c.kind, c.under, mergeRows, func(row Row) error {
+		under = row.First
+		from := len(c.data)
+		c.data = append(c.data, row.Data...)
+		row.Data = c.data[from:len(c.data):len(c.data)]
+		c.all = append(c.all, row)
+		if len(row.Data) == 0 {
+			return Corrupt(c.seg.Lo, errRow.Error())
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	c.rows, c.ended, c.under = c.all, len(c.all) < mergeRows, &under
 	return nil
 }

@@ -128,32 +128,24 @@ var errRow = errors.New("the search index has a row that cannot be read")
 // eachGroup calls fn with the groups of a row until it returns false. b is
 // valid only during the call.
 func eachGroup(row Row, lo uint64, fn func(a int64, b []uint64) bool) error {
-	data := row.Data
-	next := func() uint64 {
-		v, n := binary.Uvarint(data)
-		if n <= 0 {
-			data = nil
-			return 0
-		}
-		data = data[n:]
-		return v
-	}
-	a := row.First.A
+	a, data := row.First.A, row.Data
 	var group []uint64
-	for len(data) > 0 {
-		a += int64(next())
-		n := next()
-		if n == 0 || n > uint64(len(data)) {
+	for i := 0; i < len(data); {
+		delta, k := uvarint(data, i)
+		n, m := uvarint(data, k)
+		if k == 0 || m == 0 || n == 0 || n > uint64(len(data)) {
 			return errRow
 		}
+		a, i = a+int64(delta), m
 		group = slices.Grow(group[:0], int(n))
 		at := lo
 		for range n {
-			at += next()
+			v, next := uvarint(data, i)
+			if next == 0 {
+				return errRow
+			}
+			at, i = at+v, next
 			group = append(group, at)
-		}
-		if data == nil {
-			return errRow
 		}
 		if !fn(a, group) {
 			return nil
@@ -162,36 +154,43 @@ func eachGroup(row Row, lo uint64, fn func(a int64, b []uint64) bool) error {
 	return nil
 }
 
-// pieces calls fn with the groups of a row as they stand. What fn gets is valid
-// only during the call, but for rest.
-func pieces(row Row, lo uint64, fn func(*groupPiece)) error {
-	a, data := row.First.A, row.Data
-	for len(data) > 0 {
-		delta, k := binary.Uvarint(data)
-		n, m := binary.Uvarint(data[max(k, 0):])
-		if k <= 0 || m <= 0 || n == 0 {
-			return errRow
-		}
-		data = data[k+m:]
-		a += int64(delta)
-		var g groupPiece
-		at, from := lo, 0
-		for i, used := uint64(0), 0; i < n; i++ {
-			v, k := binary.Uvarint(data[used:])
-			if k <= 0 {
-				return errRow
-			}
-			used += k
-			if at += v; i == 0 {
-				g.first, from = Pair{a, at}, used
-			}
-			if i == n-1 {
-				g.last, g.n, g.rest = Pair{a, at}, n, data[from:used]
-				data = data[used:]
-				break
-			}
-		}
-		fn(&g)
+// uvarint reads a varint at i, and returns where the next begins: 0 if there is
+// none.
+func uvarint(data []byte, i int) (v uint64, next int) {
+	if i < len(data) && data[i] < 0x80 {
+		return uint64(data[i]), i + 1
 	}
-	return nil
+	v, n := binary.Uvarint(data[min(i, len(data)):])
+	if n <= 0 {
+		return 0, 0
+	}
+	return v, i + n
+}
+
+// readPiece reads the group at from in a row's data, behind one of a, and
+// returns where the next begins: 0 if it cannot be read. lo is the segment's.
+func (g *groupPiece) readPiece(data []byte, from int, a int64, lo uint64) (next int) {
+	delta, i := uvarint(data, from)
+	if i == 0 {
+		return 0
+	}
+	n, i := uvarint(data, i)
+	if i == 0 || n == 0 || n > uint64(len(data)) {
+		return 0
+	}
+	v, i := uvarint(data, i)
+	if i == 0 {
+		return 0
+	}
+	a += int64(delta)
+	g.first, g.n = Pair{a, lo + v}, n
+	b, rest := g.first.B, i
+	for range n - 1 {
+		if v, i = uvarint(data, i); i == 0 {
+			return 0
+		}
+		b += v
+	}
+	g.last, g.rest = Pair{a, b}, data[rest:i]
+	return i
 }

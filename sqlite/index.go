@@ -439,7 +439,7 @@ func (ix *index) close() error {
 		errs = append(errs, ix.readers.Close())
 	}
 	if ix.conn != nil {
-		errs = append(errs, ix.conn.Close())
+		errs = append(errs, closeWriter(ix.conn))
 	}
 	return errors.Join(errs...)
 }

@@ -223,6 +223,28 @@ func TestQueryUnderAnEmptiedIndexDoesNotEndEarly(t *testing.T) {
 	}
 }
 
+// Closing empties the write-ahead log, also behind a transaction that was given up.
+func TestCloseLeavesNoWriteAheadLog(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log.db")
+	s, err := sqlite.Open(t.Context(), path, sqlite.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Write(t.Context(), func(tx attestlog.Tx) error { return tx.PutCheckpoint(1, time.Now(), []byte("x")) }); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := s.Write(ctx, func(attestlog.Tx) error { cancel(); time.Sleep(10 * time.Millisecond); return ctx.Err() }); err == nil {
+		t.Fatal("a transaction whose context ended was committed")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path + "-wal"); err == nil {
+		t.Errorf("a write-ahead log of %d bytes is left", info.Size())
+	}
+}
+
 func copyFile(t *testing.T, from, to string) {
 	t.Helper()
 	content, err := os.ReadFile(from)

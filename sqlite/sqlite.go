@@ -349,6 +349,14 @@ func (s *Store) with(ctx context.Context, pool *sqlitex.Pool, fn func(*sqlite.Co
 	return clarify(err)
 }
 
+// closeWriter closes a connection that writes. An interrupt that came behind the
+// statement that it was for would keep closing from emptying the write-ahead log:
+// another statement takes it away.
+func closeWriter(conn *sqlite.Conn) error {
+	_, err := integer(conn, "SELECT 1")
+	return errors.Join(err, conn.Close())
+}
+
 // Path returns the database file's absolute path.
 func (s *Store) Path() string { return s.path }
 
@@ -371,7 +379,7 @@ func (s *Store) Close() error {
 			errs = append(errs, s.wal.close())
 		}
 		if s.writer != nil {
-			errs = append(errs, s.writer.Close())
+			errs = append(errs, closeWriter(s.writer))
 		}
 		s.endErr = errors.Join(errs...)
 	})

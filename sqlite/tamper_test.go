@@ -272,8 +272,8 @@ func TestVerifyFindsAnyFlippedLeafByte(t *testing.T) {
 			continue
 		}
 		place += 7
+		first, leaves := 0, []byte(nil)
 		flip := func(conn *zombiezen.Conn) error {
-			first, leaves := 0, []byte(nil)
 			err := sqlitex.Execute(conn, "SELECT idx, leaves FROM entries WHERE idx <= ? ORDER BY idx DESC LIMIT 1", &sqlitex.ExecOptions{Args: []any{index}, ResultFunc: func(stmt *zombiezen.Stmt) error {
 				first, leaves = stmt.ColumnInt(0), make([]byte, stmt.ColumnLen(1))
 				stmt.ColumnBytes(1, leaves)
@@ -282,8 +282,12 @@ func TestVerifyFindsAnyFlippedLeafByte(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			leaf := bytes.Split(leaves, []byte("\n"))[index-first] // aliases leaves
+			changed := bytes.Clone(leaves)
+			leaf := bytes.Split(changed, []byte("\n"))[index-first] // aliases changed
 			leaf[place%len(leaf)] ^= 1 << (place % 8)
+			return sqlitex.Execute(conn, "UPDATE entries SET leaves = ? WHERE idx = ?", &sqlitex.ExecOptions{Args: []any{changed, first}})
+		}
+		back := func(conn *zombiezen.Conn) error {
 			return sqlitex.Execute(conn, "UPDATE entries SET leaves = ? WHERE idx = ?", &sqlitex.ExecOptions{Args: []any{leaves, first}})
 		}
 		if err := tamperWith(path, flip); err != nil {
@@ -291,7 +295,7 @@ func TestVerifyFindsAnyFlippedLeafByte(t *testing.T) {
 		}
 		r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{})
 		wantCorrupt(t, r, err, index)
-		if err := tamperWith(path, flip); err != nil { // back again
+		if err := tamperWith(path, back); err != nil {
 			t.Fatal(err)
 		}
 	}

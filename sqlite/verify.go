@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
@@ -160,6 +161,6 @@ func (ix *index) check(ctx context.Context, conn *sqlite.Conn, progress func(don
 		return err
 	}
 	snapshot := segments{func(_ context.Context, fn func(*sqlite.Conn) error) error { return fn(conn) }}
-	c := inverted.Check{Key: ix.key, Reader: snapshot, Size: tree.Size, Scan: ix.store.Scan, Progress: progress}
+	c := inverted.Check{Key: ix.key, Reader: snapshot, Size: tree.Size, Scan: ix.store.Scan, Workers: runtime.GOMAXPROCS(0), Progress: progress}
 	return c.Run(ctx)
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
+	"sync/atomic"
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/factsum"
@@ -17,11 +19,15 @@ type Check struct {
 	Reader   Reader // of one snapshot
 	Size     uint64 // of the log
 	Scan     func(ctx context.Context, from, to uint64, fn func(*attestlog.Record) error) error
+	Workers  int                      // how many goroutines may call Scan at a time
 	Progress func(done, total uint64) // may be nil
 
 	segs []Segment
 	size uint64 // indexed
 	sum  *factsum.Sums
+
+	mu   sync.Mutex
+	done uint64 // entries; guarded by mu
 }
 
 // Run returns a *attestlog.CorruptError if the index differs.
@@ -39,10 +45,8 @@ func (c *Check) Run(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, seg := range c.segs {
-		if err := c.derive(ctx, seg); err != nil {
-			return err
-		}
+	if err := c.deriveAll(ctx); err != nil {
+		return err
 	}
 	if from, found := c.sum.Difference(); found {
 		return c.locate(ctx, from, min(from+factsum.Width, c.size))
@@ -91,30 +95,63 @@ func (c *Check) stored(ctx context.Context, seg Segment, fn func(factsum.Fact)) 
 	return nil
 }
 
-// derive adds the facts that a segment must have, and checks its spans.
-func (c *Check) derive(ctx context.Context, seg Segment) error {
+// deriveAll derives the segments, several at a time. Of several errors it returns
+// that of the first segment.
+func (c *Check) deriveAll(ctx context.Context) error {
+	errs := make([]error, len(c.segs))
+	spans := make([]spans, len(c.segs))
+	var next atomic.Int64
+	var failed atomic.Bool
+	var wg sync.WaitGroup
+	for range min(max(c.Workers, 1), len(c.segs)) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(c.segs) && !failed.Load(); i = int(next.Add(1)) - 1 {
+				if spans[i], errs[i] = c.derive(ctx, c.segs[i]); errs[i] != nil {
+					failed.Store(true)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for i, seg := range c.segs {
+		if errs[i] != nil {
+			return errs[i]
+		}
+		stored, err := c.Reader.Spans(ctx, seg.ID)
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(stored, spans[i].encode()) || seg.Span != spans[i].all() {
+			return Corrupt(seg.Lo, "has other times for its entries")
+		}
+	}
+	return nil
+}
+
+// derive adds the facts that a segment must have, and returns its spans.
+func (c *Check) derive(ctx context.Context, seg Segment) (spans, error) {
 	b := NewBuilder(c.Key, seg.Lo)
 	for from := seg.Lo; from < seg.Hi; {
 		to := min(seg.Hi, from+scanMost)
 		if err := c.Scan(ctx, from, to, b.Add); err != nil {
-			return err
+			return nil, err
 		}
 		if b.next != to {
-			return &attestlog.CorruptError{Index: b.next, Where: "leaf", Err: errors.New("missing")}
+			return nil, &attestlog.CorruptError{Index: b.next, Where: "leaf", Err: errors.New("missing")}
 		}
 		b.facts(c.sum.Add)
-		if from = to; c.Progress != nil {
-			c.Progress(from, c.size)
-		}
+		c.progress(to - from)
+		from = to
 	}
-	stored, err := c.Reader.Spans(ctx, seg.ID)
-	if err != nil {
-		return err
+	return b.spans, nil
+}
+
+func (c *Check) progress(more uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done += more; c.Progress != nil {
+		c.Progress(c.done, c.size)
 	}
-	if want, sp := b.Segment(); !bytes.Equal(stored, sp) || seg.Span != want.Span {
-		return Corrupt(seg.Lo, "has other times for its entries")
-	}
-	return nil
 }
 
 // facts calls fn with the facts of the entries since it was called last.

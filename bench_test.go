@@ -61,6 +61,23 @@ func BenchmarkFacts(b *testing.B) {
 	}
 }
 
+func BenchmarkParseLeaf(b *testing.B) {
+	enc := newEncoder(sealSet{})
+	e := benchEvent
+	now := time.Now()
+	leaf, d, err := enc.encode(nil, &e, now)
+	if err != nil {
+		b.Fatal(err)
+	}
+	copy(leaf[d.loggedAt:], appendTime(nil, now, 6))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := ParseLeaf(leaf); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkEncodeSealed(b *testing.B) {
 	set, err := newSealSet(DefaultSealed)
 	if err != nil {

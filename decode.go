@@ -12,7 +12,7 @@ import (
 // names, numbers of magnitude 2^53 or more, invalid UTF-8, and the fields that
 // only the log sets (v, sealed, erased, logged_time), with a *FieldError.
 func ParseEvent(data []byte) (Event, error) {
-	d := decoder{scanner: scanner{data: data}}
+	d := newDecoder(data)
 	d.event()
 	d.end()
 	if d.err == nil {
@@ -36,7 +36,28 @@ type decoder struct {
 	sealed  []Seal
 	version float64
 	names   []string // of the objects being read, to find duplicates
+
+	room [32]string // for names and the scanner's path, as most events need
 }
+
+func newDecoder(data []byte) *decoder {
+	d := &decoder{scanner: scanner{data: data}}
+	d.path, d.names = d.room[:0:8], d.room[8:8]
+	return d
+}
+
+// fieldNames are the declared ones, which need no memory of their own then.
+var fieldNames = func() map[string]string {
+	names := map[string]string{}
+	for _, name := range []string{
+		"action", "actor", "attributes", "changes", "duration_us", "host", "id", "ip", "logged_time", "message", "method", "module", "name", "new",
+		"old", "on_behalf_of", "op", "operation", "original", "outcome", "path", "reason", "request", "route", "sealed", "service", "session",
+		"source", "span_id", "status", "targets", "tenant", "time", "trace", "trace_id", "type", "user_agent", "v",
+	} {
+		names[name] = name
+	}
+	return names
+}()
 
 // object reads the members of a declared object; member reads the value.
 func (d *decoder) object(member func(name string) bool) {
@@ -47,7 +68,10 @@ func (d *decoder) object(member func(name string) bool) {
 	from := len(d.names)
 	d.enter('{')
 	for k, first := d.key(true), false; k != nil; k = d.key(first) {
-		name := string(k)
+		name, declared := fieldNames[string(k)]
+		if !declared {
+			name = string(k)
+		}
 		for _, seen := range d.names[from:] {
 			if seen == name {
 				d.fail("duplicate name %q", name)
@@ -94,12 +118,12 @@ func (d *decoder) int(to *int64) bool {
 	return true
 }
 
-func (d *decoder) time(to *time.Time, layout string) bool {
+func (d *decoder) time(to *time.Time) bool {
 	var text string
 	if d.text(&text); d.err != nil || text == "" {
 		return true
 	}
-	t, err := time.Parse(layout, text)
+	t, err := time.Parse(time.RFC3339Nano, text)
 	if err != nil {
 		d.fail("not an RFC 3339 time such as 2026-01-02T15:04:05Z")
 		return true
@@ -115,7 +139,7 @@ func (d *decoder) event() {
 		case "id":
 			return d.text(&e.ID)
 		case "time":
-			return d.time(&e.Time, time.RFC3339Nano)
+			return d.time(&e.Time)
 		case "tenant":
 			return d.text(&e.Tenant)
 		case "service":
@@ -322,7 +346,7 @@ func (d *decoder) logOnly(name string) bool {
 	case name == "v":
 		d.version = d.number()
 	case name == "logged_time":
-		return d.time(&d.logged, "2006-01-02T15:04:05.000000Z")
+		return d.time(&d.logged)
 	case name == "sealed":
 		d.object(func(pointer string) bool {
 			var text string

@@ -23,7 +23,7 @@ func ParseLeaf(leaf []byte) (Leaf, error) {
 		return Leaf{}, err
 	}
 	set := sealSet{fields: sealOriginal}
-	w := leafWriter{seals: &set, sealed: l.Sealed}
+	w := leafWriter{buf: make([]byte, 0, len(leaf)), seals: &set, sealed: l.Sealed}
 	e := l.Event
 	if err := checkClear(&e, l.Sealed); err != nil {
 		return Leaf{}, err
@@ -69,7 +69,8 @@ func sealProbe(pointer string) []byte {
 
 // decodeLeaf reads a leaf without the proof that it is canonical.
 func decodeLeaf(leaf []byte) (Leaf, error) {
-	d := decoder{scanner: scanner{data: leaf}, leaf: true}
+	d := newDecoder(leaf)
+	d.leaf = true
 	d.event()
 	d.end()
 	if d.err == nil && d.version != 1 {
@@ -134,10 +135,19 @@ func instant(text []byte, digits int) (int64, bool) {
 		}
 		return n
 	}
-	day := time.Date(number(0, 4), time.Month(number(5, 7)), number(8, 10), number(11, 13), number(14, 16), number(17, 19), 0, time.UTC)
+	seconds := unixDay(number(0, 4), number(5, 7), number(8, 10))*86_400 + number(11, 13)*3_600 + number(14, 16)*60 + number(17, 19)
 	frac := number(20, end)
 	for i := digits; i < 9; i++ {
 		frac *= 10
 	}
-	return day.Unix()*int64(time.Second) + int64(frac), true
+	return int64(seconds)*int64(time.Second) + int64(frac), true
+}
+
+// unixDay returns the days from 1970-01-01 to a day of the Gregorian calendar, of
+// which a year begins in March here.
+func unixDay(year, month, day int) int {
+	if month -= 3; month < 0 {
+		year, month = year-1, month+12
+	}
+	return 365*year + year/4 - year/100 + year/400 + (153*month+2)/5 + day - 719_469
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/attestlog/attestlog/postgres"
 )
 
-// boundary is the first entry of the second partition: see schema/0001.sql.
+// boundary is the first entry of the second partition: see schema/0002.sql.
 const boundary = 1 << 19
 
 // smallEvent is one that takes little to encode, store and index.
@@ -152,8 +152,8 @@ func readAcross(t *testing.T, l *attestlog.Log, receipts []attestlog.Receipt, so
 func partitionRefusesChanges(t *testing.T, dsn string, o opener) {
 	conn := admin(t, dsn)
 	for _, sql := range []string{
-		"UPDATE %s.entries_1 SET leaf = ''", "DELETE FROM %s.entries_1", "TRUNCATE %s.entries_1",
-		fmt.Sprintf("INSERT INTO %%s.entries_1 VALUES (%d, '')", boundary), fmt.Sprintf("INSERT INTO %%s.entries_1 VALUES (%d, '')", boundary-1),
+		"UPDATE %s.entries_1 SET leaves = ''", "DELETE FROM %s.entries_1", "TRUNCATE %s.entries_1",
+		fmt.Sprintf("INSERT INTO %%s.entries_1 VALUES (%d, 1, '')", boundary), fmt.Sprintf("INSERT INTO %%s.entries_1 VALUES (%d, 1, '')", boundary-1),
 		fmt.Sprintf("DELETE FROM %%s.entries WHERE idx = %d", boundary),
 	} {
 		_, err := conn.Exec(context.Background(), fmt.Sprintf(sql, o.log))

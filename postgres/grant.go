@@ -64,7 +64,8 @@ func (s *Store) writerGrants(role string, tables []string) []string {
 }
 
 func (s *Store) readerGrants(role string, tables []string) []string {
-	return s.tableGrants(role, tables, func(guard) []string { return []string{"SELECT"} })
+	out := s.tableGrants(role, tables, func(guard) []string { return []string{"SELECT"} })
+	return append(out, fmt.Sprintf("GRANT SELECT ON %s.leaves TO %s", s.schema, role))
 }
 
 func (s *Store) callerGrants(role string, _ []string) []string {

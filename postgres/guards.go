@@ -22,7 +22,10 @@ type guard struct {
 // them, and what a role other than the owner may be granted on them.
 var guarded = []guard{
 	{"meta", map[string]string{"refuse": refuseChanges}, []string{"SELECT"}},
-	{"entries", map[string]string{"refuse": refuseChanges}, []string{"SELECT", "INSERT"}},
+	{"entries", map[string]string{
+		"refuse": refuseChanges,
+		"follow": "AFTER INSERT ON %s REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION @.entries_follow()",
+	}, []string{"SELECT", "INSERT"}},
 	{"keys", map[string]string{"refuse": refuseChanges}, []string{"SELECT", "INSERT"}},
 	{"disclosures", map[string]string{"refuse": refuseChanges}, []string{"SELECT", "INSERT"}},
 	{"tiles", map[string]string{"refuse": refuseChanges}, []string{"SELECT", "INSERT"}},
@@ -142,21 +145,22 @@ func (s *Store) pairs(ctx context.Context, tx pgx.Tx, sql string) (map[string]st
 	return out, err
 }
 
-var functionText = regexp.MustCompile(`(?s)CREATE FUNCTION @\.(\w+)\(.*?AS \$\$(.*?)\$\$;`)
+var functionText = regexp.MustCompile(`(?s)CREATE FUNCTION @\.(\w+)\([^;]*?(?:SET search_path = ([^$]*?) )?AS \$\$(.*?)\$\$;`)
 
-// checkFunctions compares the functions' texts with the embedded schema.
+// checkFunctions compares the functions' texts, and where they look for names, with
+// the embedded schema.
 func (s *Store) checkFunctions(ctx context.Context, tx pgx.Tx, bad func(string, ...any) error) error {
-	stored, err := s.pairs(ctx, tx, `SELECT p.proname, p.prosrc FROM pg_proc p WHERE p.pronamespace = $1::regnamespace`)
+	stored, err := s.pairs(ctx, tx, `SELECT p.proname, coalesce(replace(replace(p.proconfig[1], 'search_path=', ''), '"', ''), '') || p.prosrc FROM pg_proc p WHERE p.pronamespace = $1::regnamespace`)
 	if err != nil {
 		return err
 	}
-	for v := 1; v <= schemaVersion; v++ {
+	for v := firstVersion; v <= schemaVersion; v++ {
 		text, err := schemas.ReadFile(fmt.Sprintf("schema/%04d.sql", v))
 		if err != nil {
 			return err
 		}
 		for _, m := range functionText.FindAllStringSubmatch(string(text), -1) {
-			if stored[m[1]] != strings.ReplaceAll(m[2], "@", s.schema) {
+			if stored[m[1]] != m[2]+strings.ReplaceAll(m[3], "@", s.schema) {
 				return bad("function %s is missing or was changed", m[1])
 			}
 		}

@@ -105,15 +105,21 @@ func TestTablesRefuseChanges(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, sql := range []string{
-			"UPDATE entries SET leaf = '' WHERE idx = 5",
-			"UPDATE entries_0 SET leaf = '' WHERE idx = 5",
-			"DELETE FROM entries WHERE idx = 5",
+			"UPDATE entries SET leaves = '' WHERE idx = 0",
+			"UPDATE entries_0 SET leaves = '' WHERE idx = 0",
+			"DELETE FROM entries WHERE idx = 0",
 			"DELETE FROM entries_0",
 			"TRUNCATE entries",
 			"TRUNCATE entries_0",
-			"INSERT INTO entries VALUES (5, '') ON CONFLICT (idx) DO UPDATE SET leaf = ''",
-			"INSERT INTO entries_0 VALUES (5, '')",
-			"MERGE INTO entries_0 e USING (SELECT 5 AS idx) s ON e.idx = s.idx WHEN MATCHED THEN DELETE",
+			"INSERT INTO entries VALUES (0, 1, '') ON CONFLICT (idx) DO UPDATE SET leaves = ''",
+			"INSERT INTO entries_0 VALUES (0, 1, '')",
+			"INSERT INTO entries_0 VALUES (5, 1, '')",
+			"INSERT INTO entries VALUES (5, 1, '')",
+			"INSERT INTO entries_0 VALUES (601, 1, '')",
+			"INSERT INTO entries_0 VALUES (600, 1, ''), (602, 1, '')",
+			"INSERT INTO entries_0 VALUES (600, 3, ''), (602, 1, '')",
+			"INSERT INTO entries_0 VALUES (600, 0, '')",
+			"MERGE INTO entries_0 e USING (SELECT 0 AS idx) s ON e.idx = s.idx WHEN MATCHED THEN DELETE",
 			"UPDATE keys SET idx = 6",
 			"DELETE FROM keys",
 			"TRUNCATE keys",
@@ -156,6 +162,9 @@ func TestVerifyFindsAChangedSchema(t *testing.T) {
 		"ALTER TABLE entries_0 DISABLE TRIGGER ALL",
 		"ALTER TABLE keys ENABLE REPLICA TRIGGER refuse",
 		"ALTER TABLE tree ENABLE TRIGGER grows",
+		"ALTER TABLE entries_0 DISABLE TRIGGER follow",
+		"ALTER FUNCTION entries_follow() RESET search_path",
+		"ALTER FUNCTION tree_grows() SET search_path = public",
 		"CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
 		"CREATE TRIGGER extra BEFORE INSERT ON disclosures EXECUTE FUNCTION refuse()",
 		"CREATE RULE quiet AS ON INSERT TO entries_0 DO INSTEAD NOTHING",
@@ -164,7 +173,7 @@ func TestVerifyFindsAChangedSchema(t *testing.T) {
 		"GRANT DELETE ON entries_0 TO PUBLIC",
 		"GRANT TRUNCATE ON tiles TO pg_monitor",
 		"GRANT INSERT ON meta TO pg_monitor",
-		"GRANT UPDATE (leaf) ON entries_0 TO pg_monitor",
+		"GRANT UPDATE (leaves) ON entries_0 TO pg_monitor",
 		"GRANT UPDATE ON outbox TO pg_monitor",
 		"ALTER TABLE outbox DISABLE TRIGGER refuse",
 	} {
@@ -242,7 +251,7 @@ func TestRolesCanDoTheirWorkAndNoMore(t *testing.T) {
 	closeLog(t, l)
 
 	forbidden := []string{
-		"UPDATE entries SET leaf = ''", "DELETE FROM entries_0", "TRUNCATE entries_0", "DELETE FROM keys", "DELETE FROM disclosures",
+		"UPDATE entries SET leaves = ''", "INSERT INTO entries_0 VALUES (5, 1, '')", "DELETE FROM entries_0", "TRUNCATE entries_0", "DELETE FROM keys", "DELETE FROM disclosures",
 		"ALTER TABLE entries_0 DISABLE TRIGGER refuse", "DROP TRIGGER refuse ON keys", "DROP TABLE keys", "DROP FUNCTION refuse()",
 		"ALTER TABLE entries ADD COLUMN x int", "CREATE TABLE mine (x int)", "SET session_replication_role = replica",
 		"DELETE FROM tree", "INSERT INTO meta VALUES ('x', '')",

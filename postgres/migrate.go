@@ -13,9 +13,13 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// schemaVersion is the newest schema that this program knows. The file
-// schema/NNNN.sql brings a log from the version before to NNNN.
-const schemaVersion = 1
+// schemaVersion is the newest schema that this program knows, and firstVersion
+// the oldest. The file schema/NNNN.sql brings a log from the version before to
+// NNNN, the first of them from nothing.
+const (
+	firstVersion  = 2
+	schemaVersion = 2
+)
 
 //go:embed schema/*.sql
 var schemas embed.FS
@@ -25,6 +29,10 @@ var ErrForeign = errors.New("not an attestlog schema")
 
 // ErrNewer is returned for a log of a newer schema than this program knows.
 var ErrNewer = errors.New("log was written by a newer version")
+
+// ErrOlder is returned for a log of a schema from before the first release, which
+// no program reads any more.
+var ErrOlder = errors.New("log was written by a version from before the first release; export it with that version, and import it")
 
 // ErrNoLog is returned by Open for a log that is not there, with MustExist.
 var ErrNoLog = errors.New("there is no such log")
@@ -38,16 +46,16 @@ func Migrations(log string, from int) (string, error) {
 	}
 	var out strings.Builder
 	quoted := pgx.Identifier{log}.Sanitize()
-	for v := from + 1; v <= schemaVersion; v++ {
+	for v := max(from+1, firstVersion); v <= schemaVersion; v++ {
 		text, err := schemas.ReadFile(fmt.Sprintf("schema/%04d.sql", v))
 		if err != nil {
 			return "", err
 		}
-		if v == 1 {
+		if v == firstVersion {
 			fmt.Fprintf(&out, "CREATE SCHEMA IF NOT EXISTS %s;\n", quoted)
 		}
 		out.WriteString(strings.ReplaceAll(string(text), "@", quoted))
-		if v == 1 {
+		if v == firstVersion {
 			key := make([]byte, 16)
 			rand.Read(key) // never fails: crypto/rand
 			fmt.Fprintf(&out, "\n-- Keys the hashes that stand for terms in the search index.\nINSERT INTO %s.meta (name, value) VALUES ('index_key', E'\\\\x%x');\n", quoted, key)
@@ -112,6 +120,8 @@ func (s *Store) migrate(ctx context.Context) error {
 		return err
 	}
 	switch {
+	case v > 0 && v < firstVersion:
+		return fmt.Errorf("%w: schema %d", ErrOlder, v)
 	case v > schemaVersion:
 		return fmt.Errorf("%w: schema %d, this program knows %d; use a newer attestlog", ErrNewer, v, schemaVersion)
 	case v == schemaVersion:

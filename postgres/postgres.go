@@ -1,7 +1,7 @@
 // Package postgres keeps a log in a schema of a PostgreSQL database (15 or
 // later). Several processes may append to one log at a time.
 //
-// The tables are described in schema/0001.sql. The log's keys and its newest
+// The tables are described in schema/0002.sql. The log's keys and its newest
 // signed checkpoint must not lie in the database: they are files, see
 // Config.Home.
 package postgres

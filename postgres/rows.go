@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/leafrow"
 )
 
 // rows are a batch's rows on their way into the tables.
@@ -21,15 +22,24 @@ type rows struct {
 }
 
 // insert queues INSERTs.
-func (r *rows) insert(b *pgx.Batch) {
+func (r *rows) insert(b *pgx.Batch) error {
 	n := len(r.records)
-	idx, leaves := make([]int64, n), make([][]byte, n)
-	keys := make([][16]byte, n)
+	idx, keys := make([]int64, n), make([][16]byte, n)
 	for i := range r.records {
-		idx[i], leaves[i], keys[i] = int64(r.records[i].Index), r.records[i].Leaf, r.keys[i].key
+		idx[i], keys[i] = int64(r.records[i].Index), r.keys[i].key
 	}
 	for _, p := range partsOf(r.records) {
-		b.Queue(r.s.sql(fmt.Sprintf("INSERT INTO @.entries_%d (idx, leaf) SELECT * FROM unnest($1::bigint[], $2::bytea[])", p.n)), idx[p.from:p.to], leaves[p.from:p.to])
+		var first []int64
+		var count []int16
+		var leaves [][]byte
+		err := leafrow.Pack(r.records[p.from:p.to], func(row leafrow.Row) error {
+			first, count, leaves = append(first, int64(row.First)), append(count, int16(row.Count)), append(leaves, bytes.Clone(row.Leaves))
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		b.Queue(r.s.sql(fmt.Sprintf("INSERT INTO @.entries_%d (idx, n, leaves) SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::bytea[])", p.n)), first, count, leaves)
 	}
 	b.Queue(r.s.sql("INSERT INTO @.keys (key, idx) SELECT * FROM unnest($1::uuid[], $2::bigint[])"), keys, idx)
 	for i := range r.records {
@@ -38,6 +48,7 @@ func (r *rows) insert(b *pgx.Batch) {
 			b.Queue(r.s.sql("INSERT INTO @.disclosures (idx, place, pointer, salt, value) VALUES ($1, $2, $3, $4, $5)"), idx[i], k, d.Pointer, d.Salt[:], d.Value)
 		}
 	}
+	return nil
 }
 
 // copy streams the rows by COPY in its binary form (PostgreSQL manual, COPY,
@@ -47,12 +58,17 @@ func (r *rows) copy(ctx context.Context, conn *pgconn.PgConn) error {
 	defer copiers.Put(c)
 	for _, p := range partsOf(r.records) {
 		c.reset()
-		for i := p.from; i < p.to; i++ {
-			c.row(2)
-			c.int8(int64(r.records[i].Index))
-			c.bytes(r.records[i].Leaf)
+		err := leafrow.Pack(r.records[p.from:p.to], func(row leafrow.Row) error {
+			c.row(3)
+			c.int8(int64(row.First))
+			c.int2(int16(row.Count))
+			c.bytes(row.Leaves)
+			return nil
+		})
+		if err == nil {
+			err = c.send(ctx, conn, r.s.sql(fmt.Sprintf("COPY @.entries_%d (idx, n, leaves) FROM STDIN BINARY", p.n)))
 		}
-		if err := c.send(ctx, conn, r.s.sql(fmt.Sprintf("COPY @.entries_%d (idx, leaf) FROM STDIN BINARY", p.n))); err != nil {
+		if err != nil {
 			return err
 		}
 	}

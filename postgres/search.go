@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/inverted"
+	"github.com/attestlog/attestlog/internal/leafrow"
 )
 
 // errBehind ends a search on a replica that has not received what another
@@ -55,8 +58,8 @@ var _ inverted.Entries = entries{}
 
 func (e entries) Records(ctx context.Context, ids []uint64, fn func(*attestlog.Record) error) error {
 	found := 0
-	for part, ids := range byPartition(ids) {
-		n, err := e.records(ctx, e.pool, part, "idx = ANY($1)", fn, ids)
+	for part, list := range byPartition(ids) {
+		n, err := e.records(ctx, e.pool, part, rowsOfList, "idx = ANY($1)", list.has, fn, []int64(list))
 		if err != nil {
 			return err
 		}
@@ -69,24 +72,43 @@ func (e entries) Records(ctx context.Context, ids []uint64, fn func(*attestlog.R
 }
 
 func (e entries) Leaves(ctx context.Context, ids []uint64, fn func(index uint64, leaf []byte) error) error {
-	for part, ids := range byPartition(ids) {
-		rows, err := e.pool.Query(ctx, e.sql(fmt.Sprintf("SELECT idx, leaf FROM @.entries_%d WHERE idx = ANY($1)", part)), ids)
+	for part, list := range byPartition(ids) {
+		rows, err := e.pool.Query(ctx, e.sql(fmt.Sprintf("SELECT idx, n, leaves FROM @.entries_%[1]d WHERE "+rowsOfList, part)), []int64(list))
 		if err != nil {
 			return e.unlessMissing(ctx, err)
 		}
-		var id int64
-		var leaf []byte
-		if _, err = pgx.ForEachRow(rows, []any{&id, &leaf}, func() error { return fn(uint64(id), leaf) }); err != nil {
+		var row leafrow.Row
+		_, err = pgx.ForEachRow(rows, []any{&row.First, &row.Count, &row.Leaves}, func() error {
+			return row.Each(row.First, math.MaxUint64, func(index uint64, leaf []byte) error {
+				if list.has(index) {
+					return fn(index, leaf)
+				}
+				return nil
+			})
+		})
+		if err != nil {
 			return e.clarify(ctx, err)
 		}
 	}
 	return nil
 }
 
-func byPartition(ids []uint64) map[uint64][]int64 {
-	out := map[uint64][]int64{}
+// A sortedIDs is a list of indexes within a partition.
+type sortedIDs []int64
+
+func (l sortedIDs) has(index uint64) bool {
+	_, found := slices.BinarySearch(l, int64(index))
+	return found
+}
+
+// byPartition returns the indexes by the partition they are in.
+func byPartition(ids []uint64) map[uint64]sortedIDs {
+	out := map[uint64]sortedIDs{}
 	for _, id := range ids {
 		out[id/partWidth] = append(out[id/partWidth], int64(id))
+	}
+	for _, list := range out {
+		slices.Sort(list)
 	}
 	return out
 }

@@ -7,7 +7,14 @@ import (
 	"github.com/attestlog/attestlog"
 )
 
-const anyIndex = -1
+const (
+	anyIndex = -1
+
+	// unpack gives each entry a row of its own, which changes nothing.
+	unpack = "CREATE TEMP TABLE one AS SELECT * FROM leaves; DELETE FROM entries; INSERT INTO entries SELECT idx, 1, convert_to(leaf, 'UTF8') FROM one ORDER BY idx; "
+
+	rowOf300 = "(SELECT max(idx) FROM entries WHERE idx <= 300)"
+)
 
 // tamperings are done by a superuser with the triggers out of the way to a log
 // of 600 entries, whose last 88 are in no full tile.
@@ -15,16 +22,26 @@ var tamperings = []struct {
 	name, sql string
 	index     int // that Verify must name
 }{
-	{"leaf flipped", "UPDATE entries SET leaf = set_byte(leaf, 40, get_byte(leaf, 40) # 1) WHERE idx = 300", 300},
-	{"leaf of the tail flipped", "UPDATE entries SET leaf = set_byte(leaf, 40, get_byte(leaf, 40) # 1) WHERE idx = 599", 599},
-	{"leaf cut", "UPDATE entries SET leaf = substr(leaf, 1, 100) WHERE idx = 0", 0},
-	{"leaves swapped", "UPDATE entries e SET leaf = o.leaf FROM entries o WHERE (e.idx, o.idx) IN ((10, 20), (20, 10))", 10},
-	{"entry deleted", "DELETE FROM entries WHERE idx = 100", 100},
-	{"last entry deleted", "DELETE FROM entries WHERE idx = 599", 599},
+	{"leaf flipped", unpack + "UPDATE entries SET leaves = set_byte(leaves, 40, get_byte(leaves, 40) # 1) WHERE idx = 300", 300},
+	{"leaf of the tail flipped", unpack + "UPDATE entries SET leaves = set_byte(leaves, 40, get_byte(leaves, 40) # 1) WHERE idx = 599", 599},
+	{"leaf cut", unpack + "UPDATE entries SET leaves = substr(leaves, 1, 100) WHERE idx = 0", 0},
+	{"leaves swapped", unpack + "UPDATE entries e SET leaves = o.leaves FROM entries o WHERE (e.idx, o.idx) IN ((10, 20), (20, 10))", 10},
+	{"entry deleted", unpack + "DELETE FROM entries WHERE idx = 100", 100},
+	{"last entry deleted", unpack + "DELETE FROM entries WHERE idx = 599", 599},
 	{"all entries deleted", "TRUNCATE entries", 0},
-	{"partition detached", "ALTER TABLE entries DETACH PARTITION entries_0; DROP TABLE entries_0", 0},
-	{"entry inserted behind the last", "INSERT INTO entries SELECT 600, leaf FROM entries WHERE idx = 599", anyIndex},
-	{"entry inserted before the first", "ALTER TABLE entries ADD CHECK (true); CREATE TABLE entries_m PARTITION OF entries FOR VALUES FROM (-9) TO (0); INSERT INTO entries SELECT -1, leaf FROM entries WHERE idx = 0", anyIndex},
+	{"partition detached", "DROP VIEW leaves; ALTER TABLE entries DETACH PARTITION entries_0; DROP TABLE entries_0", 0},
+	{"entry inserted behind the last", unpack + "INSERT INTO entries SELECT 600, 1, leaves FROM entries WHERE idx = 599", anyIndex},
+	{"entry inserted before the first", unpack + "CREATE TABLE entries_m PARTITION OF entries FOR VALUES FROM (-9) TO (0); INSERT INTO entries SELECT -1, 1, leaves FROM entries WHERE idx = 0", anyIndex},
+	{"row's first leaf flipped", "UPDATE entries SET leaves = set_byte(leaves, 40, get_byte(leaves, 40) # 1) WHERE idx = 0", 0},
+	{"row deleted", "DELETE FROM entries WHERE idx = " + rowOf300, anyIndex},
+	{"first row deleted", "DELETE FROM entries WHERE idx = 0", 0},
+	{"row within another", "INSERT INTO entries SELECT idx + 1, 1, leaves FROM entries WHERE idx = " + rowOf300, anyIndex},
+	{"row of more entries than it has", "UPDATE entries SET n = n + 1 WHERE idx = " + rowOf300, anyIndex},
+	{"first row of fewer entries than it has", "UPDATE entries SET n = 1 WHERE idx = 0", 1},
+	{"last row of more entries than it has", "UPDATE entries SET n = n + 1 WHERE idx = (SELECT max(idx) FROM entries)", 600},
+	{"row's line feed replaced", "UPDATE entries SET leaves = set_byte(leaves, position('\\x0a'::bytea IN leaves) - 1, 32) WHERE idx = 0", 0},
+	{"line feed added to a row", "UPDATE entries SET leaves = leaves || '\\x0a' WHERE idx = 0", anyIndex},
+	{"row emptied", "UPDATE entries SET leaves = '' WHERE idx = 0", 0},
 	{"key changed", "UPDATE keys SET key = gen_random_uuid() WHERE idx = 77", 77},
 	{"key deleted", "DELETE FROM keys WHERE idx = 77", 77},
 	{"keys swapped", "UPDATE keys SET idx = 110 - idx WHERE idx IN (50, 60)", 50},
@@ -43,10 +60,21 @@ var tamperings = []struct {
 	{"root changed", "UPDATE tree SET root = decode(md5('x') || md5('y'), 'hex')", anyIndex},
 	{"tail changed", "UPDATE tree SET tail = set_byte(tail, 32*5, get_byte(tail, 32*5) # 1)", anyIndex},
 	{"tree cut", "UPDATE tree SET size = 599, tail = substr(tail, 1, 87*32)", anyIndex},
-	{"tree and entries cut", "UPDATE tree SET size = 599, tail = substr(tail, 1, 87*32); DELETE FROM entries WHERE idx = 599; DELETE FROM keys WHERE idx = 599; DELETE FROM disclosures WHERE idx = 599", anyIndex},
+	{"tree and entries cut", unpack + "DELETE FROM entries WHERE idx = 599; UPDATE tree SET size = 599, tail = substr(tail, 1, 87*32); DELETE FROM keys WHERE idx = 599; DELETE FROM disclosures WHERE idx = 599", anyIndex},
 	{"tree deleted", "DELETE FROM tree", anyIndex},
 	{"note changed", "UPDATE checkpoints SET note = set_byte(note, 60, get_byte(note, 60) # 1) WHERE size = 600", anyIndex},
 	{"note under another size", "UPDATE checkpoints SET size = 599 WHERE size = 600", anyIndex},
+}
+
+func TestEntriesInRowsOfTheirOwnVerify(t *testing.T) {
+	t.Parallel()
+	o := filled(t, 600)
+	if err := o.tamper(t.Context(), unpack); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := o.verify(t, attestlog.VerifyOptions{Index: true}); err != nil || r.Size != 600 {
+		t.Errorf("Verify = %+v, %v", r, err)
+	}
 }
 
 func TestVerifyFindsTampering(t *testing.T) {

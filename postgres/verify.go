@@ -30,7 +30,7 @@ func (s *Store) CheckRows(ctx context.Context) error {
 			sql, where string
 			want       uint64
 		}{
-			{"SELECT coalesce(max(idx), -1) + 1 FROM @.entries", "entries", tree.Size},
+			{"SELECT coalesce((SELECT idx + n FROM @.entries ORDER BY idx DESC LIMIT 1), 0)", "entries", tree.Size},
 			{"SELECT coalesce(min(idx), 0) FROM @.entries", "entries", 0},
 			{"SELECT count(*) FROM @.disclosures WHERE place < 0 OR idx < 0 OR idx >= (SELECT size FROM @.tree)", "disclosures", 0},
 			{"SELECT count(*) FROM @.tiles", "tiles", tiles},

@@ -312,8 +312,11 @@ func (t *tx) put(b *attestlog.Batch) error {
 	}
 	var out pgx.Batch
 	if len(b.Records) < copyRows {
-		r.insert(&out)
-	} else if err := r.copy(t.ctx, t.conn.Conn().PgConn()); err != nil {
+		err = r.insert(&out)
+	} else {
+		err = r.copy(t.ctx, t.conn.Conn().PgConn())
+	}
+	if err != nil {
 		return err
 	}
 	for i := range b.Tiles {

@@ -6,14 +6,22 @@ CREATE TABLE @.meta (
 );
 COMMENT ON SCHEMA @ IS 'attestlog: an append-only log';
 
--- The leaves, as their exact bytes. Partitions of 2^19 entries are named
--- entries_0, entries_1, … and each is guarded by triggers of its own, because
--- those of the parent do not see what is done to a partition directly.
+-- The leaves of n entries from idx on, as their exact bytes, on lines of their
+-- own: as many as one transaction adds and one page holds. Partitions of 2^19
+-- entries are named entries_0, entries_1, … and each is guarded by triggers of its
+-- own, because those of the parent do not see what is done to a partition directly.
 CREATE TABLE @.entries (
-  idx  bigint NOT NULL,
-  leaf bytea NOT NULL,
+  idx    bigint NOT NULL,
+  n      smallint NOT NULL CHECK (n BETWEEN 1 AND 64),
+  leaves bytea NOT NULL,
   PRIMARY KEY (idx)
 ) PARTITION BY RANGE (idx);
+ALTER TABLE @.entries ALTER COLUMN leaves SET STORAGE EXTERNAL;
+
+-- The same with a row for each entry, for people and other programs.
+CREATE VIEW @.leaves AS
+SELECT e.idx + l.place - 1 AS idx, l.leaf
+FROM @.entries e, string_to_table(convert_from(e.leaves, 'UTF8'), chr(10)) WITH ORDINALITY l(leaf, place);
 
 -- What makes an id unique. A key cannot span partitions, so it has a table.
 CREATE TABLE @.keys (
@@ -126,7 +134,25 @@ BEGIN
   RAISE EXCEPTION 'attestlog: % is append-only', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
 END $$;
 
-CREATE FUNCTION @.tree_grows() RETURNS trigger LANGUAGE plpgsql AS $$
+-- Rows are added where the table ends, for one within the range of another would
+-- be read in its place: each begins where the one before it ends. There are no
+-- gaps then, so that the only such place is the end.
+CREATE FUNCTION @.entries_follow() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF EXISTS (
+    SELECT 1 FROM (
+      SELECT a.idx, coalesce(lag(a.idx + a.n) OVER (ORDER BY a.idx),
+        (SELECT e.idx + e.n FROM @.entries e WHERE e.idx < a.idx AND e.idx >= a.idx - 64 ORDER BY e.idx DESC LIMIT 1),
+        a.idx >> 19 << 19) AS behind
+      FROM added a
+    ) x WHERE x.idx <> x.behind
+  ) THEN
+    RAISE EXCEPTION 'attestlog: % is append-only', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+  END IF;
+  RETURN NULL;
+END $$;
+
+CREATE FUNCTION @.tree_grows() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF NEW.size <= OLD.size OR NEW.logged_time < OLD.logged_time THEN
     RAISE EXCEPTION 'attestlog: the tree only grows' USING ERRCODE = 'insufficient_privilege';
@@ -134,7 +160,7 @@ BEGIN
   RETURN NEW;
 END $$;
 
-CREATE FUNCTION @.checkpoints_grow() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION @.checkpoints_grow() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF EXISTS (SELECT 1 FROM @.checkpoints WHERE size >= NEW.size) THEN
     RAISE EXCEPTION 'attestlog: checkpoints are append-only' USING ERRCODE = 'insufficient_privilege';
@@ -144,6 +170,7 @@ END $$;
 
 CREATE TRIGGER refuse BEFORE UPDATE OR DELETE OR TRUNCATE ON @.meta FOR EACH STATEMENT EXECUTE FUNCTION @.refuse();
 CREATE TRIGGER refuse BEFORE UPDATE OR DELETE OR TRUNCATE ON @.entries FOR EACH STATEMENT EXECUTE FUNCTION @.refuse();
+CREATE TRIGGER follow AFTER INSERT ON @.entries REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION @.entries_follow();
 CREATE TRIGGER refuse BEFORE UPDATE OR DELETE OR TRUNCATE ON @.keys FOR EACH STATEMENT EXECUTE FUNCTION @.refuse();
 CREATE TRIGGER refuse BEFORE UPDATE OR DELETE OR TRUNCATE ON @.disclosures FOR EACH STATEMENT EXECUTE FUNCTION @.refuse();
 CREATE TRIGGER refuse BEFORE UPDATE OR DELETE OR TRUNCATE ON @.tiles FOR EACH STATEMENT EXECUTE FUNCTION @.refuse();
@@ -158,6 +185,7 @@ CREATE TRIGGER refuse BEFORE UPDATE OR TRUNCATE ON @.outbox FOR EACH STATEMENT E
 -- ALWAYS: session_replication_role does not switch them off.
 ALTER TABLE @.meta ENABLE ALWAYS TRIGGER refuse;
 ALTER TABLE @.entries ENABLE ALWAYS TRIGGER refuse;
+ALTER TABLE @.entries ENABLE ALWAYS TRIGGER follow;
 ALTER TABLE @.keys ENABLE ALWAYS TRIGGER refuse;
 ALTER TABLE @.disclosures ENABLE ALWAYS TRIGGER refuse;
 ALTER TABLE @.tiles ENABLE ALWAYS TRIGGER refuse;
@@ -185,9 +213,11 @@ BEGIN
   END IF;
   PERFORM 1 FROM @.locks WHERE work = 3 FOR UPDATE;
   IF to_regclass('@.entries_' || n) IS NULL THEN
-    EXECUTE format('CREATE TABLE @.entries_%s (LIKE @.entries INCLUDING ALL, CHECK (idx >= %s AND idx < %s))', n, lo, hi);
+    EXECUTE format('CREATE TABLE @.entries_%s (LIKE @.entries INCLUDING ALL, CHECK (idx >= %s AND idx < %s)) WITH (toast_tuple_target = 8160)', n, lo, hi);
     EXECUTE format('CREATE TRIGGER refuse BEFORE UPDATE OR DELETE OR TRUNCATE ON @.entries_%s FOR EACH STATEMENT EXECUTE FUNCTION @.refuse()', n);
     EXECUTE format('ALTER TABLE @.entries_%s ENABLE ALWAYS TRIGGER refuse', n);
+    EXECUTE format('CREATE TRIGGER follow AFTER INSERT ON @.entries_%s REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION @.entries_follow()', n);
+    EXECUTE format('ALTER TABLE @.entries_%s ENABLE ALWAYS TRIGGER follow', n);
     EXECUTE format('ALTER TABLE @.entries ATTACH PARTITION @.entries_%s FOR VALUES FROM (%s) TO (%s)', n, lo, hi);
   END IF;
   -- Partitions are read and written by name, so they carry their parent's

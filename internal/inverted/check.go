@@ -95,18 +95,38 @@ func (c *Check) stored(ctx context.Context, seg Segment, fn func(factsum.Fact)) 
 	return nil
 }
 
-// deriveAll derives the segments, several at a time. Of several errors it returns
-// that of the first segment.
+// A stretch is a part of a segment that is derived by itself.
+type stretch struct {
+	from, to uint64
+	spans    spans
+	err      error
+}
+
+// stretchWidth is how many entries a stretch is about: whole spans.
+const stretchWidth = 64 * spanWidth
+
+// deriveAll derives the segments, stretch by stretch, several at a time, and
+// checks their spans. Of several errors it returns that of the first stretch.
 func (c *Check) deriveAll(ctx context.Context) error {
-	errs := make([]error, len(c.segs))
-	spans := make([]spans, len(c.segs))
+	parts := make([][]stretch, len(c.segs))
+	var all []*stretch
+	for i, seg := range c.segs {
+		for from := seg.Lo; from < seg.Hi; {
+			to := min(seg.Hi, (from/stretchWidth+1)*stretchWidth)
+			parts[i] = append(parts[i], stretch{from: from, to: to})
+			from = to
+		}
+		for n := range parts[i] {
+			all = append(all, &parts[i][n])
+		}
+	}
 	var next atomic.Int64
 	var failed atomic.Bool
 	var wg sync.WaitGroup
-	for range min(max(c.Workers, 1), len(c.segs)) {
+	for range max(c.Workers, 1) {
 		wg.Go(func() {
-			for i := int(next.Add(1)) - 1; i < len(c.segs) && !failed.Load(); i = int(next.Add(1)) - 1 {
-				if spans[i], errs[i] = c.derive(ctx, c.segs[i]); errs[i] != nil {
+			for n := int(next.Add(1)) - 1; n < len(all) && !failed.Load(); n = int(next.Add(1)) - 1 {
+				if all[n].err = c.derive(ctx, all[n]); all[n].err != nil {
 					failed.Store(true)
 				}
 			}
@@ -114,36 +134,41 @@ func (c *Check) deriveAll(ctx context.Context) error {
 	}
 	wg.Wait()
 	for i, seg := range c.segs {
-		if errs[i] != nil {
-			return errs[i]
+		var sp spans
+		for _, part := range parts[i] {
+			if part.err != nil {
+				return part.err
+			}
+			sp = append(sp, part.spans...)
 		}
 		stored, err := c.Reader.Spans(ctx, seg.ID)
 		if err != nil {
 			return err
 		}
-		if !bytes.Equal(stored, spans[i].encode()) || seg.Span != spans[i].all() {
+		if !bytes.Equal(stored, sp.encode()) || seg.Span != sp.all() {
 			return Corrupt(seg.Lo, "has other times for its entries")
 		}
 	}
 	return nil
 }
 
-// derive adds the facts that a segment must have, and returns its spans.
-func (c *Check) derive(ctx context.Context, seg Segment) (spans, error) {
-	b := NewBuilder(c.Key, seg.Lo)
-	for from := seg.Lo; from < seg.Hi; {
-		to := min(seg.Hi, from+scanMost)
+// derive adds the facts of a stretch's entries, and works out its spans.
+func (c *Check) derive(ctx context.Context, part *stretch) error {
+	b := NewBuilder(c.Key, part.from)
+	for from := part.from; from < part.to; {
+		to := min(part.to, from+scanMost)
 		if err := c.Scan(ctx, from, to, b.Add); err != nil {
-			return nil, err
+			return err
 		}
 		if b.next != to {
-			return nil, &attestlog.CorruptError{Index: b.next, Where: "leaf", Err: errors.New("missing")}
+			return &attestlog.CorruptError{Index: b.next, Where: "leaf", Err: errors.New("missing")}
 		}
 		b.facts(c.sum.Add)
 		c.progress(to - from)
 		from = to
 	}
-	return b.spans, nil
+	part.spans = b.spans
+	return nil
 }
 
 func (c *Check) progress(more uint64) {

@@ -1,0 +1,134 @@
+//go:build unix
+
+package sqlite_test
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	zombiezen "zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/sqlite"
+)
+
+// countIn returns what a query on a closed log's index counts.
+func countIn(t *testing.T, path, query string) (n int64) {
+	t.Helper()
+	err := withConn(path+".index", func(conn *zombiezen.Conn) error {
+		return sqlitex.ExecuteTransient(conn, query, &sqlitex.ExecOptions{ResultFunc: func(stmt *zombiezen.Stmt) error {
+			n = stmt.ColumnInt64(0)
+			return nil
+		}})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// appendInSteps appends events from a number on, so that each step has a segment
+// of its own, and waits until done reports true.
+func appendInSteps(t *testing.T, path string, from, steps, each int, done func(attestlog.Stats) bool) {
+	t.Helper()
+	_, l, err := openQuiet(t.Context(), path, sqlite.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for step := range steps {
+		var events []attestlog.Event
+		for i := range each {
+			events = append(events, tamperEvent(from+step*each+i))
+		}
+		if _, err := l.Append(t.Context(), events...); err != nil {
+			t.Fatal(err)
+		}
+		for st, err := l.Stats(t.Context()); st.Store.IndexLag > 0; st, err = l.Stats(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		st, err := l.Stats(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if done(st) {
+			break
+		}
+		if time.Since(began) > 20*time.Second {
+			t.Fatalf("%+v after 20 seconds", st.Store)
+		}
+	}
+	if err := l.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func merged(st attestlog.Stats) bool { return st.Store.IndexLag == 0 && !st.Store.IndexMerging }
+
+const (
+	segmentCount = "SELECT count(*) FROM segments"
+	deadRows     = "SELECT (SELECT count(*) FROM segments WHERE NOT live) + (SELECT count(*) FROM runs WHERE segment NOT IN (SELECT id FROM segments))"
+)
+
+// Segments are merged once nothing is appended. The index holds what it held, a
+// merge that was interrupted leaves nothing that is found, and the next one
+// clears it away.
+func TestSegmentsAreMerged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log.db")
+	const steps, each = 10, 60
+	appendInSteps(t, path, 0, steps, each, merged)
+	few := countIn(t, path, segmentCount)
+	if few >= steps/2 {
+		t.Errorf("%d segments are left of %d", few, steps)
+	}
+	if n := countIn(t, path, deadRows); n != 0 {
+		t.Errorf("%d rows are left of segments that were merged", n)
+	}
+	checkAnswers(t, path, sqlite.Config{ReadOnly: true})
+
+	// What a process that was killed in a merge leaves: rows, and perhaps all.
+	if err := tamper(path+".index", `INSERT INTO segments (live, lo, hi, earliest, latest, spans) SELECT 0, lo, hi, earliest, latest, spans FROM segments LIMIT 1;
+		INSERT INTO runs (segment, kind, a, b, data) SELECT (SELECT max(id) FROM segments), kind, a, b + 7, data FROM runs LIMIT 3`); err != nil {
+		t.Fatal(err)
+	}
+	checkAnswers(t, path, sqlite.Config{ReadOnly: true})
+	if r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{Index: true}); err != nil {
+		t.Errorf("Verify beside an interrupted merge = %+v, %v", r, err)
+	}
+	appendInSteps(t, path, steps*each, 4, 10, merged)
+	if n := countIn(t, path, deadRows); n != 0 {
+		t.Errorf("%d rows of an interrupted merge are left behind the next", n)
+	}
+	if r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{Index: true}); err != nil {
+		t.Errorf("Verify = %+v, %v", r, err)
+	}
+}
+
+// While another process merges, this one leaves the segments alone.
+func TestOneProcessMergesAtATime(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log.db")
+	held, err := os.OpenFile(path+".index.lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	if err := syscall.Flock(int(held.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	const steps, each = 10, 60
+	waited := time.Now()
+	appendInSteps(t, path, 0, steps, each, func(st attestlog.Stats) bool {
+		return st.Store.IndexMerging && time.Since(waited) > 3*time.Second
+	})
+	if n := countIn(t, path, segmentCount); n != steps {
+		t.Errorf("%d segments, want the %d that were added", n, steps)
+	}
+}

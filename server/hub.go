@@ -9,9 +9,12 @@ import (
 	"github.com/attestlog/attestlog"
 )
 
-// ringSize is how many of the newest entries are kept for those who follow the
-// log. Who is further behind reads from the log.
-const ringSize = 1024
+// The newest entries are kept for those who follow the log: so many, and fewer
+// where they are large. Who is further behind reads from the log.
+const (
+	ringSize  = 1024
+	ringBytes = 16 << 20
+)
 
 // A hub follows a log once for all its subscribers, as long as there are any.
 type hub struct {
@@ -29,6 +32,7 @@ type following struct {
 
 	mu    sync.Mutex
 	ring  [ringSize]*followed // of index at index modulo its size
+	bytes int                 // of the entries in the ring, about
 	first uint64              // the oldest entry in the ring
 	next  uint64              // behind the newest
 	more  chan struct{}       // closed when next or err changes
@@ -41,6 +45,14 @@ type followed struct {
 	once sync.Once
 	text []byte
 	err  error
+}
+
+func (f *followed) size() int {
+	n := len(f.Leaf)
+	for i := range f.Disclosures {
+		n += len(f.Disclosures[i].Value)
+	}
+	return n
 }
 
 func (f *followed) json() ([]byte, error) {
@@ -93,9 +105,7 @@ func (f *following) follow(ctx context.Context, log *attestlog.Log) {
 			break
 		}
 		f.mu.Lock()
-		f.ring[e.Index%ringSize] = &followed{Entry: e}
-		f.next = e.Index + 1
-		f.first = max(f.first, f.next-min(f.next, ringSize))
+		f.keep(&followed{Entry: e})
 		f.wake()
 		f.mu.Unlock()
 	}
@@ -106,6 +116,19 @@ func (f *following) follow(ctx context.Context, log *attestlog.Log) {
 	defer f.mu.Unlock()
 	f.err = last
 	f.wake()
+}
+
+// keep puts the next entry into the ring, and takes old ones out. f.mu is held.
+func (f *following) keep(e *followed) {
+	for f.first < e.Index && (e.Index-f.first >= ringSize || f.bytes+e.size() > ringBytes) {
+		old := &f.ring[f.first%ringSize]
+		f.bytes -= (*old).size()
+		*old = nil
+		f.first++
+	}
+	f.ring[e.Index%ringSize] = e
+	f.bytes += e.size()
+	f.next = e.Index + 1
 }
 
 // wake tells all who wait. f.mu is held.

@@ -135,12 +135,12 @@ func instant(text []byte, digits int) (int64, bool) {
 		}
 		return n
 	}
-	seconds := unixDay(number(0, 4), number(5, 7), number(8, 10))*86_400 + number(11, 13)*3_600 + number(14, 16)*60 + number(17, 19)
+	seconds := int64(unixDay(number(0, 4), number(5, 7), number(8, 10)))*86_400 + int64(number(11, 13)*3_600+number(14, 16)*60+number(17, 19))
 	frac := number(20, end)
 	for i := digits; i < 9; i++ {
 		frac *= 10
 	}
-	return int64(seconds)*int64(time.Second) + int64(frac), true
+	return seconds*int64(time.Second) + int64(frac), true
 }
 
 // unixDay returns the days from 1970-01-01 to a day of the Gregorian calendar, of

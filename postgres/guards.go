@@ -16,39 +16,41 @@ type guard struct {
 	table    string
 	triggers map[string]string // definitions by name, with @ for the schema
 	grants   []string
+
+	constraints []string
 }
 
 // guarded are the tables that a log consists of, with the triggers that guard
 // them, and what a role other than the owner may be granted on them.
 var guarded = []guard{
-	{"meta", map[string]string{"refuse": refuseChanges}, []string{"SELECT"}},
+	{"meta", map[string]string{"refuse": refuseChanges}, []string{"SELECT"}, nil},
 	{"entries", map[string]string{
 		"refuse": refuseChanges,
 		"follow": "AFTER INSERT ON %s REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION @.entries_follow()",
-	}, []string{"SELECT", "INSERT"}},
-	{"keys", map[string]string{"refuse": refuseChanges}, []string{"SELECT", "INSERT"}},
-	{"disclosures", map[string]string{"refuse": refuseChanges}, []string{"SELECT", "INSERT"}},
-	{"tiles", map[string]string{"refuse": refuseChanges}, []string{"SELECT", "INSERT"}},
+	}, []string{"SELECT", "INSERT"}, []string{"PRIMARY KEY (idx)", "CHECK (((n >= 1) AND (n <= 64)))"}},
+	{"keys", map[string]string{"refuse": refuseChanges}, []string{"SELECT", "INSERT"}, []string{"PRIMARY KEY (key)"}},
+	{"disclosures", map[string]string{"refuse": refuseChanges}, []string{"SELECT", "INSERT"}, []string{"PRIMARY KEY (idx, place)"}},
+	{"tiles", map[string]string{"refuse": refuseChanges}, []string{"SELECT", "INSERT"}, []string{"PRIMARY KEY (level, n)"}},
 	{"checkpoints", map[string]string{
 		"refuse": refuseChanges,
 		"grows":  "BEFORE INSERT ON %s FOR EACH ROW EXECUTE FUNCTION @.checkpoints_grow()",
-	}, []string{"SELECT", "INSERT"}},
+	}, []string{"SELECT", "INSERT"}, nil},
 	{"tree", map[string]string{
 		"refuse": "BEFORE INSERT OR DELETE OR TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION @.refuse()",
 		"grows":  "BEFORE UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION @.tree_grows()",
-	}, []string{"SELECT", "UPDATE"}},
+	}, []string{"SELECT", "UPDATE"}, nil},
 	{"outbox", map[string]string{
 		"refuse": "BEFORE UPDATE OR TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION @.refuse()",
-	}, []string{"SELECT", "INSERT", "DELETE"}},
+	}, []string{"SELECT", "INSERT", "DELETE"}, nil},
 	{"locks", map[string]string{
 		"refuse": "BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION @.refuse()",
-	}, []string{"SELECT", "UPDATE"}},
+	}, []string{"SELECT", "UPDATE"}, nil},
 	{"tokens", map[string]string{
 		"refuse": "BEFORE DELETE OR TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION @.refuse()",
-	}, []string{"SELECT", "INSERT", "UPDATE"}},
-	{"refused", nil, []string{"SELECT", "INSERT", "DELETE"}},
-	{"segments", nil, []string{"SELECT", "INSERT", "DELETE"}},
-	{"runs", nil, []string{"SELECT", "INSERT", "DELETE"}},
+	}, []string{"SELECT", "INSERT", "UPDATE"}, nil},
+	{"refused", nil, []string{"SELECT", "INSERT", "DELETE"}, nil},
+	{"segments", nil, []string{"SELECT", "INSERT", "DELETE"}, nil},
+	{"runs", nil, []string{"SELECT", "INSERT", "DELETE"}, nil},
 }
 
 const refuseChanges = "BEFORE DELETE OR UPDATE OR TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION @.refuse()"
@@ -95,6 +97,9 @@ func (s *Store) checkGuards(ctx context.Context, tx pgx.Tx, size uint64) error {
 		}
 	}
 	if err := s.checkFunctions(ctx, tx, bad); err != nil {
+		return err
+	}
+	if err := s.checkConstraints(ctx, tx, tables, bad); err != nil {
 		return err
 	}
 	return s.checkGrants(ctx, tx, bad)
@@ -145,12 +150,15 @@ func (s *Store) pairs(ctx context.Context, tx pgx.Tx, sql string) (map[string]st
 	return out, err
 }
 
-var functionText = regexp.MustCompile(`(?s)CREATE FUNCTION @\.(\w+)\([^;]*?(?:SET search_path = ([^$]*?) )?AS \$\$(.*?)\$\$;`)
+var functionText = regexp.MustCompile(`(?s)CREATE FUNCTION @\.(\w+\([^)]*\)) ([^$]*)AS \$\$(.*?)\$\$;`)
 
-// checkFunctions compares the functions' texts, and where they look for names, with
-// the embedded schema.
+// checkFunctions compares the functions with the embedded schema: their texts, where
+// they look for names, and with whose rights they run.
 func (s *Store) checkFunctions(ctx context.Context, tx pgx.Tx, bad func(string, ...any) error) error {
-	stored, err := s.pairs(ctx, tx, `SELECT p.proname, coalesce(replace(replace(p.proconfig[1], 'search_path=', ''), '"', ''), '') || p.prosrc FROM pg_proc p WHERE p.pronamespace = $1::regnamespace`)
+	stored, err := s.pairs(ctx, tx, `SELECT format('%s(%s)', p.proname, pg_get_function_identity_arguments(p.oid)),
+		format('%s %s %s %s %s%s', l.lanname, p.provolatile, p.prosecdef, p.proowner = n.nspowner OR p.proowner = (SELECT relowner FROM pg_class WHERE oid = to_regclass($1 || '.meta')),
+			replace(array_to_string(p.proconfig, ';'), '"', ''), p.prosrc)
+		FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.pronamespace = $1::regnamespace`)
 	if err != nil {
 		return err
 	}
@@ -160,8 +168,35 @@ func (s *Store) checkFunctions(ctx context.Context, tx pgx.Tx, bad func(string, 
 			return err
 		}
 		for _, m := range functionText.FindAllStringSubmatch(string(text), -1) {
-			if stored[m[1]] != m[2]+strings.ReplaceAll(m[3], "@", s.schema) {
+			definer, path := "f", ""
+			if strings.Contains(m[2], "SECURITY DEFINER") {
+				definer = "t"
+			}
+			if _, names, ok := strings.Cut(m[2], "SET search_path = "); ok {
+				path = "search_path=" + strings.TrimSpace(names)
+			}
+			want := fmt.Sprintf("plpgsql v %s t %s%s", definer, path, strings.ReplaceAll(m[3], "@", s.schema))
+			if stored[m[1]] != want {
 				return bad("function %s is missing or was changed", m[1])
+			}
+		}
+	}
+	return nil
+}
+
+// checkConstraints looks for the constraints without which a trigger, or reading,
+// does not hold.
+func (s *Store) checkConstraints(ctx context.Context, tx pgx.Tx, tables []string, bad func(string, ...any) error) error {
+	stored, err := s.pairs(ctx, tx, `SELECT c.relname || ' ' || pg_get_constraintdef(k.oid), k.convalidated::text
+		FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid WHERE c.relnamespace = $1::regnamespace`)
+	if err != nil {
+		return err
+	}
+	for _, table := range tables {
+		g, _ := guardOf(table)
+		for _, def := range g.constraints {
+			if stored[table+" "+def] != "true" {
+				return bad("%s of %s is missing or was changed", def, table)
 			}
 		}
 	}

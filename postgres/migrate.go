@@ -44,6 +44,9 @@ func Migrations(log string, from int) (string, error) {
 	if err := checkName(log); err != nil {
 		return "", err
 	}
+	if err := known(from); err != nil {
+		return "", err
+	}
 	var out strings.Builder
 	quoted := pgx.Identifier{log}.Sanitize()
 	for v := max(from+1, firstVersion); v <= schemaVersion; v++ {
@@ -64,6 +67,17 @@ func Migrations(log string, from int) (string, error) {
 		fmt.Fprintf(&out, "COMMENT ON TABLE %s.meta IS 'attestlog schema %d';\n", quoted, v)
 	}
 	return out.String(), nil
+}
+
+// known refuses the schemas that this program cannot bring to the newest.
+func known(version int) error {
+	switch {
+	case version > 0 && version < firstVersion:
+		return fmt.Errorf("%w: schema %d", ErrOlder, version)
+	case version > schemaVersion:
+		return fmt.Errorf("%w: schema %d, this program knows %d; use a newer attestlog", ErrNewer, version, schemaVersion)
+	}
+	return nil
 }
 
 // version returns the schema version of a log, 0 where there is none, and
@@ -119,17 +133,14 @@ func (s *Store) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := known(v); err != nil {
+		return err
+	}
 	switch {
-	case v > 0 && v < firstVersion:
-		return fmt.Errorf("%w: schema %d", ErrOlder, v)
-	case v > schemaVersion:
-		return fmt.Errorf("%w: schema %d, this program knows %d; use a newer attestlog", ErrNewer, v, schemaVersion)
 	case v == schemaVersion:
 		return nil
-	case v == 0 && (s.cfg.MustExist || s.cfg.ReadOnly):
+	case s.cfg.MustExist || s.cfg.ReadOnly: // there is none
 		return fmt.Errorf("schema %s: %w", s.cfg.Log, ErrNoLog)
-	case s.cfg.ReadOnly:
-		return nil
 	}
 	err = s.locking(ctx, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "attestlog "+s.cfg.Log); err != nil {

@@ -100,7 +100,7 @@ func (s *Store) scanChunk(ctx context.Context, db queryer, from, to uint64, fn f
 	inside := func(index uint64) bool { return index >= from && index < to }
 	// Sorting the disclosures in takes as long as all the rest, so a range that
 	// has none, which the same snapshot tells, is read without.
-	plain := s.sql(fmt.Sprintf(`SELECT idx, (-n)::smallint, NULL, NULL, leaves FROM @.entries_%d
+	plain := s.sql(fmt.Sprintf(`SELECT idx, -1, n::int, NULL, NULL, leaves FROM @.entries_%d
 		WHERE `+rowsOfRange+` AND NOT EXISTS (SELECT 1 FROM @.disclosures WHERE idx >= $1 AND idx < $2) ORDER BY idx`, from/partWidth))
 	n, err := s.readRecords(ctx, db, plain, inside, fn, int64(from), int64(to))
 	if n > 0 || err != nil {
@@ -110,9 +110,10 @@ func (s *Store) scanChunk(ctx context.Context, db queryer, from, to uint64, fn f
 }
 
 // The rows of entries that hold those of a range, or of a list of indexes; %[1]d
-// is the partition. A row holds 64 leaves at most: leafrow.Most.
+// is the partition. A row holds 64 leaves at most: leafrow.Most. Rows beyond the
+// tree are no entries yet.
 const (
-	rowsOfRange = "idx > $1 - 64 AND idx < $2"
+	rowsOfRange = "idx > $1 - 64 AND idx < $2 AND idx < (SELECT size FROM @.tree)"
 	rowsOfList  = `idx IN (SELECT first FROM (SELECT DISTINCT (SELECT e.idx FROM @.entries_%[1]d e
 		WHERE e.idx <= i AND e.idx > i - 64 ORDER BY e.idx DESC LIMIT 1) AS first FROM unnest($1::bigint[]) i) f)`
 )
@@ -121,8 +122,8 @@ const (
 // rows selects the rows that hold them, and disclosed their disclosures.
 func (s *Store) records(ctx context.Context, db queryer, part uint64, rows, disclosed string, wanted func(uint64) bool, fn func(*attestlog.Record) error, args ...any) (int, error) {
 	// An entry's row comes before the disclosures of its entries.
-	sql := s.sql(fmt.Sprintf(`SELECT idx, (-n)::smallint AS place, NULL AS pointer, NULL AS salt, leaves AS value FROM @.entries_%[1]d WHERE `+rows+`
-		UNION ALL SELECT idx, place, pointer, salt, value FROM @.disclosures WHERE place >= 0 AND `+disclosed+` ORDER BY idx, place`, part))
+	sql := s.sql(fmt.Sprintf(`SELECT idx, -1 AS place, n::int AS n, NULL AS pointer, NULL AS salt, leaves AS value FROM @.entries_%[1]d WHERE `+rows+`
+		UNION ALL SELECT idx, place, 0, pointer, salt, value FROM @.disclosures WHERE place >= 0 AND `+disclosed+` ORDER BY idx, place`, part))
 	return s.readRecords(ctx, db, sql, wanted, fn, args...)
 }
 
@@ -135,9 +136,9 @@ func (s *Store) readRecords(ctx context.Context, db queryer, sql string, wanted 
 	a := assembler{wanted: wanted, fn: fn}
 	for result.Next() {
 		v := result.RawValues()
-		index, place := binary.BigEndian.Uint64(v[0]), int16(binary.BigEndian.Uint16(v[1]))
+		index, place := binary.BigEndian.Uint64(v[0]), int32(binary.BigEndian.Uint32(v[1]))
 		if place < 0 {
-			err = a.row(index, -int(place), v[4])
+			err = a.row(index, int(int32(binary.BigEndian.Uint32(v[2]))), v[5])
 		} else {
 			err = a.disclosure(index, v)
 		}
@@ -208,16 +209,16 @@ func (a *assembler) give(n int) error {
 func (a *assembler) disclosure(index uint64, v [][]byte) error {
 	place := index - a.held.First
 	if index < a.held.First || place >= uint64(len(a.leaves)) || place < uint64(a.next) {
-		if a.bad != nil {
-			return a.finish()
+		if err := a.finish(); err != nil {
+			return err
 		}
 		return &attestlog.CorruptError{Index: index, Where: "disclosures", Err: errors.New("belong to an entry that is missing")}
 	}
 	if err := a.give(int(place)); err != nil {
 		return err
 	}
-	d := attestlog.Disclosure{Pointer: string(v[2]), Value: bytes.Clone(v[4])}
-	if copy(d.Salt[:], v[3]) != len(v[3]) || len(v[3]) != len(d.Salt) {
+	d := attestlog.Disclosure{Pointer: string(v[3]), Value: bytes.Clone(v[5])}
+	if copy(d.Salt[:], v[4]) != len(v[4]) || len(v[4]) != len(d.Salt) {
 		return &attestlog.CorruptError{Index: index, Where: "disclosure " + d.Pointer, Err: errors.New("salt is not 16 bytes")}
 	}
 	a.r.Disclosures = append(a.r.Disclosures, d)

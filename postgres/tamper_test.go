@@ -33,6 +33,8 @@ var tamperings = []struct {
 	{"entry inserted behind the last", unpack + "INSERT INTO entries SELECT 600, 1, leaves FROM entries WHERE idx = 599", anyIndex},
 	{"entry inserted before the first", unpack + "CREATE TABLE entries_m PARTITION OF entries FOR VALUES FROM (-9) TO (0); INSERT INTO entries SELECT -1, 1, leaves FROM entries WHERE idx = 0", anyIndex},
 	{"row's first leaf flipped", "UPDATE entries SET leaves = set_byte(leaves, 40, get_byte(leaves, 40) # 1) WHERE idx = 0", 0},
+	{"leaf and the row behind it", "UPDATE entries SET leaves = set_byte(leaves, 40, get_byte(leaves, 40) # 1) WHERE idx = 0; DELETE FROM entries WHERE idx = (SELECT min(idx) FROM entries WHERE idx > 0)", 0},
+	{"row of no entries behind the last", "ALTER TABLE entries DROP CONSTRAINT entries_n_check; INSERT INTO entries VALUES (600, 0, 'x')", 600},
 	{"row deleted", "DELETE FROM entries WHERE idx = " + rowOf300, anyIndex},
 	{"first row deleted", "DELETE FROM entries WHERE idx = 0", 0},
 	{"row within another", "INSERT INTO entries SELECT idx + 1, 1, leaves FROM entries WHERE idx = " + rowOf300, anyIndex},

@@ -32,6 +32,7 @@ func (s *Store) CheckRows(ctx context.Context) error {
 		}{
 			{"SELECT coalesce((SELECT idx + n FROM @.entries ORDER BY idx DESC LIMIT 1), 0)", "entries", tree.Size},
 			{"SELECT coalesce(min(idx), 0) FROM @.entries", "entries", 0},
+			{"SELECT count(*) FROM @.entries WHERE idx >= (SELECT size FROM @.tree)", "entries", 0},
 			{"SELECT count(*) FROM @.disclosures WHERE place < 0 OR idx < 0 OR idx >= (SELECT size FROM @.tree)", "disclosures", 0},
 			{"SELECT count(*) FROM @.tiles", "tiles", tiles},
 			{"SELECT count(*) FROM @.tree", "tree", 1},

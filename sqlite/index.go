@@ -79,8 +79,9 @@ func (ix *index) loadKey(ctx context.Context) error {
 	})
 }
 
-// openWriter opens or creates the file. One that SQLite cannot read, or that
-// is something else, is made anew: nothing in it is lost.
+// openWriter opens or creates the file. One that SQLite cannot read, or that is
+// something else, is made anew: nothing in it is lost, but processes that have the
+// old one open cannot search until they open the log again.
 func (ix *index) openWriter(ctx context.Context) error {
 	err := ix.tryWriter()
 	code := sqlite.ErrCode(err).ToPrimary()
@@ -137,6 +138,9 @@ func setUpIndex(conn *sqlite.Conn) error {
 func (ix *index) write(ctx context.Context, fn func(*sqlite.Conn) error) (err error) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
+	if ix.conn == nil {
+		return attestlog.ErrClosed
+	}
 	ix.conn.SetInterrupt(ctx.Done())
 	defer ix.conn.SetInterrupt(nil)
 	end, err := sqlitex.ImmediateTransaction(ix.conn)
@@ -190,7 +194,11 @@ func (ix *index) belongs(ctx context.Context, st indexState) (bool, error) {
 		return true, nil
 	}
 	last, err := ix.leafHash(ctx, st.size-1)
-	return string(st.last) == string(last), err
+	var corrupt *attestlog.CorruptError
+	if errors.As(err, &corrupt) {
+		return false, nil // whoever reads or verifies the entry is told
+	}
+	return last != nil && string(st.last) == string(last), err
 }
 
 // leafHash returns the hash of an entry of the log, or nil if it is missing.
@@ -438,8 +446,11 @@ func (ix *index) close() error {
 	if ix.readers != nil {
 		errs = append(errs, ix.readers.Close())
 	}
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
 	if ix.conn != nil {
 		errs = append(errs, closeWriter(ix.conn))
+		ix.conn = nil
 	}
 	return errors.Join(errs...)
 }

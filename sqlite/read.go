@@ -112,7 +112,7 @@ func (s *Store) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.Re
 // within one statement's snapshot each. It returns how many there were.
 func scanChunk(conn *sqlite.Conn, from, to uint64, fn func(*attestlog.Record) error) (int, error) {
 	entries, err := conn.Prepare(`SELECT idx, n, leaves FROM entries
-		WHERE idx >= coalesce((SELECT max(idx) FROM entries WHERE idx <= ?1), ?1) AND idx < ?2 ORDER BY idx`)
+		WHERE idx >= coalesce((SELECT max(idx) FROM entries WHERE idx <= ?1), ?1) AND idx < ?2 AND idx < (SELECT size FROM tree) ORDER BY idx`)
 	if err != nil {
 		return 0, &storeError{err}
 	}

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"slices"
 
 	"zombiezen.com/go/sqlite"
 
@@ -36,11 +37,17 @@ type entries struct{ *Store }
 var _ inverted.Entries = entries{}
 
 func (e entries) Records(ctx context.Context, ids []uint64, fn func(*attestlog.Record) error) error {
+	sorted := slices.Sorted(slices.Values(ids))
 	return e.read(ctx, func(conn *sqlite.Conn) error {
-		for _, id := range ids {
-			if _, err := scanChunk(conn, id, id+1, fn); err != nil {
+		for len(sorted) > 0 { // neighbours stand in the same row
+			n := 1
+			for n < len(sorted) && sorted[n] == sorted[n-1]+1 {
+				n++
+			}
+			if _, err := scanChunk(conn, sorted[0], sorted[n-1]+1, fn); err != nil {
 				return err
 			}
+			sorted = sorted[n:]
 		}
 		return nil
 	})

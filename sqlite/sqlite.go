@@ -1,8 +1,8 @@
 // Package sqlite keeps a log in one SQLite database file (WAL,
 // synchronous=FULL), without cgo.
 //
-// Beside FILE stand FILE.index, the search index, which can be deleted at any
-// time; FILE.key, FILE.pub and FILE.checkpoint, the log's keys and its newest
+// Beside FILE stand FILE.index, the search index, which can be deleted while no
+// process has the log open; FILE.key, FILE.pub and FILE.checkpoint, the log's keys and its newest
 // signed checkpoint; FILE.lock and FILE.index.lock; and SQLite's own FILE-wal and FILE-shm. The
 // tables are described in schema/log_0002.sql and schema/index_0002.sql.
 // Several processes may use one log at a time.

@@ -114,6 +114,10 @@ func TestVerifyFindsTamperingWithTheIndex(t *testing.T) {
 		{"spans changed", "UPDATE segments SET spans = " + flip("spans", 7), 0},
 		{"spans cut", "UPDATE segments SET spans = x''", 0},
 		{"state's last leaf changed", "UPDATE state SET last = zeroblob(32)", tamperSize - 1},
+		{"state's last leaf forgotten", "UPDATE state SET last = x''", tamperSize - 1},
+		{"rows behind a view", "ALTER TABLE runs RENAME TO kept; CREATE VIEW runs AS SELECT * FROM kept WHERE strftime('%s', 'now') > 0", 0},
+		{"a trigger added", "CREATE TRIGGER extra AFTER INSERT ON runs BEGIN DELETE FROM runs; END", 0},
+		{"segments of which one ends before it begins", "PRAGMA ignore_check_constraints = ON; UPDATE segments SET hi = 1 << 40 WHERE lo = 0; UPDATE segments SET lo = 1 << 40 WHERE lo > 0; UPDATE state SET last = x''", anyIndex},
 	} {
 		t.Run(strings.ReplaceAll(test.name, " ", "-"), func(t *testing.T) {
 			t.Parallel()
@@ -211,7 +215,6 @@ func TestReindexMendsTheIndex(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close(context.Background())
 	r, err := l.Verify(t.Context(), attestlog.VerifyOptions{Index: true})
 	wantCorrupt(t, r, err, anyIndex)
 	var done uint64
@@ -225,6 +228,14 @@ func TestReindexMendsTheIndex(t *testing.T) {
 	if _, err := l.Append(t.Context(), tamperEvent(2000)); err != nil {
 		t.Errorf("Append after Reindex = %v", err)
 	}
+	defer func() {
+		if err := l.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if err := s.Reindex(context.Background(), nil); !errors.Is(err, attestlog.ErrClosed) {
+			t.Errorf("Reindex of a closed log = %v, want ErrClosed", err)
+		}
+	}()
 	for began := time.Now(); time.Since(began) < 10*time.Second; time.Sleep(5 * time.Millisecond) {
 		if st, err := s.Stats(t.Context()); err != nil || st.IndexLag == 0 {
 			return

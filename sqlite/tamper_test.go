@@ -176,6 +176,8 @@ var databaseTamperings = []tampering{
 	{"row's line feed doubled", "UPDATE entries SET leaves = CAST(replace(CAST(leaves AS TEXT), char(10), char(10) || char(10)) AS BLOB) WHERE idx = 0", 1},
 	{"line feed added to a row", "UPDATE entries SET leaves = CAST(leaves || x'0a' AS BLOB) WHERE idx = 0", anyIndex},
 	{"row emptied", "UPDATE entries SET leaves = x'' WHERE idx = 0", 0},
+	{"row of no entries behind the last", "PRAGMA ignore_check_constraints = ON; INSERT INTO entries VALUES (600, 0, x'00')", 600},
+	{"row of fewer than no entries behind the last", "PRAGMA ignore_check_constraints = ON; INSERT INTO entries VALUES (605, -5, x'00')", 600},
 
 	{"key deleted", "DELETE FROM keys WHERE idx = 77", 77},
 	{"keys of the tail deleted", "DELETE FROM keys WHERE idx >= 590", 590},

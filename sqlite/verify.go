@@ -51,6 +51,7 @@ func (s *Store) CheckRows(ctx context.Context) error {
 		}{
 			{"SELECT coalesce((SELECT idx + n FROM entries ORDER BY idx DESC LIMIT 1), 0)", "entries", int64(tree.Size)},
 			{"SELECT coalesce(min(idx), 0) FROM entries", "entries", 0},
+			{"SELECT count(*) FROM entries WHERE idx >= (SELECT size FROM tree)", "entries", 0},
 			{"SELECT count(*) FROM disclosures WHERE id < 0 OR id >= (SELECT size << 11 FROM tree)", "disclosures", 0},
 			{"SELECT count(*) FROM tiles", "tiles", int64(tiles)},
 			{"SELECT count(*) FROM tree", "tree", 1},
@@ -64,7 +65,7 @@ func (s *Store) CheckRows(ctx context.Context) error {
 				return &attestlog.CorruptError{Index: tree.Size, Where: check.where, Err: fmt.Errorf("rows that belong to no entry, or are missing: %s gives %d, want %d", check.sql, got, check.want)}
 			}
 		}
-		return checkSchema(conn, tree.Size)
+		return checkSchema(conn, logSchema, tree.Size)
 	})
 }
 
@@ -76,14 +77,22 @@ func integer(conn *sqlite.Conn, sql string) (n int64, err error) {
 	return n, err
 }
 
-// checkSchema compares the database's schema with a new one's.
-func checkSchema(conn *sqlite.Conn, size uint64) error {
+func text(conn *sqlite.Conn, sql string) (out string, err error) {
+	err = sqlitex.ExecuteTransient(conn, sql, &sqlitex.ExecOptions{ResultFunc: func(stmt *sqlite.Stmt) error {
+		out = stmt.ColumnText(0)
+		return nil
+	}})
+	return out, err
+}
+
+// checkSchema compares a database's schema with a new one's.
+func checkSchema(conn *sqlite.Conn, sc schema, size uint64) error {
 	fresh, err := sqlite.OpenConn(":memory:", sqlite.OpenReadWrite|sqlite.OpenCreate|sqlite.OpenMemory)
 	if err != nil {
 		return err
 	}
 	defer fresh.Close()
-	if err := migrate(fresh, logSchema); err != nil {
+	if err := migrate(fresh, sc); err != nil {
 		return err
 	}
 	want, err := schemaOf(fresh)
@@ -152,6 +161,16 @@ func (ix *index) check(ctx context.Context, conn *sqlite.Conn, progress func(don
 		if !ok {
 			return inverted.Corrupt(max(st.size, 1)-1, "does not end at the entry that it says")
 		}
+	}
+	if err := checkSchema(conn, indexSchema, 0); err != nil {
+		return inverted.Corrupt(0, "has another schema: "+err.Error())
+	}
+	damage, err := text(conn, "PRAGMA integrity_check(1)")
+	if err == nil && damage != "ok" {
+		err = inverted.Corrupt(0, damage)
+	}
+	if err != nil {
+		return err
 	}
 	stray, err := integer(conn, "SELECT count(*) FROM runs WHERE segment NOT IN (SELECT id FROM segments) OR kind NOT IN (0, 1)")
 	if err == nil && stray > 0 {

@@ -16,15 +16,16 @@ func (ix *Index) Count(ctx context.Context, size uint64, plan attestlog.Plan, li
 	if plan.TimeBound() {
 		return 0, 0, nil // the log counts: times are not summed up
 	}
+	counted := map[Segment]uint64{} // segments that stay need not be counted again
 	for {
-		n, upto, err = ix.count(ctx, plan, limit)
+		n, upto, err = ix.count(ctx, plan, limit, counted)
 		if !errors.Is(err, ErrGone) {
 			return n, upto, err
 		}
 	}
 }
 
-func (ix *Index) count(ctx context.Context, plan attestlog.Plan, limit uint64) (n, upto uint64, err error) {
+func (ix *Index) count(ctx context.Context, plan attestlog.Plan, limit uint64, counted map[Segment]uint64) (n, upto uint64, err error) {
 	segs, err := ix.reader.Segments(ctx)
 	if err != nil {
 		return 0, 0, err
@@ -34,17 +35,31 @@ func (ix *Index) count(ctx context.Context, plan attestlog.Plan, limit uint64) (
 			break
 		}
 		upto = seg.Hi
-		matches := ix.setOf(seg, plan.Terms)
-		for x := min(seg.Hi, plan.To); x > max(seg.Lo, plan.From) && n < limit; n++ {
-			y, ok, err := matches.upTo(ctx, x-1)
-			if err != nil {
+		matches, known := counted[seg]
+		if !known {
+			if matches, err = ix.countSegment(ctx, seg, plan, limit); err != nil {
 				return 0, 0, err
 			}
-			if !ok || y < plan.From {
-				break
-			}
-			x = y
+			counted[seg] = matches
+		}
+		if n = min(n+matches, limit); n == limit {
+			continue // upto still has to be found out
 		}
 	}
 	return n, upto, nil
+}
+
+func (ix *Index) countSegment(ctx context.Context, seg Segment, plan attestlog.Plan, limit uint64) (n uint64, err error) {
+	matches := ix.setOf(seg, plan.Terms)
+	for x := min(seg.Hi, plan.To); x > max(seg.Lo, plan.From) && n < limit; n++ {
+		y, ok, err := matches.upTo(ctx, x-1)
+		if err != nil {
+			return 0, err
+		}
+		if !ok || y < plan.From {
+			break
+		}
+		x = y
+	}
+	return n, nil
 }

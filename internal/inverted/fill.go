@@ -2,6 +2,7 @@ package inverted
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 const (
 	fillLag   = 20_000                 // entries that an append lets wait
 	fillBatch = 20_000                 // entries in one segment at first
+	fillPairs = 1 << 20                // of terms and entries in it, about
 	fillPause = 50 * time.Millisecond  // between two small segments
 	fillPoll  = 200 * time.Millisecond // for what other processes wrote
 	fillRetry = 2 * time.Second
@@ -29,7 +31,8 @@ type Writer interface {
 	// It calls f.Backlog.Settled, and reports whether there is more to index.
 	Add(ctx context.Context, f *Filler) (more bool, err error)
 	// Merge replaces the segments that choose returns, unless another process
-	// is at it. It reports whether it did: choose may return nil.
+	// is at it. It reports whether it did: choose may return nil. First it clears
+	// away what a merge that was interrupted left.
 	Merge(ctx context.Context, choose func(context.Context, Reader) (*Merge, error)) (done bool, err error)
 }
 
@@ -158,15 +161,27 @@ func (f *Filler) Build(ctx context.Context, lo, size uint64, scan func(ctx conte
 	defer f.building.Unlock()
 	b := f.builder
 	b.Reset(lo)
-	_, err := f.Backlog.Records(lo, fillBatch, b.Add)
-	if err == nil && b.next == lo {
-		err = scan(ctx, lo, min(size, lo+fillBatch), b.Add)
+	add := func(r *attestlog.Record) error {
+		if len(b.pairs[Terms]) >= fillPairs {
+			return errFull
+		}
+		return b.Add(r)
 	}
-	if err != nil || b.next == lo {
+	_, err := f.Backlog.Records(lo, fillBatch, add)
+	if err == nil && b.next == lo {
+		err = scan(ctx, lo, min(size, lo+fillBatch), add)
+	}
+	switch {
+	case err != nil && !errors.Is(err, errFull):
 		return err
+	case b.next == lo:
+		return &attestlog.CorruptError{Index: lo, Where: "leaf", Err: errors.New("missing")}
 	}
 	return put(b)
 }
+
+// errFull ends a segment whose entries have many terms.
+var errFull = errors.New("the segment is full")
 
 // Refill adds until add reports that nothing is missing, which is for an index
 // that was emptied.
@@ -191,6 +206,10 @@ func (f *Filler) Refill(ctx context.Context, lag func(context.Context) (missing,
 
 // mergeAll merges segments until close.
 func (f *Filler) mergeAll() {
+	// First what a process that ended left behind: see Writer.
+	if _, err := f.w.Merge(f.stop, func(context.Context, Reader) (*Merge, error) { return nil, nil }); err != nil && f.stop.Err() == nil {
+		f.warn(err)
+	}
 	for {
 		select {
 		case <-f.merge:

@@ -32,7 +32,7 @@ var kinds = [...]Kind{Terms, Times}
 
 // A Segment is the part of an index about the entries Lo ≤ index < Hi.
 type Segment struct {
-	ID     int64 // never given to another segment
+	ID     int64 // never given to another segment of the same table
 	Lo, Hi uint64
 	Span   // of all its entries
 }
@@ -80,12 +80,12 @@ type Index struct {
 	entries Entries
 
 	mu    sync.Mutex
-	spans map[int64]spans // by segment
+	spans map[Segment]spans
 }
 
 // New returns an index that reads its segments with r.
 func New(key Key, r Reader, e Entries) *Index {
-	return &Index{key: key, reader: r, entries: e, spans: map[int64]spans{}}
+	return &Index{key: key, reader: r, entries: e, spans: map[Segment]spans{}}
 }
 
 // knownSpans is how many segments' spans are kept in memory.
@@ -93,7 +93,7 @@ const knownSpans = 512
 
 func (ix *Index) spansOf(ctx context.Context, seg Segment) (spans, error) {
 	ix.mu.Lock()
-	known, ok := ix.spans[seg.ID]
+	known, ok := ix.spans[seg]
 	ix.mu.Unlock()
 	if ok {
 		return known, nil
@@ -107,7 +107,7 @@ func (ix *Index) spansOf(ctx context.Context, seg Segment) (spans, error) {
 	if len(ix.spans) >= knownSpans {
 		clear(ix.spans)
 	}
-	ix.spans[seg.ID] = sp
+	ix.spans[seg] = sp
 	return sp, nil
 }
 

@@ -11,6 +11,7 @@ const (
 	mergeFew  = 3       // … while nothing is appended
 	mergeMost = 4 << 20 // entries of the largest segment
 	mergeRows = 64      // rows of a segment that are read together
+	mergeTop  = 64      // segments that are merged at a time
 )
 
 // sizeClass grows by one for each eightfold of entries.
@@ -22,7 +23,7 @@ func mergeable(segs []Segment, least int, most uint64) []Segment {
 	for class := 0; class <= sizeClass(most); class++ {
 		from := 0
 		for i := 0; i <= len(segs); i++ {
-			fits := i < len(segs) && sizeClass(segs[i].Hi-segs[i].Lo) <= class && (i == from || segs[i].Lo == segs[i-1].Hi && segs[i].Hi-segs[from].Lo <= most)
+			fits := i < len(segs) && i-from < mergeTop && sizeClass(segs[i].Hi-segs[i].Lo) <= class && (i == from || segs[i].Lo == segs[i-1].Hi && segs[i].Hi-segs[from].Lo <= most)
 			if fits {
 				continue
 			}
@@ -175,9 +176,9 @@ func (c *cursor) next(ctx context.Context) (more bool, err error) {
 	if c.at > 0 {
 		a = last.A
 	}
-	next := c.piece.readPiece(row.Data, c.at, a, c.seg.Lo)
+	next := c.piece.readPiece(row.Data, c.at, a, c.seg)
 	p := &c.piece
-	if next == 0 || c.at == 0 && p.first != row.First || c.any && comparePairs(p.first, last) <= 0 || p.first.B > p.last.B {
+	if next == 0 || c.at == 0 && p.first != row.First || c.any && comparePairs(p.first, last) <= 0 {
 		return false, Corrupt(c.seg.Lo, errRow.Error())
 	}
 	c.at, c.any = next, true
@@ -189,7 +190,7 @@ func (c *cursor) load(ctx context.Context) error {
 	if c.ended {
 		return nil
 	}
-	c.all, c.data, c.at = c.all[:0], slices.Grow(c.data[:0], mergeRows*(rowBytes+rowBytes/8)), 0
+	c.all, c.data, c.at = c.all[:0], c.data[:0], 0
 	var under Pair
 	err := c.r.RowsAfter(ctx, c.seg.ID, c.kind, c.under, mergeRows, func(row Row) error {
 		under = row.First

@@ -125,23 +125,24 @@ func (w *runWriter) end() error {
 
 var errRow = errors.New("the search index has a row that cannot be read")
 
-// eachGroup calls fn with the groups of a row until it returns false. b is
-// valid only during the call.
-func eachGroup(row Row, lo uint64, fn func(a int64, b []uint64) bool) error {
+// eachGroup calls fn with the groups of a segment's row until it returns false. b
+// is valid only during the call. What no runWriter writes is errRow: groups and
+// pairs ascend, and are about the segment's entries.
+func eachGroup(row Row, seg Segment, fn func(a int64, b []uint64) bool) error {
 	a, data := row.First.A, row.Data
 	var group []uint64
 	for i := 0; i < len(data); {
 		delta, k := uvarint(data, i)
 		n, m := uvarint(data, k)
-		if k == 0 || m == 0 || n == 0 || n > uint64(len(data)) {
+		if k == 0 || m == 0 || n == 0 || n > uint64(len(data)) || (delta == 0) != (i == 0) || a+int64(delta) < a {
 			return errRow
 		}
 		a, i = a+int64(delta), m
 		group = slices.Grow(group[:0], int(n))
-		at := lo
+		at := seg.Lo
 		for range n {
 			v, next := uvarint(data, i)
-			if next == 0 {
+			if next == 0 || v >= seg.Hi-at || v == 0 && len(group) > 0 {
 				return errRow
 			}
 			at, i = at+v, next
@@ -167,11 +168,11 @@ func uvarint(data []byte, i int) (v uint64, next int) {
 	return v, i + n
 }
 
-// readPiece reads the group at from in a row's data, behind one of a, and
-// returns where the next begins: 0 if it cannot be read. lo is the segment's.
-func (g *groupPiece) readPiece(data []byte, from int, a int64, lo uint64) (next int) {
+// readPiece reads the group at from in a row of a segment, behind one of a, and
+// returns where the next begins: 0 if it cannot be read, as eachGroup says.
+func (g *groupPiece) readPiece(data []byte, from int, a int64, seg Segment) (next int) {
 	delta, i := uvarint(data, from)
-	if i == 0 {
+	if i == 0 || (delta == 0) != (from == 0) || a+int64(delta) < a {
 		return 0
 	}
 	n, i := uvarint(data, i)
@@ -179,14 +180,14 @@ func (g *groupPiece) readPiece(data []byte, from int, a int64, lo uint64) (next 
 		return 0
 	}
 	v, i := uvarint(data, i)
-	if i == 0 {
+	if i == 0 || v >= seg.Hi-seg.Lo {
 		return 0
 	}
 	a += int64(delta)
-	g.first, g.n = Pair{a, lo + v}, n
+	g.first, g.n = Pair{a, seg.Lo + v}, n
 	b, rest := g.first.B, i
 	for range n - 1 {
-		if v, i = uvarint(data, i); i == 0 {
+		if v, i = uvarint(data, i); i == 0 || v == 0 || v >= seg.Hi-b {
 			return 0
 		}
 		b += v

@@ -44,6 +44,7 @@ func TestRunsKeepTheirPairs(t *testing.T) {
 				return nil
 			}
 		}
+		hi := lo + 1<<24
 		w := runWriter{lo: lo, emit: keep(&rows)}
 		for _, p := range want {
 			w.add(p)
@@ -54,7 +55,7 @@ func TestRunsKeepTheirPairs(t *testing.T) {
 			var g groupPiece
 			a := r.First.A
 			for at := 0; at < len(r.Data); a = g.last.A {
-				if at = g.readPiece(r.Data, at, a, lo); at == 0 {
+				if at = g.readPiece(r.Data, at, a, Segment{Lo: lo, Hi: hi}); at == 0 {
 					t.Fatalf("round %d: a row has a piece that cannot be read", round)
 				}
 				c.addPiece(&g)
@@ -68,7 +69,7 @@ func TestRunsKeepTheirPairs(t *testing.T) {
 			var back []Pair
 			for _, r := range side.rows {
 				n := len(back)
-				err := eachGroup(r, side.lo, func(a int64, group []uint64) bool {
+				err := eachGroup(r, Segment{Lo: side.lo, Hi: hi}, func(a int64, group []uint64) bool {
 					for _, b := range group {
 						back = append(back, Pair{a, b})
 					}

@@ -66,6 +66,9 @@ type conjunction []set
 
 func (c conjunction) upTo(ctx context.Context, x uint64) (uint64, bool, error) {
 	for {
+		if err := ctx.Err(); err != nil {
+			return 0, false, err
+		}
 		start := x
 		for _, kid := range c {
 			y, ok, err := kid.upTo(ctx, x)
@@ -105,11 +108,14 @@ type complement struct {
 
 func (c complement) upTo(ctx context.Context, x uint64) (uint64, bool, error) {
 	for {
+		if err := ctx.Err(); err != nil {
+			return 0, false, err
+		}
 		y, ok, err := c.of.upTo(ctx, x)
 		if err != nil || !ok || y != x {
 			return x, err == nil, err
 		}
-		if x == c.lo {
+		if x <= c.lo {
 			return 0, false, nil
 		}
 		x--
@@ -162,7 +168,7 @@ func (p *postings) load(ctx context.Context, x uint64) error {
 	p.loaded, p.high, p.list, p.all = true, x, p.list[:0], len(rows) < p.ask
 	p.ask = min(4*p.ask, 16)
 	for _, row := range slices.Backward(rows) {
-		err := eachGroup(row, p.seg.Lo, func(a int64, group []uint64) bool {
+		err := eachGroup(row, p.seg, func(a int64, group []uint64) bool {
 			if a == p.token {
 				p.list = append(p.list, group...)
 			}
@@ -216,7 +222,7 @@ func (t *times) take(ctx context.Context) (at, bool, error) {
 		bound := *t.below
 		t.below = nil
 		for _, row := range slices.Backward(rows) {
-			err := eachGroup(row, t.seg.Lo, func(a int64, group []uint64) bool {
+			err := eachGroup(row, t.seg, func(a int64, group []uint64) bool {
 				for _, b := range group {
 					if p := (Pair{a, b}); comparePairs(p, bound) <= 0 {
 						t.next = append(t.next, p)

@@ -6,7 +6,6 @@ package leafrow
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 
 	"github.com/attestlog/attestlog"
@@ -60,20 +59,23 @@ func (r Row) Next() uint64 { return r.First + uint64(r.Count) }
 
 // Each calls fn with those of the row's leaves whose index is from ≤ index < to,
 // in order. The bytes alias the row. A row that does not have as many leaves as
-// it says is a *attestlog.CorruptError, once those it has were given.
+// it says is a *attestlog.CorruptError about the first of the others, once those
+// that are asked for were given.
 func (r Row) Each(from, to uint64, fn func(index uint64, leaf []byte) error) error {
+	have := bytes.Count(r.Leaves, newline) + 1
 	index, rest := r.First, r.Leaves
-	for ; index < r.Next() && index < to; index++ {
-		leaf, after, more := bytes.Cut(rest, newline)
-		if index >= from {
+	for range min(have, max(r.Count, 0)) {
+		leaf, after, _ := bytes.Cut(rest, newline)
+		if index >= from && index < to {
 			if err := fn(index, leaf); err != nil {
 				return err
 			}
 		}
-		if more != (index+1 < r.Next()) {
-			return &attestlog.CorruptError{Index: index + 1, Where: "leaf", Err: errors.New("the row that it is in has another number of leaves than it says")}
-		}
 		rest = after
+		index++
+	}
+	if have != r.Count || have > Most {
+		return &attestlog.CorruptError{Index: index, Where: "leaf", Err: fmt.Errorf("the row that it is in has %d leaves and says %d", have, r.Count)}
 	}
 	return nil
 }

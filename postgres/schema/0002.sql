@@ -143,7 +143,7 @@ BEGIN
     SELECT 1 FROM (
       SELECT a.idx, coalesce(lag(a.idx + a.n) OVER (ORDER BY a.idx),
         (SELECT e.idx + e.n FROM @.entries e WHERE e.idx < a.idx AND e.idx >= a.idx - 64 ORDER BY e.idx DESC LIMIT 1),
-        a.idx >> 19 << 19) AS behind
+        0) AS behind
       FROM added a
     ) x WHERE x.idx <> x.behind
   ) THEN

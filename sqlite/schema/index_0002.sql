@@ -1,5 +1,5 @@
 -- The search index: a projection of the entries, in a file of its own. It can
--- be deleted at any time, and is then filled again.
+-- be deleted while no process has the log open, and is then filled again.
 
 CREATE TABLE state (
   one   INTEGER PRIMARY KEY CHECK (one = 1),

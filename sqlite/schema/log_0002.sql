@@ -9,7 +9,7 @@ CREATE TABLE meta (
 -- own: as many as one transaction adds and one page holds.
 CREATE TABLE entries (
   idx    INTEGER PRIMARY KEY,
-  n      INTEGER NOT NULL CHECK (n > 0),
+  n      INTEGER NOT NULL CHECK (n BETWEEN 1 AND 64),
   leaves BLOB NOT NULL
 ) STRICT;
 
@@ -70,8 +70,9 @@ CREATE TABLE tokens (
 -- SQLite a savepoint for each row. Keys are the exception, because the check
 -- would cost a tenth of an append: one that was replaced is found by verify.
 
+-- A connection may leave CHECK aside, so n is bounded here again.
 CREATE TRIGGER entries_insert BEFORE INSERT ON entries
-WHEN NEW.idx IS NOT coalesce((SELECT idx + n FROM entries ORDER BY idx DESC LIMIT 1), 0)
+WHEN NEW.n NOT BETWEEN 1 AND 64 OR NEW.idx IS NOT coalesce((SELECT idx + n FROM entries ORDER BY idx DESC LIMIT 1), 0)
 BEGIN SELECT RAISE(ROLLBACK, 'attestlog: entries are append-only'); END;
 CREATE TRIGGER entries_update BEFORE UPDATE ON entries
 BEGIN SELECT RAISE(ROLLBACK, 'attestlog: entries are append-only'); END;

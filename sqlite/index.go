@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
@@ -35,6 +36,7 @@ type index struct {
 	readers *sqlitex.Pool
 	search  *inverted.Index
 	filler  *inverted.Filler // nil: this process does not fill it
+	swept   atomic.Bool      // what an earlier process left was cleared away
 
 	mu   sync.Mutex
 	conn *sqlite.Conn // guarded by mu; nil: nothing fills the index
@@ -282,6 +284,11 @@ func (ix *index) watermark(ctx context.Context) (uint64, error) {
 // Add indexes the next entries. What another program claimed for itself in the
 // meantime is left alone.
 func (ix *index) Add(ctx context.Context, f *inverted.Filler) (more bool, err error) {
+	if ix.swept.CompareAndSwap(false, true) {
+		if _, err := keep.TryLocked(ix.store.path+mergeSuffix, func() error { return ix.sweep(ctx) }); err != nil {
+			return false, err
+		}
+	}
 	tree, err := ix.store.Tree(ctx)
 	if err != nil {
 		return false, err

@@ -31,8 +31,7 @@ type Writer interface {
 	// It calls f.Backlog.Settled, and reports whether there is more to index.
 	Add(ctx context.Context, f *Filler) (more bool, err error)
 	// Merge replaces the segments that choose returns, unless another process
-	// is at it. It reports whether it did: choose may return nil. First it clears
-	// away what a merge that was interrupted left.
+	// is at it. It reports whether it did: choose may return nil.
 	Merge(ctx context.Context, choose func(context.Context, Reader) (*Merge, error)) (done bool, err error)
 }
 
@@ -206,10 +205,6 @@ func (f *Filler) Refill(ctx context.Context, lag func(context.Context) (missing,
 
 // mergeAll merges segments until close.
 func (f *Filler) mergeAll() {
-	// First what a process that ended left behind: see Writer.
-	if _, err := f.w.Merge(f.stop, func(context.Context, Reader) (*Merge, error) { return nil, nil }); err != nil && f.stop.Err() == nil {
-		f.warn(err)
-	}
 	for {
 		select {
 		case <-f.merge:

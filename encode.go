@@ -73,6 +73,7 @@ type room struct {
 	random entropy
 	id     [36]byte
 	seals  []Seal
+	sealed []byte // what a seal is the digest of
 }
 
 func (r *entropy) Read(p []byte) (int, error) {
@@ -120,7 +121,7 @@ func (enc *encoder) encode(dst []byte, e *Event, now time.Time) ([]byte, draft, 
 	start := len(dst)
 	w := leafWriter{buf: dst, seals: &enc.seals, id: id}
 	if enc.seals.any(e) {
-		w.sealed, d.disclosures, w.err = enc.seals.seal(r.seals[:0], e, &r.random)
+		w.sealed, d.disclosures, w.err = enc.seals.seal(r, e)
 		r.seals = w.sealed
 	}
 	w.leaf(e, loggedTimeZero)

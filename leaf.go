@@ -3,6 +3,7 @@ package attestlog
 import (
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -236,9 +237,13 @@ func (w *leafWriter) sealedMember() {
 	at := w.open(`"sealed":`)
 	for i := range w.sealed {
 		w.comma()
-		w.buf, _ = appendString(w.buf, w.sealed[i].Pointer) // checked when it was configured or read
+		if p := w.sealed[i].Pointer; strings.HasPrefix(p, attributesPointer) {
+			w.buf, _ = appendString(w.buf, p) // checked when it was configured or read
+		} else { // a declared field's has nothing to escape
+			w.buf = append(append(append(w.buf, '"'), p...), '"')
+		}
 		w.buf = append(w.buf, ':', '"')
-		w.buf = appendDigest(w.buf, w.sealed[i].Digest)
+		w.buf = appendDigest(w.buf, &w.sealed[i].Digest)
 		w.buf = append(w.buf, '"')
 	}
 	w.closed(at)

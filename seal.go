@@ -2,7 +2,6 @@ package attestlog
 
 import (
 	"crypto/sha256"
-	"encoding/base64"
 	"fmt"
 	"slices"
 	"strings"
@@ -33,16 +32,39 @@ const sealDomain = "attestlog/v1/sealed\n"
 // Digest returns the digest that d's seal must hold.
 func (d *Disclosure) Digest() [32]byte {
 	var room [512]byte
-	b := append(room[:0], sealDomain...)
-	b = append(b, d.Salt[:]...)
-	b = appendLength(b, d.Pointer)
-	b = appendLength(b, d.Value)
-	return sha256.Sum256(b)
+	return sha256.Sum256(d.appendSealed(room[:0]))
 }
 
-func appendDigest(dst []byte, digest [32]byte) []byte {
-	return base64.StdEncoding.AppendEncode(dst, digest[:])
+// appendSealed appends what a seal is the digest of.
+func (d *Disclosure) appendSealed(dst []byte) []byte {
+	dst = append(dst, sealDomain...)
+	dst = append(dst, d.Salt[:]...)
+	dst = appendLength(dst, d.Pointer)
+	return appendLength(dst, d.Value)
 }
+
+// appendDigest appends a digest in base64, 12 bits at a time.
+func appendDigest(dst []byte, digest *[32]byte) []byte {
+	var out [44]byte
+	for i, k := 0, 0; i < 30; i, k = i+3, k+4 {
+		v := uint32(digest[i])<<16 | uint32(digest[i+1])<<8 | uint32(digest[i+2])
+		*(*[2]byte)(out[k:]) = base64Pairs[v>>12]
+		*(*[2]byte)(out[k+2:]) = base64Pairs[v&0xfff]
+	}
+	v := uint32(digest[30])<<10 | uint32(digest[31])<<2 // 18 bits
+	*(*[2]byte)(out[40:]) = base64Pairs[v>>6]
+	out[42], out[43] = base64Pairs[v&0x3f][1], '='
+	return append(dst, out[:]...)
+}
+
+// base64Pairs are the two digits of each number of 12 bits.
+var base64Pairs = func() (t [1 << 12][2]byte) {
+	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	for i := range t {
+		t[i] = [2]byte{digits[i>>6], digits[i&0x3f]}
+	}
+	return t
+}()
 
 // sealField numbers the declared fields that can be sealed.
 type sealField uint16
@@ -181,12 +203,17 @@ func (s *sealSet) any(e *Event) bool {
 	return false
 }
 
-// seal appends the seals of e's fields to dst, in the order that a leaf lists
-// them, and returns them with their disclosures.
-func (s *sealSet) seal(dst []Seal, e *Event, random *entropy) ([]Seal, []Disclosure, error) {
-	out := sealer{
-		random: random, values: make([]byte, 0, 256+len(e.Original)),
-		seals: dst, disclosures: make([]Disclosure, 0, 4),
+// seal returns the seals of e's fields, in the order that a leaf lists them, and
+// their disclosures. The seals are r's.
+func (s *sealSet) seal(r *room, e *Event) ([]Seal, []Disclosure, error) {
+	var mem struct { // in one piece, which most events fill
+		disclosures [3]Disclosure
+		values      [192]byte
+	}
+	keep := &mem
+	out := sealer{room: r, values: keep.values[:0], seals: r.seals[:0], disclosures: keep.disclosures[:0]}
+	if len(e.Original) > 0 {
+		out.values = make([]byte, 0, 256+len(e.Original))
 	}
 	for i := range sealable {
 		f := &sealable[i]
@@ -218,7 +245,7 @@ func (s *sealSet) seal(dst []Seal, e *Event, random *entropy) ([]Seal, []Disclos
 
 // A sealer collects seals; the first error sticks.
 type sealer struct {
-	random      *entropy
+	room        *room
 	values      []byte // of all disclosures
 	seals       []Seal
 	disclosures []Disclosure
@@ -237,9 +264,13 @@ func (s *sealer) text(pointer, value string) {
 // add seals the value that was appended from at on.
 func (s *sealer) add(pointer string, at int) {
 	d := Disclosure{Pointer: pointer, Value: s.values[at:len(s.values):len(s.values)]}
-	s.random.Read(d.Salt[:])
+	s.room.random.Read(d.Salt[:])
 	s.disclosures = append(s.disclosures, d)
-	s.seals = append(s.seals, Seal{pointer, d.Digest()})
+	s.room.sealed = d.appendSealed(s.room.sealed[:0])
+	s.seals = append(s.seals, Seal{pointer, sha256.Sum256(s.room.sealed)})
+	if cap(s.room.sealed) > 4096 { // an original, which few events have
+		s.room.sealed = nil
+	}
 }
 
 // disclose puts a disclosed value in its place. It fails when the place is

@@ -76,7 +76,7 @@ func (v *vector) derive() error {
 	if err != nil {
 		return err
 	}
-	_, disclosures, err := set.seal(nil, &e, new(entropy))
+	_, disclosures, err := set.seal(new(room), &e)
 	if err != nil {
 		return err
 	}

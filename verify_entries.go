@@ -87,7 +87,7 @@ type checked struct {
 	err         error
 }
 
-const verifyChunk = 8 * TileWidth
+const verifyChunk = 32 * TileWidth
 
 // run verifies entries and checkpoints.
 func (v *verifier) run(ctx context.Context, src VerifySource) error {

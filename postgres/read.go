@@ -17,7 +17,7 @@ import (
 )
 
 // chunk is how many entries one query reads.
-const chunk = 2048
+const chunk = 8192
 
 // Tree returns the stored tree.
 func (s *Store) Tree(ctx context.Context) (attestlog.Tree, error) {

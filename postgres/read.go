@@ -16,8 +16,9 @@ import (
 	"github.com/attestlog/attestlog/internal/leafrow"
 )
 
-// chunk is how many entries one query reads.
-const chunk = 8192
+// chunk is how many entries one query reads. Until the server knows how a new
+// table is ordered, it sorts them: in memory, unless they are large.
+const chunk = 4096
 
 // Tree returns the stored tree.
 func (s *Store) Tree(ctx context.Context) (attestlog.Tree, error) {

@@ -137,11 +137,14 @@ func (f *Filler) last() {
 	ctx, cancel := context.WithTimeout(context.Background(), fillLast)
 	defer cancel()
 	added := false
-	for more := true; more && f.Backlog.Waiting() > 0; added = true {
-		var err error
-		if more, err = f.w.Add(ctx, f); err != nil {
+	for ; f.Backlog.Waiting() > 0; added = true {
+		more, err := f.w.Add(ctx, f)
+		if err != nil {
 			f.logger.Warn("attestlog: the search index is behind the log; the next process to open it fills it", "err", err)
 			return
+		}
+		if !more { // what remains, another process, or a transaction that was given up, has in hand
+			time.Sleep(fillPause / 10)
 		}
 	}
 	for more := added; more; {

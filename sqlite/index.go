@@ -18,13 +18,7 @@ import (
 	"github.com/attestlog/attestlog/internal/keep"
 )
 
-const (
-	indexSuffix = ".index"
-	mergeSuffix = ".index.lock" // held by the process that merges segments
-
-	flushBytes = 1 << 20 // of a merged segment's rows that are written in one transaction
-	sweepRows  = 400     // that are deleted in one transaction
-)
+const indexSuffix = ".index"
 
 // An index is the search index, in a file of its own.
 type index struct {
@@ -361,87 +355,6 @@ func (s *Store) lag(ctx context.Context) (missing, size uint64, err error) {
 	}
 	tree, err := s.Tree(ctx)
 	return tree.Size - min(tree.Size, indexed), tree.Size, err
-}
-
-// Merge replaces segments. A large merge takes many transactions, so that none
-// holds up what is appended: what is not whole yet, or no longer needed, is not
-// live.
-func (ix *index) Merge(ctx context.Context, choose func(context.Context, inverted.Reader) (*inverted.Merge, error)) (done bool, err error) {
-	_, err = keep.TryLocked(ix.store.path+mergeSuffix, func() error {
-		if err := ix.sweep(ctx); err != nil { // what a merge that was interrupted left
-			return err
-		}
-		m, err := choose(ctx, ix.segments)
-		if err != nil || m == nil {
-			return err
-		}
-		if err := ix.replace(ctx, m); err != nil {
-			return err
-		}
-		done = true
-		return ix.sweep(ctx)
-	})
-	if errors.Is(err, inverted.ErrGone) {
-		return false, nil // another process emptied the index
-	}
-	return done, err
-}
-
-// replace writes a new segment and then puts it in the place of the old ones.
-func (ix *index) replace(ctx context.Context, m *inverted.Merge) error {
-	var id int64
-	err := ix.write(ctx, func(conn *sqlite.Conn) error {
-		err := putSegment(conn, m.New, m.Spans, false)
-		id = conn.LastInsertRowID()
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	w := &mergeWriter{ctx: ctx, ix: ix, id: id}
-	if err := m.Rows(ctx, w.row); err != nil {
-		return err
-	}
-	if err := w.flush(); err != nil {
-		return err
-	}
-	return ix.write(ctx, func(conn *sqlite.Conn) error {
-		for _, old := range m.IDs() {
-			if err := setLive(conn, old, false); err != nil {
-				return err
-			}
-		}
-		return setLive(conn, id, true)
-	})
-}
-
-// setLive changes whether a segment is read, or returns inverted.ErrGone.
-func setLive(conn *sqlite.Conn, id int64, live bool) error {
-	err := change(conn, "UPDATE segments SET live = ? WHERE id = ?", live, id)
-	if err == nil && conn.Changes() == 0 {
-		err = inverted.ErrGone
-	}
-	return err
-}
-
-// sweep deletes the segments that are not live, a little at a time.
-func (ix *index) sweep(ctx context.Context) error {
-	for more := true; more; {
-		err := ix.write(ctx, func(conn *sqlite.Conn) error {
-			err := change(conn, `DELETE FROM runs WHERE id IN (SELECT id FROM runs
-				WHERE segment = (SELECT min(id) FROM segments WHERE NOT live) LIMIT ?)`, sweepRows)
-			if err != nil || conn.Changes() == sweepRows {
-				return err
-			}
-			err = change(conn, "DELETE FROM segments WHERE id = (SELECT min(id) FROM segments WHERE NOT live)")
-			more = conn.Changes() > 0
-			return err
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (ix *index) close() error {

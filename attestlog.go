@@ -299,26 +299,21 @@ func (l *Log) append(ctx context.Context, events []Event) ([]Receipt, error) {
 	}
 }
 
-// encodeCall makes the drafts of one call, in one buffer; at is when each event
-// was handed over. Each leaf stands behind a zero byte, so that its hash is one
-// pass over contiguous bytes.
+// encodeCall makes the drafts of one call; at is when each event was handed
+// over.
 func (l *Log) encodeCall(events []Event, at func(int) time.Time) (*call, error) {
 	c := &call{drafts: make([]draft, len(events)), done: make(chan struct{})}
-	buf := make([]byte, 0, len(events)*512)
-	starts := make([]int, len(events))
+	r := l.enc.room()
+	defer l.enc.free(r)
 	for i := range events {
 		e := events[i]
-		starts[i] = len(buf)
-		buf = append(buf, 0)
-		var err error
-		if buf, c.drafts[i], err = l.enc.encode(buf, &e, at(i)); err != nil {
+		d, err := l.enc.encode(r, &e, at(i))
+		if err != nil {
 			return nil, atEvent(err, i)
 		}
-	}
-	for i := range c.drafts {
-		d := &c.drafts[i]
-		d.node = buf[starts[i]:d.end:d.end]
+		r.keep()
 		c.bytes += d.size()
+		c.drafts[i] = d
 	}
 	return c, nil
 }

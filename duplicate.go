@@ -80,7 +80,7 @@ func (d *draft) sameContent(stored *Leaf, disclosures []Disclosure) (bool, error
 	if err != nil {
 		return false, err
 	}
-	is, _, err := leaf.sealedEvent(d.disclosures)
+	is, _, err := leaf.sealedEvent(d.disclosures(nil))
 	if err != nil {
 		return false, err
 	}

@@ -1,7 +1,6 @@
 package attestlog
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"math"
@@ -23,27 +22,45 @@ type Key [16]byte
 const loggedTimeZero = "0000-00-00T00:00:00.000000Z"
 
 // A draft is one event on its way into the log: its leaf but for the logged
-// time, and what the sequencer must know about it.
+// time and its seals' digests, and what the sequencer must know about it.
 type draft struct {
 	node         []byte // 0x00 ‖ leaf, which is what is hashed
-	end          int    // of the leaf, in the buffer that it was appended to
 	loggedAt     int    // offset of the logged time in the leaf
+	sealedAt     int    // offset of the sealed object's first name
 	key          Key
 	given        string // the caller's id, or ""
 	implicitTime bool   // the log chose the time
 	policy       Policy // of a recorded event
-	disclosures  []Disclosure
+	sealed       []byte // the disclosures, as Disclosure.appendSealed writes them
 }
 
 func (d *draft) leaf() []byte { return d.node[1:] }
 
 // size is what the draft counts for in the queue's bytes.
-func (d *draft) size() int {
-	n := len(d.node)
-	for i := range d.disclosures {
-		n += len(d.disclosures[i].Value)
+func (d *draft) size() int { return len(d.node) + len(d.sealed) }
+
+// disclosures appends the draft's disclosures to dst. Their values are the
+// draft's bytes.
+func (d *draft) disclosures(dst []Disclosure) []Disclosure {
+	for rest := d.sealed; len(rest) > 0; {
+		var next Disclosure
+		next, rest = cutSealed(rest)
+		dst = append(dst, next)
 	}
-	return n
+	return dst
+}
+
+// finish writes into d's leaf, or a copy of it, what does not keep its caller
+// waiting: the logged time and the seals' digests.
+func (d *draft) finish(leaf, logged []byte) {
+	copy(leaf[d.loggedAt:], logged)
+	at := d.sealedAt
+	for sealed := d.sealed; len(sealed) > 0; {
+		one, rest := cutSealed(sealed)
+		digest := sha256.Sum256(sealed[:len(sealed)-len(rest)])
+		at = len(appendSeal(leaf[:at], one.Pointer, &digest)) + len(",")
+		sealed = rest
+	}
 }
 
 // An encoder makes drafts. It is safe for concurrent use.
@@ -61,79 +78,66 @@ func newEncoder(seals sealSet) *encoder {
 	}
 }
 
-// entropy buffers crypto/rand, whose system call costs more than the hash it
-// feeds. Bytes are used once.
-type entropy struct {
-	buf  [512]byte
-	left int
+func (enc *encoder) room() *room { return enc.rooms.Get().(*room) }
+
+// free gives a room back, and with it what was encoded in it and not kept.
+func (enc *encoder) free(r *room) {
+	r.buf = nil
+	enc.rooms.Put(r)
 }
 
-// A room is what one event is encoded in.
-type room struct {
-	random entropy
-	id     [36]byte
-	seals  []Seal
-	sealed []byte // what a seal is the digest of
-}
-
-func (r *entropy) Read(p []byte) (int, error) {
-	if r.left < len(p) {
-		rand.Read(r.buf[:]) // never fails: crypto/rand
-		r.left = len(r.buf)
-	}
-	n := copy(p, r.buf[len(r.buf)-r.left:])
-	clear(r.buf[len(r.buf)-r.left:][:n])
-	r.left -= n
-	return n, nil
-}
-
-// encode appends e's leaf to dst. now is the time of the call.
-func (enc *encoder) encode(dst []byte, e *Event, now time.Time) ([]byte, draft, error) {
+// encode makes the draft of e, in r: it is valid until r is used again or freed,
+// unless it is kept. now is the time of the call.
+func (enc *encoder) encode(r *room, e *Event, now time.Time) (draft, error) {
+	r.begin()
 	if err := e.check(); err != nil {
-		return dst, draft{}, err
+		return draft{}, err
 	}
-	r := enc.rooms.Get().(*room)
-	defer enc.rooms.Put(r)
-
-	var d draft
-	d.given = e.ID
-	d.implicitTime = e.Time.IsZero()
+	d := draft{given: e.ID, implicitTime: e.Time.IsZero()}
 	var id []byte
 	if e.ID == "" {
 		u, err := uuid.NewV7FromReader(&r.random)
 		if err != nil {
-			return dst, draft{}, err
+			return draft{}, err
 		}
 		d.key = Key(u)
 		id = appendUUID(r.id[:0], u)
 	} else if key, ok := uuidV7(e.ID); ok {
 		d.key = key
 	} else if d.implicitTime {
-		return dst, draft{}, &FieldError{Field: "time", Rule: "required with an id that is not a UUIDv7"}
+		return draft{}, &FieldError{Field: "time", Rule: "required with an id that is not a UUIDv7"}
 	} else {
 		d.key = hashKey(e)
 	}
 	if d.implicitTime {
 		if e.Time = now; now.Before(minTime) || now.After(maxTime) {
-			return dst, draft{}, &FieldError{Field: "time", Rule: "outside the years 1678 to 2261"}
+			return draft{}, &FieldError{Field: "time", Rule: "outside the years 1678 to 2261"}
 		}
 	}
-	start := len(dst)
-	w := leafWriter{buf: dst, seals: &enc.seals, id: id}
-	if enc.seals.any(e) {
-		w.sealed, d.disclosures, w.err = enc.seals.seal(r, e)
-		r.seals = w.sealed
+	if err := enc.seals.seal(r, e); err != nil {
+		return draft{}, err
 	}
+	node := len(r.buf)
+	w := leafWriter{buf: append(r.buf, 0), seals: &enc.seals, sealed: r.seals, id: id}
 	w.leaf(e, loggedTimeZero)
+	r.buf = w.buf
 	if w.err != nil {
-		return dst, draft{}, w.err
+		return draft{}, w.err
 	}
-	if n := len(w.buf) - start; n > enc.maxLeaf {
-		return dst, draft{}, &leafSizeError{n}
+	d.sealed, d.node = r.buf[:node:node], r.buf[node:len(r.buf):len(r.buf)]
+	if n := len(d.leaf()); n > enc.maxLeaf {
+		return draft{}, &leafSizeError{n}
 	}
-	d.end = len(w.buf)
-	d.loggedAt = w.loggedAt - start
-	return w.buf, d, nil
+	d.loggedAt, d.sealedAt = w.loggedAt-node-1, w.sealedAt-node-1
+	return d, nil
+}
+
+// check returns the error that encode would.
+func (enc *encoder) check(e Event, now time.Time) error {
+	r := enc.room()
+	defer enc.free(r)
+	_, err := enc.encode(r, &e, now)
+	return err
 }
 
 type leafSizeError struct{ size int }
@@ -217,6 +221,12 @@ func appendLength[S string | []byte](dst []byte, s S) []byte {
 		panic("attestlog: string of 4 GiB")
 	}
 	return append(binary.BigEndian.AppendUint32(dst, uint32(len(s))), s...)
+}
+
+// cutLength returns what appendLength appended, and what stands behind it.
+func cutLength(b []byte) (s, rest []byte) {
+	n := 4 + int(binary.BigEndian.Uint32(b))
+	return b[4:n:n], b[n:]
 }
 
 // KeyOf returns the key of an id, given the rest of what it depends on.

@@ -18,10 +18,13 @@ const maxNumber = 1 << 53
 
 const hexDigits = "0123456789abcdef"
 
-// plain marks the ASCII bytes that a JCS string holds as they are.
-var plain = func() (t [utf8.RuneSelf]bool) {
-	for c := 0x20; c < utf8.RuneSelf; c++ {
-		t[c] = c != '"' && c != '\\'
+// special marks, with a 1, the bytes that are not ASCII characters which a JCS
+// string holds as they are.
+var special = func() (t [256]byte) {
+	for c := range t {
+		if c < 0x20 || c >= utf8.RuneSelf || c == '"' || c == '\\' {
+			t[c] = 1
+		}
 	}
 	return t
 }()
@@ -30,25 +33,32 @@ var plain = func() (t [utf8.RuneSelf]bool) {
 // false when s is not valid UTF-8.
 func appendString(dst []byte, s string) ([]byte, bool) {
 	dst = append(dst, '"')
+	var found byte
+	for i := range len(s) { // without a branch: most strings have none
+		found |= special[s[i]]
+	}
+	if found == 0 {
+		dst = append(dst, s...)
+		return append(dst, '"'), true
+	}
 	start := 0
 	for i := 0; i < len(s); {
 		c := s[i]
-		if c < utf8.RuneSelf {
-			if plain[c] {
-				i++
-				continue
-			}
+		switch {
+		case special[c] == 0:
+			i++
+		case c < utf8.RuneSelf:
 			dst = append(dst, s[start:i]...)
 			dst = appendEscape(dst, c)
 			i++
 			start = i
-			continue
+		default:
+			r, n := utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError && n == 1 {
+				return dst, false
+			}
+			i += n
 		}
-		r, n := utf8.DecodeRuneInString(s[i:])
-		if r == utf8.RuneError && n == 1 {
-			return dst, false
-		}
-		i += n
 	}
 	dst = append(dst, s[start:]...)
 	return append(dst, '"'), true

@@ -1,6 +1,7 @@
 package attestlog
 
 import (
+	"encoding/base64"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,8 +15,9 @@ type leafWriter struct {
 	seals    *sealSet // what to leave out
 	sealed   []Seal
 	id       []byte // the id where the event has none
-	loggedAt int
-	plain    bool // an event as a caller writes it: no log's fields, originals in clear
+	loggedAt int    // where the logged time begins in buf
+	sealedAt int    // where the sealed object's first name begins
+	plain    bool   // an event as a caller writes it: no log's fields, originals in clear
 	err      error
 }
 
@@ -235,55 +237,55 @@ func (w *leafWriter) sealedMember() {
 		return
 	}
 	at := w.open(`"sealed":`)
+	w.sealedAt = len(w.buf)
 	for i := range w.sealed {
 		w.comma()
-		if p := w.sealed[i].Pointer; strings.HasPrefix(p, attributesPointer) {
-			w.buf, _ = appendString(w.buf, p) // checked when it was configured or read
-		} else { // a declared field's has nothing to escape
-			w.buf = append(append(append(w.buf, '"'), p...), '"')
-		}
-		w.buf = append(w.buf, ':', '"')
-		w.buf = appendDigest(w.buf, &w.sealed[i].Digest)
-		w.buf = append(w.buf, '"')
+		w.buf = appendSeal(w.buf, w.sealed[i].Pointer, &w.sealed[i].Digest)
 	}
 	w.closed(at)
 }
 
-// appendTime appends t in RFC 3339, UTC, with exactly digits fractional digits.
+// appendSeal appends a member of the sealed object.
+func appendSeal(dst []byte, pointer string, digest *[32]byte) []byte {
+	if strings.HasPrefix(pointer, attributesPointer) {
+		dst, _ = appendString(dst, pointer) // checked when it was configured or read
+	} else { // a declared field's has nothing to escape
+		dst = append(append(append(dst, '"'), pointer...), '"')
+	}
+	dst = append(dst, ':', '"')
+	dst = base64.StdEncoding.AppendEncode(dst, digest[:])
+	return append(dst, '"')
+}
+
+// appendTime appends t in RFC 3339, UTC, with exactly digits fractional digits, 9
+// at most.
 func appendTime(dst []byte, t time.Time, digits int) []byte {
 	t = t.UTC()
 	year, month, day := t.Date()
 	hour, minute, second := t.Clock()
-	dst = appendDigits(dst, year, 4)
-	dst = append(dst, '-')
-	dst = appendDigits(dst, int(month), 2)
-	dst = append(dst, '-')
-	dst = appendDigits(dst, day, 2)
-	dst = append(dst, 'T')
-	dst = appendDigits(dst, hour, 2)
-	dst = append(dst, ':')
-	dst = appendDigits(dst, minute, 2)
-	dst = append(dst, ':')
-	dst = appendDigits(dst, second, 2)
-	dst = append(dst, '.')
+	start := len(dst)
+	dst = append(dst, "0000-00-00T00:00:00.000000000"[:20+digits]...)
+	out := dst[start:]
+	putDigits(out[:4], year)
+	putDigits(out[5:7], int(month))
+	putDigits(out[8:10], day)
+	putDigits(out[11:13], hour)
+	putDigits(out[14:16], minute)
+	putDigits(out[17:19], second)
 	frac := t.Nanosecond()
 	for i := digits; i < 9; i++ {
 		frac /= 10
 	}
-	dst = appendDigits(dst, frac, digits)
+	putDigits(out[20:], frac)
 	return append(dst, 'Z')
 }
 
-func appendDigits(dst []byte, n, width int) []byte {
-	at := len(dst)
-	for range width {
-		dst = append(dst, '0')
+// putDigits writes n in decimal over dst, from its end.
+func putDigits(dst []byte, n int) {
+	for i, rest := len(dst)-1, uint32(n); i >= 0; i-- {
+		dst[i] = byte('0' + rest%10)
+		rest /= 10
 	}
-	for i := at + width - 1; n > 0 && i >= at; i-- {
-		dst[i] = byte('0' + n%10)
-		n /= 10
-	}
-	return dst
 }
 
 // MarshalJSON writes e canonically (RFC 8785), with every field in clear.

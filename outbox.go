@@ -81,8 +81,7 @@ func (c Config) Prepare(e Event) (Prepared, error) {
 		e.ID = id.String()
 	}
 	at := now()
-	checked := e
-	if _, _, err := newEncoder(seals).encode(nil, &checked, at); err != nil {
+	if err := newEncoder(seals).check(e, at); err != nil {
 		return Prepared{}, err
 	}
 	text, err := e.MarshalJSON()
@@ -237,9 +236,7 @@ func (l *Log) parsePrepared(p *Prepared) (Event, error) {
 	if err := refuseReserved(&e); err != nil {
 		return e, err
 	}
-	checked := e
-	_, _, err = l.enc.encode(nil, &checked, p.At)
-	return e, err
+	return e, l.enc.check(e, p.At)
 }
 
 // appendFirst is append ahead of what is queued, without waiting for room: what

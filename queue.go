@@ -73,9 +73,6 @@ func (j *job) bytes() int {
 	return j.call.bytes
 }
 
-// arenaSize is how many bytes recorded leaves share an allocation.
-const arenaSize = 64 << 10
-
 // A queue holds jobs in the order of their arrival. What it hands out counts
 // against its bounds until it is released.
 type queue struct {
@@ -83,7 +80,6 @@ type queue struct {
 
 	mu     sync.Mutex
 	jobs   []job
-	arena  []byte
 	events int // queued and in flight
 	bytes  int
 	closed bool
@@ -162,17 +158,11 @@ func (q *queue) takeRecords(policy Policy, max int) (taken []job) {
 	return taken
 }
 
-// record queues a draft whose node it copies.
+// record queues a draft.
 func (q *queue) record(ctx context.Context, d draft) error {
 	if err := q.reserve(ctx, 1, d.size(), d.policy != Fail); err != nil {
 		return err
 	}
-	if cap(q.arena)-len(q.arena) < len(d.node) {
-		q.arena = make([]byte, 0, max(arenaSize, len(d.node)))
-	}
-	at := len(q.arena)
-	q.arena = append(q.arena, d.node...)
-	d.node = q.arena[at:len(q.arena):len(q.arena)]
 	q.jobs = append(q.jobs, job{draft: d})
 	q.mu.Unlock()
 	q.wake()

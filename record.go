@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 )
 
 // Record queues an event and returns. While the queue is full it waits until
@@ -20,18 +19,17 @@ func (l *Log) Record(ctx context.Context, event Event) error {
 	if l.readOnly != nil {
 		return l.readOnly
 	}
-	scratch := scratchPool.Get().(*[]byte)
-	defer scratchPool.Put(scratch)
-	buf, d, err := l.enc.encode(append((*scratch)[:0], 0), &event, l.cfg.Clock())
-	*scratch = buf
+	r := l.enc.room()
+	defer l.enc.free(r)
+	d, err := l.enc.encode(r, &event, l.cfg.Clock())
 	if err != nil {
 		return err
 	}
-	d.node = buf
 	d.policy = l.policyOf(event.Action)
 	if d.policy == Fail && l.waits() {
 		return fmt.Errorf("%w: other events wait for it", ErrUnavailable)
 	}
+	r.keep()
 	if err := l.queue.record(ctx, d); err != nil {
 		if full := l.spoolErr.Load(); full != nil && errors.Is(err, ErrQueueFull) {
 			err = fmt.Errorf("%w: %w", err, *full)
@@ -41,8 +39,6 @@ func (l *Log) Record(ctx context.Context, event Event) error {
 	l.counters.queued.Add(1)
 	return nil
 }
-
-var scratchPool = sync.Pool{New: func() any { b := make([]byte, 0, 1<<10); return &b }}
 
 // Ready returns nil if a recorded event would be taken now, as far as can be
 // told without writing: the log is open for writing, no events wait for the

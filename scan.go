@@ -179,11 +179,11 @@ func (s *scanner) str() []byte {
 	}
 	for s.pos < len(s.data) {
 		c := s.data[s.pos]
+		if special[c] == 0 {
+			s.pos++
+			continue
+		}
 		if c < utf8.RuneSelf {
-			if plain[c] {
-				s.pos++
-				continue
-			}
 			switch {
 			case c == '"':
 				out := s.data[start:s.pos]

@@ -37,34 +37,37 @@ func (d *Disclosure) Digest() [32]byte {
 
 // appendSealed appends what a seal is the digest of.
 func (d *Disclosure) appendSealed(dst []byte) []byte {
+	return appendLength(appendSealHead(dst, &d.Salt, d.Pointer), d.Value)
+}
+
+// appendSealHead appends what stands before the value in what a seal is the
+// digest of.
+func appendSealHead(dst []byte, salt *[16]byte, pointer string) []byte {
 	dst = append(dst, sealDomain...)
-	dst = append(dst, d.Salt[:]...)
-	dst = appendLength(dst, d.Pointer)
-	return appendLength(dst, d.Value)
+	dst = append(dst, salt[:]...)
+	return appendLength(dst, pointer)
 }
 
-// appendDigest appends a digest in base64, 12 bits at a time.
-func appendDigest(dst []byte, digest *[32]byte) []byte {
-	var out [44]byte
-	for i, k := 0, 0; i < 30; i, k = i+3, k+4 {
-		v := uint32(digest[i])<<16 | uint32(digest[i+1])<<8 | uint32(digest[i+2])
-		*(*[2]byte)(out[k:]) = base64Pairs[v>>12]
-		*(*[2]byte)(out[k+2:]) = base64Pairs[v&0xfff]
-	}
-	v := uint32(digest[30])<<10 | uint32(digest[31])<<2 // 18 bits
-	*(*[2]byte)(out[40:]) = base64Pairs[v>>6]
-	out[42], out[43] = base64Pairs[v&0x3f][1], '='
-	return append(dst, out[:]...)
+// cutSealed returns the disclosure that sealed begins with, as appendSealed
+// wrote it, and what stands behind it. The value is of sealed's bytes.
+func cutSealed(sealed []byte) (d Disclosure, rest []byte) {
+	rest = sealed[len(sealDomain)+copy(d.Salt[:], sealed[len(sealDomain):]):]
+	pointer, rest := cutLength(rest)
+	d.Pointer = pointerText(pointer)
+	d.Value, rest = cutLength(rest)
+	return d, rest
 }
 
-// base64Pairs are the two digits of each number of 12 bits.
-var base64Pairs = func() (t [1 << 12][2]byte) {
-	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-	for i := range t {
-		t[i] = [2]byte{digits[i>>6], digits[i&0x3f]}
+// pointerText returns a pointer as a string, which for a declared field is no
+// new one.
+func pointerText(pointer []byte) string {
+	for i := range sealable {
+		if p := sealable[i].pointer; p == string(pointer) {
+			return p
+		}
 	}
-	return t
-}()
+	return string(pointer)
+}
 
 // sealField numbers the declared fields that can be sealed.
 type sealField uint16
@@ -83,23 +86,28 @@ const (
 	sealSourceUserAgent
 )
 
-// sealable lists them in the order of their pointers' UTF-16 units, which is
-// also the order of the sealed object's names.
-var sealable = []struct {
-	pointer string
-	field   sealField
-}{
-	{"/actor/id", sealActorID},
-	{"/actor/name", sealActorName},
-	{"/actor/on_behalf_of", sealActorOnBehalfOf},
-	{"/actor/session", sealActorSession},
-	{"/message", sealMessage},
-	{"/original", sealOriginal},
-	{"/reason", sealReason},
-	{"/request/path", sealRequestPath},
-	{"/source/host", sealSourceHost},
-	{"/source/ip", sealSourceIP},
-	{"/source/user_agent", sealSourceUserAgent},
+// A sealedPlace is where an event has a value that is sealed: a declared field,
+// or if that is 0 an attribute.
+type sealedPlace struct {
+	pointer   string
+	field     sealField
+	attribute string
+}
+
+// sealable lists the declared fields in the order of their pointers' UTF-16
+// units, which is also the order of the sealed object's names.
+var sealable = []sealedPlace{
+	{pointer: "/actor/id", field: sealActorID},
+	{pointer: "/actor/name", field: sealActorName},
+	{pointer: "/actor/on_behalf_of", field: sealActorOnBehalfOf},
+	{pointer: "/actor/session", field: sealActorSession},
+	{pointer: "/message", field: sealMessage},
+	{pointer: "/original", field: sealOriginal},
+	{pointer: "/reason", field: sealReason},
+	{pointer: "/request/path", field: sealRequestPath},
+	{pointer: "/source/host", field: sealSourceHost},
+	{pointer: "/source/ip", field: sealSourceIP},
+	{pointer: "/source/user_agent", field: sealSourceUserAgent},
 }
 
 // of returns where e has the field; the original is no string and has nil. A
@@ -137,6 +145,7 @@ const attributesPointer = "/attributes/"
 type sealSet struct {
 	fields     sealField
 	attributes map[string]bool // top-level names
+	places     []sealedPlace   // of both, in the order of the sealed object's names
 }
 
 func (s *sealSet) has(f sealField) bool { return s.fields&f != 0 }
@@ -149,7 +158,10 @@ func newSealSet(pointers []string) (sealSet, error) {
 			if set.attributes == nil {
 				set.attributes = map[string]bool{}
 			}
-			set.attributes[name] = true
+			if !set.attributes[name] {
+				set.attributes[name] = true
+				set.places = append(set.places, sealedPlace{pointer: p, attribute: name})
+			}
 			continue
 		}
 		f, ok := fieldOf(p)
@@ -158,6 +170,12 @@ func newSealSet(pointers []string) (sealSet, error) {
 		}
 		set.fields |= f
 	}
+	for _, p := range sealable {
+		if set.has(p.field) {
+			set.places = append(set.places, p)
+		}
+	}
+	slices.SortFunc(set.places, func(a, b sealedPlace) int { return compareUTF16(a.pointer, b.pointer) })
 	return set, nil
 }
 
@@ -185,92 +203,37 @@ func attributePointer(name string) string {
 	return attributesPointer + strings.ReplaceAll(strings.ReplaceAll(name, "~", "~0"), "/", "~1")
 }
 
-// any reports whether e has a field that s seals.
-func (s *sealSet) any(e *Event) bool {
-	if len(e.Original) > 0 {
-		return true
-	}
-	for i := range sealable {
-		if f := sealable[i].field; s.has(f) && f != sealOriginal && *f.of(e) != "" {
-			return true
+// seal seals e's fields into r, in the order in which a leaf lists them.
+func (s *sealSet) seal(r *room, e *Event) (err error) {
+	for i := range s.places {
+		p := &s.places[i]
+		if p.field == 0 {
+			if v, ok := e.Attributes[p.attribute]; ok {
+				at := r.open(p.pointer)
+				if r.buf, err = appendValue(r.buf, v, "attributes."+p.attribute, attributesDepth+1); err != nil {
+					return err
+				}
+				r.close(p.pointer, at)
+			}
+			continue
 		}
-	}
-	for name := range s.attributes {
-		if _, ok := e.Attributes[name]; ok {
-			return true
-		}
-	}
-	return false
-}
-
-// seal returns the seals of e's fields, in the order that a leaf lists them, and
-// their disclosures. The seals are r's.
-func (s *sealSet) seal(r *room, e *Event) ([]Seal, []Disclosure, error) {
-	var mem struct { // in one piece, which most events fill
-		disclosures [3]Disclosure
-		values      [192]byte
-	}
-	keep := &mem
-	out := sealer{room: r, values: keep.values[:0], seals: r.seals[:0], disclosures: keep.disclosures[:0]}
-	if len(e.Original) > 0 {
-		out.values = make([]byte, 0, 256+len(e.Original))
-	}
-	for i := range sealable {
-		f := &sealable[i]
 		value := ""
-		switch {
-		case f.field == sealOriginal && len(e.Original) > 0:
+		if p.field != sealOriginal {
+			value = *p.field.of(e)
+		} else if len(e.Original) > 0 {
 			value = originalText(e.Original)
-		case f.field != sealOriginal && s.has(f.field):
-			value = *f.field.of(e)
 		}
-		if value != "" {
-			out.text(f.pointer, value)
+		if value == "" {
+			continue
 		}
-	}
-	if len(s.attributes) == 0 {
-		return out.seals, out.disclosures, out.err
-	}
-	for name := range s.attributes {
-		if v, ok := e.Attributes[name]; ok && out.err == nil {
-			at := len(out.values)
-			out.values, out.err = appendValue(out.values, v, "attributes."+name, attributesDepth+1)
-			out.add(attributePointer(name), at)
+		at := r.open(p.pointer)
+		var ok bool
+		if r.buf, ok = appendString(r.buf, value); !ok {
+			return &FieldError{Field: strings.ReplaceAll(p.pointer[1:], "/", "."), Rule: "not valid UTF-8"}
 		}
+		r.close(p.pointer, at)
 	}
-	slices.SortFunc(out.seals, func(a, b Seal) int { return compareUTF16(a.Pointer, b.Pointer) })
-	slices.SortFunc(out.disclosures, func(a, b Disclosure) int { return compareUTF16(a.Pointer, b.Pointer) })
-	return out.seals, out.disclosures, out.err
-}
-
-// A sealer collects seals; the first error sticks.
-type sealer struct {
-	room        *room
-	values      []byte // of all disclosures
-	seals       []Seal
-	disclosures []Disclosure
-	err         error
-}
-
-func (s *sealer) text(pointer, value string) {
-	at := len(s.values)
-	var ok bool
-	if s.values, ok = appendString(s.values, value); !ok && s.err == nil {
-		s.err = &FieldError{Field: strings.ReplaceAll(pointer[1:], "/", "."), Rule: "not valid UTF-8"}
-	}
-	s.add(pointer, at)
-}
-
-// add seals the value that was appended from at on.
-func (s *sealer) add(pointer string, at int) {
-	d := Disclosure{Pointer: pointer, Value: s.values[at:len(s.values):len(s.values)]}
-	s.room.random.Read(d.Salt[:])
-	s.disclosures = append(s.disclosures, d)
-	s.room.sealed = d.appendSealed(s.room.sealed[:0])
-	s.seals = append(s.seals, Seal{pointer, sha256.Sum256(s.room.sealed)})
-	if cap(s.room.sealed) > 4096 { // an original, which few events have
-		s.room.sealed = nil
-	}
+	return nil
 }
 
 // disclose puts a disclosed value in its place. It fails when the place is

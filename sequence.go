@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -184,13 +185,14 @@ func (l *Log) hold(batch []job, err error) []job {
 
 // sequenced is a batch being given its place.
 type sequenced struct {
-	drafts     []*draft
-	owner      []int      // of each draft: its job
-	place      []int      // of each draft: its position in the job
-	receipts   []*Receipt // of each draft: where its receipt goes, or nil
-	hashes     []Hash     // of each draft: its leaf's
-	batch      Batch
-	duplicates int
+	drafts      []*draft
+	owner       []int      // of each draft: its job
+	place       []int      // of each draft: its position in the job
+	receipts    []*Receipt // of each draft: where its receipt goes, or nil
+	hashes      []Hash     // of each draft: its leaf's
+	batch       Batch
+	disclosures []Disclosure // of the batch
+	duplicates  int
 }
 
 func newSequenced(jobs []job) *sequenced {
@@ -218,28 +220,32 @@ func (s *sequenced) add(d *draft, job, place int, r *Receipt) {
 
 func (s *sequenced) reset() {
 	s.batch = Batch{Records: make([]Record, 0, len(s.drafts))}
-	s.duplicates = 0
+	s.disclosures, s.duplicates = nil, 0
 }
 
-// stamp writes the logged time into the leaves and hashes them, in a goroutine
-// of its own if they are many. The channel is closed when it is done.
-func (s *sequenced) stamp(logged time.Time) <-chan struct{} {
-	done := make(chan struct{})
+// finish finishes the leaves and hashes them, in goroutines of their own if they
+// are many. It returns a function that waits for that.
+func (s *sequenced) finish(logged time.Time) (wait func()) {
 	text := appendTime(nil, logged, 6)
 	s.hashes = make([]Hash, len(s.drafts))
-	work := func() {
-		defer close(done)
-		for i, d := range s.drafts {
-			copy(d.leaf()[d.loggedAt:], text)
-			s.hashes[i] = sha256.Sum256(d.node)
+	var wg sync.WaitGroup
+	for drafts, hashes := s.drafts, s.hashes; len(drafts) > 0; {
+		n := min(len(drafts), TileWidth)
+		part, out := drafts[:n], hashes[:n]
+		work := func() {
+			for i, d := range part {
+				d.finish(d.leaf(), text)
+				out[i] = sha256.Sum256(d.node)
+			}
 		}
+		if len(s.drafts) < TileWidth {
+			work()
+		} else {
+			wg.Go(work)
+		}
+		drafts, hashes = drafts[n:], hashes[n:]
 	}
-	if len(s.drafts) < TileWidth {
-		work()
-	} else {
-		go work()
-	}
-	return done
+	return wg.Wait
 }
 
 // sequenceBatch gives the new drafts their indexes and time, adds them to the
@@ -257,9 +263,9 @@ func (l *Log) sequenceBatch(tx Tx, s *sequenced) error {
 		keys[i] = d.key
 	}
 	logged := l.now(tree.LoggedTime)
-	hashed := s.stamp(logged)
+	wait := s.finish(logged)
 	dups, err := tx.PutKeys(keys)
-	<-hashed
+	wait()
 	if err != nil {
 		return err
 	}
@@ -272,7 +278,9 @@ func (l *Log) sequenceBatch(tx Tx, s *sequenced) error {
 		h := s.hashes[i]
 		index := l.edge.size
 		l.edge.push(h, func(t Tile) { s.batch.Tiles = append(s.batch.Tiles, t) })
-		s.batch.Records = append(s.batch.Records, Record{index, d.leaf(), d.disclosures})
+		first := len(s.disclosures)
+		s.disclosures = d.disclosures(s.disclosures)
+		s.batch.Records = append(s.batch.Records, Record{index, d.leaf(), s.disclosures[first:len(s.disclosures):len(s.disclosures)]})
 		if r := s.receipts[i]; r != nil {
 			*r = Receipt{index, d.id(), h, logged}
 		}

@@ -243,13 +243,13 @@ func (s *spooler) put(jobs []job) (int, error) {
 
 // prepared returns the draft's event as Prepare does.
 func (d *draft) prepared() (Prepared, error) {
-	text := bytes.Clone(d.leaf())                     // whose own bytes a store may have kept
-	appendTime(text[:d.loggedAt], time.Unix(0, 0), 6) // in its place a time, so that it can be read
+	text := bytes.Clone(d.leaf()) // whose own bytes a store may have kept
+	d.finish(text, appendTime(nil, time.Unix(0, 0), 6))
 	leaf, err := decodeLeaf(text)
 	if err != nil {
 		return Prepared{}, err
 	}
-	e, _, err := leaf.sealedEvent(d.disclosures)
+	e, _, err := leaf.sealedEvent(d.disclosures(nil))
 	if err != nil {
 		return Prepared{}, err
 	}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -47,6 +48,8 @@ func Terms(leaf []byte, disclosures []Disclosure, emit func(field string, value 
 	}
 	return nil
 }
+
+var scratchPool = sync.Pool{New: func() any { b := make([]byte, 0, 1<<10); return &b }}
 
 type termWalker struct {
 	scanner

@@ -364,7 +364,7 @@ func (b *bench) sealed() error {
 	if err != nil {
 		return err
 	}
-	b.print(Figure{Name: "append_bulk", Value: float64(n) / seconds, Unit: "events/s", Floor: floor.rate, Events: n, Writers: b.opts.Writers, Batch: b.opts.Batch, Seals: 3})
+	b.print(Figure{Name: "append_bulk", Value: float64(n) / seconds, Unit: "events/s", Floor: floor.rate, Events: n, Writers: b.opts.Writers, Batch: b.opts.Batch, Seals: eventSeals})
 	if err := b.size(l, n, 3, floor.bytes); err != nil {
 		return err
 	}

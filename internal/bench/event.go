@@ -8,10 +8,12 @@ import (
 )
 
 // The benchmark's event is fixed: with a generated id its leaf has exactly 413
-// bytes and 11 terms, and no sealed field.
+// bytes and 11 terms, and no sealed field. A sealed event has a value for each
+// default seal besides.
 const (
-	leafBytes = 413
-	leafTerms = 11
+	leafBytes  = 413
+	leafTerms  = 11
+	eventSeals = 3
 )
 
 var actions = [...]string{"mail.view", "mail.send", "mail.move", "file.read", "file.edit", "user.login", "user.edit", "role.grant"}

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"fmt"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -68,61 +67,4 @@ func (b *bench) single(l *attestlog.Log, writers, each int) (times []float64, ra
 	}
 	slices.Sort(times)
 	return times, float64(len(times)) / time.Since(began).Seconds(), nil
-}
-
-// record measures Record in its caller: the queue is large enough that it
-// never waits, and the sequencer works beside it as it always does, on the
-// same processors. The caller's own processor time is noted too.
-func (b *bench) record() error {
-	const rounds = 9
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	n := min(10_000, b.opts.Events)
-	var plain, plainCPU float64
-	for _, sealed := range []bool{false, true} {
-		l, _, err := b.log(sealedName("record", sealed))
-		if err != nil {
-			return err
-		}
-		events := make([]attestlog.Event, n)
-		for i := range events {
-			events[i] = event(i, sealed)
-		}
-		var each, cpu, allocs []float64
-		for range rounds {
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			began, worked := time.Now(), threadCPU()
-			for i := range events {
-				if err := l.Record(b.ctx, events[i]); err != nil {
-					return err
-				}
-			}
-			each = append(each, float64(time.Since(began).Nanoseconds())/float64(n))
-			cpu = append(cpu, float64((threadCPU()-worked).Nanoseconds())/float64(n))
-			runtime.ReadMemStats(&after)
-			allocs = append(allocs, float64(after.Mallocs-before.Mallocs)/float64(n))
-			if err := l.Flush(b.ctx); err != nil {
-				return err
-			}
-			if err := b.settle(l); err != nil {
-				return err
-			}
-		}
-		if err := l.Close(b.ctx); err != nil {
-			return err
-		}
-		for _, figures := range [][]float64{each, cpu, allocs} {
-			slices.Sort(figures)
-		}
-		f := Figure{Name: "record", Value: each[rounds/2], Unit: "ns", Events: n, Writers: 1,
-			Note: fmt.Sprintf("%.0f ns of them the caller's own processor time; %.1f allocations, the sequencer's included", cpu[rounds/2], allocs[0])}
-		if sealed {
-			f.Seals, f.Floor = 3, plain
-			f.Note += fmt.Sprintf("; a seal %.0f ns, %.0f of processor time", (f.Value-plain)/3, (cpu[rounds/2]-plainCPU)/3)
-		}
-		plain, plainCPU = f.Value, cpu[rounds/2]
-		b.print(f)
-	}
-	return nil
 }

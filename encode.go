@@ -58,7 +58,9 @@ func (d *draft) finish(leaf, logged []byte) {
 	for sealed := d.sealed; len(sealed) > 0; {
 		one, rest := cutSealed(sealed)
 		digest := sha256.Sum256(sealed[:len(sealed)-len(rest)])
-		at = len(appendSeal(leaf[:at], one.Pointer, &digest)) + len(",")
+		member := appendSeal(leaf[:at], one.Pointer)
+		putDigest(member, &digest)
+		at = len(member) + len(",")
 		sealed = rest
 	}
 }

@@ -240,21 +240,29 @@ func (w *leafWriter) sealedMember() {
 	w.sealedAt = len(w.buf)
 	for i := range w.sealed {
 		w.comma()
-		w.buf = appendSeal(w.buf, w.sealed[i].Pointer, &w.sealed[i].Digest)
+		w.buf = appendSeal(w.buf, w.sealed[i].Pointer)
+		if digest := &w.sealed[i].Digest; *digest != [32]byte{} { // which stands there
+			putDigest(w.buf, digest)
+		}
 	}
 	w.closed(at)
 }
 
-// appendSeal appends a member of the sealed object.
-func appendSeal(dst []byte, pointer string, digest *[32]byte) []byte {
+// appendSeal appends a member of the sealed object, with a digest of zeros.
+func appendSeal(dst []byte, pointer string) []byte {
 	if strings.HasPrefix(pointer, attributesPointer) {
 		dst, _ = appendString(dst, pointer) // checked when it was configured or read
 	} else { // a declared field's has nothing to escape
 		dst = append(append(append(dst, '"'), pointer...), '"')
 	}
-	dst = append(dst, ':', '"')
-	dst = base64.StdEncoding.AppendEncode(dst, digest[:])
-	return append(dst, '"')
+	return append(dst, zeroDigest...)
+}
+
+const zeroDigest = `:"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="`
+
+// putDigest writes the digest of the seal that dst ends with.
+func putDigest(dst []byte, digest *[32]byte) {
+	base64.StdEncoding.Encode(dst[len(dst)-len(`"`)-44:], digest[:])
 }
 
 // appendTime appends t in RFC 3339, UTC, with exactly digits fractional digits, 9

@@ -15,25 +15,24 @@ import (
 // and with seals take turns, so that a seal's cost is a difference of
 // neighbours and not of two times of the day.
 func (b *bench) record() error {
-	const rounds = 15
+	const rounds = 31
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	n := min(10_000, b.opts.Events)
+	l, _, err := b.log("record")
+	if err != nil {
+		return err
+	}
 	var sides [2]recording
 	for i := range sides {
-		sealed := i == 1
-		l, _, err := b.log(sealedName("record", sealed))
-		if err != nil {
-			return err
-		}
-		sides[i] = recording{log: l, events: make([]attestlog.Event, n)}
+		sides[i].events = make([]attestlog.Event, n)
 		for k := range sides[i].events {
-			sides[i].events[k] = event(k, sealed)
+			sides[i].events[k] = event(k, i == 1)
 		}
 	}
 	for range rounds {
 		for i := range sides {
-			if err := sides[i].round(b); err != nil {
+			if err := sides[i].round(b, l); err != nil {
 				return err
 			}
 		}
@@ -45,28 +44,22 @@ func (b *bench) record() error {
 	f := sealed.figure(n)
 	f.Seals, f.Floor, f.Note = eventSeals, median(plain.each), f.Note+seal
 	b.print(f)
-	for i := range sides {
-		if err := sides[i].log.Close(b.ctx); err != nil {
-			return err
-		}
-	}
-	return nil
+	return l.Close(b.ctx)
 }
 
-// A recording has the figures of one log, one of each kind a round.
+// A recording has the figures of events of one kind, one of each a round.
 type recording struct {
-	log               *attestlog.Log
 	events            []attestlog.Event
 	each, cpu, allocs []float64 // nanoseconds, nanoseconds, allocations an event
 }
 
-func (r *recording) round(b *bench) error {
+func (r *recording) round(b *bench, l *attestlog.Log) error {
 	var before, after runtime.MemStats
 	n := float64(len(r.events))
 	runtime.ReadMemStats(&before)
 	began, worked := time.Now(), threadCPU()
 	for i := range r.events {
-		if err := r.log.Record(b.ctx, r.events[i]); err != nil {
+		if err := l.Record(b.ctx, r.events[i]); err != nil {
 			return err
 		}
 	}
@@ -74,10 +67,10 @@ func (r *recording) round(b *bench) error {
 	r.cpu = append(r.cpu, float64((threadCPU()-worked).Nanoseconds())/n)
 	runtime.ReadMemStats(&after)
 	r.allocs = append(r.allocs, float64(after.Mallocs-before.Mallocs)/n)
-	if err := r.log.Flush(b.ctx); err != nil {
+	if err := l.Flush(b.ctx); err != nil {
 		return err
 	}
-	return b.settle(r.log)
+	return b.settle(l)
 }
 
 func (r *recording) figure(n int) Figure {

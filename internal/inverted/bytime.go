@@ -119,11 +119,7 @@ type spanOf struct {
 
 // load sees to it that the lane knows its next match.
 func (l *lane) load(ctx context.Context) error {
-	if !l.opened {
-		l.opened = true
-		if l.p.seg == nil {
-			return l.scan(ctx)
-		}
+	if !l.opened && l.p.seg != nil {
 		l.matches = l.q.ix.setOf(*l.p.seg, l.q.plan.Terms)
 		top := l.from
 		if l.q.plan.Before <= top.time {
@@ -131,9 +127,12 @@ func (l *lane) load(ctx context.Context) error {
 		}
 		l.times = l.q.ix.timesBelow(*l.p.seg, top)
 	}
+	l.opened = true
 	for len(l.places) == 0 && !l.ended {
 		var err error
 		switch {
+		case l.p.seg == nil:
+			err = l.scan(ctx)
 		case l.spans != nil:
 			err = l.nextSpan(ctx)
 		case l.walked >= walkSparse && l.hits*walkDense < l.walked:
@@ -148,17 +147,30 @@ func (l *lane) load(ctx context.Context) error {
 	return nil
 }
 
-// scan reads a piece that the index lacks.
+// scan reads a piece that the index lacks, for the newest of its places that are
+// still to come: a log without an index is read again for every scanPlaces.
 func (l *lane) scan(ctx context.Context) error {
+	var places []at
 	l.ended = true
+	newest := func() {
+		slices.SortFunc(places, newer)
+		if len(places) > scanPlaces {
+			places, l.ended = places[:scanPlaces], false
+		}
+	}
 	err := l.q.ix.entries.Scan(ctx, l.p.from, l.p.to, func(r *attestlog.Record) error {
 		t, ok := attestlog.LeafTime(r.Leaf)
-		if p := (at{t, r.Index}); ok && l.q.wants(p) {
-			l.places = append(l.places, p)
+		if p := (at{t, r.Index}); ok && l.q.wants(p) && newer(p, l.from) > 0 {
+			if places = append(places, p); len(places) == 2*scanPlaces {
+				newest()
+			}
 		}
 		return nil
 	})
-	slices.SortFunc(l.places, newer)
+	newest()
+	if l.places = places; len(places) > 0 {
+		l.from = places[len(places)-1]
+	}
 	return err
 }
 

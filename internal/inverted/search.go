@@ -19,6 +19,7 @@ const (
 	scanMost    = 2_048   // entries that are read together …
 	scanBytes   = 4 << 20 // … and about how many bytes of them
 	spanMatches = 256     // matches whose times are read together
+	scanPlaces  = 1 << 20 // places by time of entries that the index lacks, in memory
 )
 
 // errDone ends a search whose caller wants no more.

@@ -217,7 +217,7 @@ func (l *Log) configure() error {
 	if err != nil {
 		return err
 	}
-	l.enc = newEncoder(seals)
+	l.enc = &encoder{seals}
 	l.queue = newQueue(c.QueueEvents, c.QueueBytes)
 	return nil
 }
@@ -303,8 +303,8 @@ func (l *Log) append(ctx context.Context, events []Event) ([]Receipt, error) {
 // over.
 func (l *Log) encodeCall(events []Event, at func(int) time.Time) (*call, error) {
 	c := &call{drafts: make([]draft, len(events)), done: make(chan struct{})}
-	r := l.enc.room()
-	defer l.enc.free(r)
+	r := takeRoom()
+	defer r.free()
 	for i := range events {
 		e := events[i]
 		d, err := l.enc.encode(r, &e, at(i))

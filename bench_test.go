@@ -16,7 +16,7 @@ func BenchmarkEncode(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	enc := newEncoder(set)
+	enc := &encoder{set}
 	now := time.Now()
 	b.ReportAllocs()
 	for b.Loop() {
@@ -27,7 +27,7 @@ func BenchmarkEncode(b *testing.B) {
 }
 
 func BenchmarkTerms(b *testing.B) {
-	enc := newEncoder(sealSet{})
+	enc := &encoder{sealSet{}}
 	e := benchEvent
 	d, err := enc.encode(new(room), &e, time.Now())
 	if err != nil {
@@ -43,7 +43,7 @@ func BenchmarkTerms(b *testing.B) {
 }
 
 func BenchmarkFacts(b *testing.B) {
-	enc := newEncoder(sealSet{})
+	enc := &encoder{sealSet{}}
 	e := benchEvent
 	d, err := enc.encode(new(room), &e, time.Now())
 	if err != nil {
@@ -60,7 +60,7 @@ func BenchmarkFacts(b *testing.B) {
 }
 
 func BenchmarkParseLeaf(b *testing.B) {
-	enc := newEncoder(sealSet{})
+	enc := &encoder{sealSet{}}
 	e := benchEvent
 	now := time.Now()
 	d, err := enc.encode(new(room), &e, now)
@@ -81,7 +81,7 @@ func BenchmarkEncodeSealed(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	enc := newEncoder(set)
+	enc := &encoder{set}
 	sealed := benchEvent
 	sealed.Actor.Name = "Benchmark User"
 	sealed.Source = Source{IP: "10.1.2.3", UserAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"}

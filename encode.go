@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"math"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -66,27 +65,7 @@ func (d *draft) finish(leaf, logged []byte) {
 }
 
 // An encoder makes drafts. It is safe for concurrent use.
-type encoder struct {
-	seals   sealSet
-	maxLeaf int
-	rooms   sync.Pool // of *room
-}
-
-func newEncoder(seals sealSet) *encoder {
-	return &encoder{
-		seals:   seals,
-		maxLeaf: MaxLeaf,
-		rooms:   sync.Pool{New: func() any { return new(room) }},
-	}
-}
-
-func (enc *encoder) room() *room { return enc.rooms.Get().(*room) }
-
-// free gives a room back, and with it what was encoded in it and not kept.
-func (enc *encoder) free(r *room) {
-	r.buf = nil
-	enc.rooms.Put(r)
-}
+type encoder struct{ seals sealSet }
 
 // encode makes the draft of e, in r: it is valid until r is used again or freed,
 // unless it is kept. now is the time of the call.
@@ -127,7 +106,7 @@ func (enc *encoder) encode(r *room, e *Event, now time.Time) (draft, error) {
 		return draft{}, w.err
 	}
 	d.sealed, d.node = r.buf[:node:node], r.buf[node:len(r.buf):len(r.buf)]
-	if n := len(d.leaf()); n > enc.maxLeaf {
+	if n := len(d.leaf()); n > MaxLeaf {
 		return draft{}, &leafSizeError{n}
 	}
 	d.loggedAt, d.sealedAt = w.loggedAt-node-1, w.sealedAt-node-1
@@ -136,8 +115,8 @@ func (enc *encoder) encode(r *room, e *Event, now time.Time) (draft, error) {
 
 // check returns the error that encode would.
 func (enc *encoder) check(e Event, now time.Time) error {
-	r := enc.room()
-	defer enc.free(r)
+	r := takeRoom()
+	defer r.free()
 	_, err := enc.encode(r, &e, now)
 	return err
 }

@@ -81,7 +81,7 @@ func (c Config) Prepare(e Event) (Prepared, error) {
 		e.ID = id.String()
 	}
 	at := now()
-	if err := newEncoder(seals).check(e, at); err != nil {
+	if err := (&encoder{seals}).check(e, at); err != nil {
 		return Prepared{}, err
 	}
 	text, err := e.MarshalJSON()

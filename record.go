@@ -19,8 +19,8 @@ func (l *Log) Record(ctx context.Context, event Event) error {
 	if l.readOnly != nil {
 		return l.readOnly
 	}
-	r := l.enc.room()
-	defer l.enc.free(r)
+	r := takeRoom()
+	defer r.free()
 	d, err := l.enc.encode(r, &event, l.cfg.Clock())
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package attestlog
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"sync"
 )
 
 // A room is where events are encoded, one at a time. Drafts that are kept stay
@@ -19,6 +20,16 @@ const (
 	chunkSize  = 64 << 10
 	chunkSpare = 1 << 10 // a chunk that has less left is full
 )
+
+var rooms = sync.Pool{New: func() any { return new(room) }}
+
+func takeRoom() *room { return rooms.Get().(*room) }
+
+// free gives a room back, and with it what was encoded in it and not kept.
+func (r *room) free() {
+	r.buf = nil
+	rooms.Put(r)
+}
 
 // begin makes way for an event, behind what was kept.
 func (r *room) begin() {

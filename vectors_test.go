@@ -217,7 +217,7 @@ func TestFinishingALeafFillsInItsSeals(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := leafWriter{seals: &set}
-		d, err := newEncoder(set).encode(new(room), &e, time.Time{})
+		d, err := (&encoder{set}).encode(new(room), &e, time.Time{})
 		if err != nil {
 			t.Fatalf("%s: %v", v.Name, err)
 		}

@@ -305,13 +305,14 @@ func (l *Log) encodeCall(events []Event, at func(int) time.Time) (*call, error) 
 	c := &call{drafts: make([]draft, len(events)), done: make(chan struct{})}
 	r := takeRoom()
 	defer r.free()
+	var kept arena
 	for i := range events {
 		e := events[i]
 		d, err := l.enc.encode(r, &e, at(i))
 		if err != nil {
 			return nil, atEvent(err, i)
 		}
-		r.keep()
+		kept.keep(&d, len(events)-i-1)
 		c.bytes += d.size()
 		c.drafts[i] = d
 	}

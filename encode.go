@@ -31,6 +31,7 @@ type draft struct {
 	implicitTime bool   // the log chose the time
 	policy       Policy // of a recorded event
 	sealed       []byte // the disclosures, as Disclosure.appendSealed writes them
+	digested     bool   // the leaf has the seals' digests
 }
 
 func (d *draft) leaf() []byte { return d.node[1:] }
@@ -49,10 +50,14 @@ func (d *draft) disclosures(dst []Disclosure) []Disclosure {
 	return dst
 }
 
-// finish writes into d's leaf, or a copy of it, what does not keep its caller
-// waiting: the logged time and the seals' digests.
-func (d *draft) finish(leaf, logged []byte) {
+// finish writes into d's leaf what does not keep its caller waiting: the logged
+// time, and at first the seals' digests.
+func (d *draft) finish(logged []byte) {
+	leaf := d.leaf()
 	copy(leaf[d.loggedAt:], logged)
+	if d.digested {
+		return
+	}
 	at := d.sealedAt
 	for sealed := d.sealed; len(sealed) > 0; {
 		one, rest := cutSealed(sealed)
@@ -62,15 +67,16 @@ func (d *draft) finish(leaf, logged []byte) {
 		at = len(member) + len(",")
 		sealed = rest
 	}
+	d.digested = true
 }
 
 // An encoder makes drafts. It is safe for concurrent use.
 type encoder struct{ seals sealSet }
 
 // encode makes the draft of e, in r: it is valid until r is used again or freed,
-// unless it is kept. now is the time of the call.
+// unless an arena keeps it. now is the time of the call.
 func (enc *encoder) encode(r *room, e *Event, now time.Time) (draft, error) {
-	r.begin()
+	r.seals, r.buf = r.seals[:0], r.buf[:0]
 	if err := e.check(); err != nil {
 		return draft{}, err
 	}
@@ -198,10 +204,16 @@ func floorDiv(a, b int64) int64 {
 
 // appendLength appends s behind its length as 32 big-endian bits.
 func appendLength[S string | []byte](dst []byte, s S) []byte {
-	if uint64(len(s)) > math.MaxUint32 {
+	dst = append(dst, 0, 0, 0, 0)
+	putLength(dst[len(dst)-4:], len(s))
+	return append(dst, s...)
+}
+
+func putLength(dst []byte, n int) {
+	if uint64(n) > math.MaxUint32 {
 		panic("attestlog: string of 4 GiB")
 	}
-	return append(binary.BigEndian.AppendUint32(dst, uint32(len(s))), s...)
+	binary.BigEndian.PutUint32(dst, uint32(n))
 }
 
 // cutLength returns what appendLength appended, and what stands behind it.

@@ -80,7 +80,8 @@ type queue struct {
 
 	mu     sync.Mutex
 	jobs   []job
-	events int // queued and in flight
+	arena  arena // of recorded events
+	events int   // queued and in flight
 	bytes  int
 	closed bool
 
@@ -158,11 +159,12 @@ func (q *queue) takeRecords(policy Policy, max int) (taken []job) {
 	return taken
 }
 
-// record queues a draft.
+// record queues a draft, which it copies.
 func (q *queue) record(ctx context.Context, d draft) error {
 	if err := q.reserve(ctx, 1, d.size(), d.policy != Fail); err != nil {
 		return err
 	}
+	q.arena.keep(&d, arenaSize)
 	q.jobs = append(q.jobs, job{draft: d})
 	q.mu.Unlock()
 	q.wake()

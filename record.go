@@ -29,7 +29,6 @@ func (l *Log) Record(ctx context.Context, event Event) error {
 	if d.policy == Fail && l.waits() {
 		return fmt.Errorf("%w: other events wait for it", ErrUnavailable)
 	}
-	r.keep()
 	if err := l.queue.record(ctx, d); err != nil {
 		if full := l.spoolErr.Load(); full != nil && errors.Is(err, ErrQueueFull) {
 			err = fmt.Errorf("%w: %w", err, *full)

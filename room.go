@@ -2,66 +2,69 @@ package attestlog
 
 import (
 	"crypto/rand"
-	"encoding/binary"
 	"sync"
 )
 
-// A room is where events are encoded, one at a time. Drafts that are kept stay
-// in its chunk, which neighbours share.
+// A room is where one event at a time is encoded.
 type room struct {
 	random entropy
 	id     [36]byte
 	seals  []Seal
-	chunk  []byte // up to its length kept drafts
 	buf    []byte // what the seals are digests of, one behind the other, and then the node
 }
 
-const (
-	chunkSize  = 64 << 10
-	chunkSpare = 1 << 10 // a chunk that has less left is full
-)
+// roomBytes is how long a buf a room keeps for its next event.
+const roomBytes = 16 << 10
 
 var rooms = sync.Pool{New: func() any { return new(room) }}
 
 func takeRoom() *room { return rooms.Get().(*room) }
 
-// free gives a room back, and with it what was encoded in it and not kept.
+// free gives a room back, and with it the draft that was made in it.
 func (r *room) free() {
-	r.buf = nil
+	if cap(r.buf) > roomBytes {
+		r.buf = nil
+	}
 	rooms.Put(r)
 }
 
-// begin makes way for an event, behind what was kept.
-func (r *room) begin() {
-	if cap(r.chunk)-len(r.chunk) < chunkSpare {
-		r.chunk = make([]byte, 0, chunkSize)
-	}
-	r.seals, r.buf = r.seals[:0], r.chunk[len(r.chunk):]
-}
-
-// keep lets the draft that was encoded last outlive the room's next one. What
-// did not fit into the chunk has memory of its own.
-func (r *room) keep() {
-	if n := len(r.chunk) + len(r.buf); n <= cap(r.chunk) {
-		r.chunk = r.chunk[:n]
-	}
-	r.buf = nil
-}
-
-// open begins a seal, whose value is to be appended to r.buf. It returns where
-// the value begins.
-func (r *room) open(pointer string) int {
+// beginSeal begins a seal, whose value is to be appended to r.buf. It returns
+// where the value begins.
+func (r *room) beginSeal(pointer string) int {
 	var salt [16]byte
 	r.random.Read(salt[:])
 	r.buf = append(appendSealHead(r.buf, &salt, pointer), 0, 0, 0, 0) // the value's length
 	return len(r.buf)
 }
 
-// close ends the seal whose value begins at value. The digest is left for
+// endSeal ends the seal whose value begins at value. The digest is left for
 // draft.finish.
-func (r *room) close(pointer string, value int) {
-	binary.BigEndian.PutUint32(r.buf[value-4:], uint32(len(r.buf)-value))
+func (r *room) endSeal(pointer string, value int) {
+	putLength(r.buf[value-4:], len(r.buf)-value)
 	r.seals = append(r.seals, Seal{Pointer: pointer})
+}
+
+// An arena keeps drafts beyond the rooms in which they were made. Neighbours
+// share allocations.
+type arena []byte
+
+// arenaSize is how many bytes share an allocation.
+const arenaSize = 64 << 10
+
+// keep moves d's bytes into the arena. more is how many drafts like it may
+// follow.
+func (a *arena) keep(d *draft, more int) {
+	size := d.size()
+	if cap(*a)-len(*a) < size {
+		*a = make([]byte, 0, max(size, min(arenaSize, size*(1+more))))
+	}
+	start := len(*a)
+	*a = append(append(*a, d.node...), d.sealed...)
+	kept := (*a)[start:len(*a):len(*a)]
+	n := len(d.node)
+	if d.node = kept[:n:n]; len(d.sealed) > 0 {
+		d.sealed = kept[n:]
+	}
 }
 
 // entropy buffers crypto/rand, whose system call costs more than the hash it

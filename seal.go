@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // DefaultSealed are the pointers that a log seals unless its Config says
@@ -154,6 +155,9 @@ func (s *sealSet) has(f sealField) bool { return s.fields&f != 0 }
 func newSealSet(pointers []string) (sealSet, error) {
 	set := sealSet{fields: sealOriginal}
 	for _, p := range pointers {
+		if !utf8.ValidString(p) {
+			return sealSet{}, fmt.Errorf("sealed pointer %q: not valid UTF-8", p)
+		}
 		if name, ok := attributeName(p); ok {
 			if set.attributes == nil {
 				set.attributes = map[string]bool{}
@@ -209,11 +213,11 @@ func (s *sealSet) seal(r *room, e *Event) (err error) {
 		p := &s.places[i]
 		if p.field == 0 {
 			if v, ok := e.Attributes[p.attribute]; ok {
-				at := r.open(p.pointer)
+				at := r.beginSeal(p.pointer)
 				if r.buf, err = appendValue(r.buf, v, "attributes."+p.attribute, attributesDepth+1); err != nil {
 					return err
 				}
-				r.close(p.pointer, at)
+				r.endSeal(p.pointer, at)
 			}
 			continue
 		}
@@ -226,12 +230,12 @@ func (s *sealSet) seal(r *room, e *Event) (err error) {
 		if value == "" {
 			continue
 		}
-		at := r.open(p.pointer)
+		at := r.beginSeal(p.pointer)
 		var ok bool
 		if r.buf, ok = appendString(r.buf, value); !ok {
 			return &FieldError{Field: strings.ReplaceAll(p.pointer[1:], "/", "."), Rule: "not valid UTF-8"}
 		}
-		r.close(p.pointer, at)
+		r.endSeal(p.pointer, at)
 	}
 	return nil
 }

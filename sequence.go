@@ -1,7 +1,6 @@
 package attestlog
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -172,7 +171,7 @@ func (l *Log) hold(batch []job, err error) []job {
 			batch[held], batch[i] = batch[i], batch[held]
 			// A store that failed may be reading the bytes that the next try
 			// writes its time into.
-			batch[held].draft.node = bytes.Clone(batch[held].draft.node)
+			new(arena).keep(&batch[held].draft, 0)
 			held++
 		}
 	}
@@ -223,28 +222,30 @@ func (s *sequenced) reset() {
 	s.disclosures, s.duplicates = nil, 0
 }
 
-// finish finishes the leaves and hashes them, in goroutines of their own if they
-// are many. It returns a function that waits for that.
+// finishBytes is how much of a batch one goroutine hashes.
+const finishBytes = 128 << 10
+
+// finish finishes the leaves and hashes them, in goroutines of their own if
+// there is much to hash. It returns a function that waits for that.
 func (s *sequenced) finish(logged time.Time) (wait func()) {
 	text := appendTime(nil, logged, 6)
 	s.hashes = make([]Hash, len(s.drafts))
-	var wg sync.WaitGroup
-	for drafts, hashes := s.drafts, s.hashes; len(drafts) > 0; {
-		n := min(len(drafts), TileWidth)
-		part, out := drafts[:n], hashes[:n]
-		work := func() {
-			for i, d := range part {
-				d.finish(d.leaf(), text)
-				out[i] = sha256.Sum256(d.node)
-			}
+	part := func(from, to int) {
+		for i, d := range s.drafts[from:to] {
+			d.finish(text)
+			s.hashes[from+i] = sha256.Sum256(d.node)
 		}
-		if len(s.drafts) < TileWidth {
-			work()
-		} else {
-			wg.Go(work)
-		}
-		drafts, hashes = drafts[n:], hashes[n:]
 	}
+	var wg sync.WaitGroup
+	from, bytes := 0, 0
+	for i, d := range s.drafts {
+		if bytes += d.size(); bytes >= finishBytes {
+			first := from
+			wg.Go(func() { part(first, i+1) })
+			from, bytes = i+1, 0
+		}
+	}
+	part(from, len(s.drafts))
 	return wg.Wait
 }
 

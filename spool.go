@@ -243,9 +243,10 @@ func (s *spooler) put(jobs []job) (int, error) {
 
 // prepared returns the draft's event as Prepare does.
 func (d *draft) prepared() (Prepared, error) {
-	text := bytes.Clone(d.leaf()) // whose own bytes a store may have kept
-	d.finish(text, appendTime(nil, time.Unix(0, 0), 6))
-	leaf, err := decodeLeaf(text)
+	own := *d
+	own.node = bytes.Clone(d.node) // whose own bytes a store may have kept
+	own.finish(appendTime(nil, time.Unix(0, 0), 6))
+	leaf, err := decodeLeaf(own.leaf())
 	if err != nil {
 		return Prepared{}, err
 	}

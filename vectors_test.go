@@ -203,35 +203,6 @@ type invalidLeaf struct {
 	Why  string `json:"why"`
 }
 
-// What the caller's goroutine leaves open is written in place, so that the
-// leaf's other bytes must stay where they are.
-func TestFinishingALeafFillsInItsSeals(t *testing.T) {
-	logged := "2026-01-02T03:04:05.000006Z"
-	for _, v := range vectorInputs {
-		e, err := ParseEvent(v.Event)
-		if err != nil {
-			t.Fatal(err)
-		}
-		set, err := newSealSet(v.Sealed)
-		if err != nil {
-			t.Fatal(err)
-		}
-		want := leafWriter{seals: &set}
-		d, err := (&encoder{set}).encode(new(room), &e, time.Time{})
-		if err != nil {
-			t.Fatalf("%s: %v", v.Name, err)
-		}
-		for _, one := range d.disclosures(nil) {
-			want.sealed = append(want.sealed, Seal{one.Pointer, one.Digest()})
-		}
-		want.leaf(&e, logged)
-		d.finish(d.leaf(), []byte(logged))
-		if string(d.leaf()) != string(want.buf) {
-			t.Errorf("%s: leaf\n%s\nwant\n%s", v.Name, d.leaf(), want.buf)
-		}
-	}
-}
-
 func TestInvalidLeavesAreRefused(t *testing.T) {
 	eachLine(t, vectorPath("invalid.jsonl"), func(line []byte) {
 		var v invalidLeaf

@@ -365,13 +365,13 @@ func (b *bench) sealed() error {
 		return err
 	}
 	b.print(Figure{Name: "append_bulk", Value: float64(n) / seconds, Unit: "events/s", Floor: floor.rate, Events: n, Writers: b.opts.Writers, Batch: b.opts.Batch, Seals: eventSeals})
-	if err := b.size(l, n, 3, floor.bytes); err != nil {
+	if err := b.size(l, n, eventSeals, floor.bytes); err != nil {
 		return err
 	}
 	if err := l.Close(b.ctx); err != nil {
 		return err
 	}
-	return b.verify("sealed", n, 3, floor.scan)
+	return b.verify("sealed", n, eventSeals, floor.scan)
 }
 
 // peak prints the process's largest resident set.

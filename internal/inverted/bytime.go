@@ -152,7 +152,7 @@ func (l *lane) load(ctx context.Context) error {
 func (l *lane) scan(ctx context.Context) error {
 	var places []at
 	l.ended = true
-	newest := func() {
+	keepNewest := func() {
 		slices.SortFunc(places, newer)
 		if len(places) > scanPlaces {
 			places, l.ended = places[:scanPlaces], false
@@ -162,12 +162,12 @@ func (l *lane) scan(ctx context.Context) error {
 		t, ok := attestlog.LeafTime(r.Leaf)
 		if p := (at{t, r.Index}); ok && l.q.wants(p) && newer(p, l.from) > 0 {
 			if places = append(places, p); len(places) == 2*scanPlaces {
-				newest()
+				keepNewest()
 			}
 		}
 		return nil
 	})
-	newest()
+	keepNewest()
 	if l.places = places; len(places) > 0 {
 		l.from = places[len(places)-1]
 	}

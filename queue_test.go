@@ -1,0 +1,41 @@
+package attestlog
+
+import (
+	"runtime"
+	"testing"
+	"time"
+)
+
+// What waits in the queue shares allocations, also in a program that collects
+// its garbage more often than it records.
+func TestTheQueueTakesTheMemoryThatItCounts(t *testing.T) {
+	const events = 500
+	enc := &encoder{}
+	q := newQueue(events, 1<<20)
+	heap := func() int {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	before := heap()
+	for range events {
+		runtime.GC()
+		runtime.GC() // after which a sync.Pool is empty
+		e := benchEvent
+		r := takeRoom()
+		d, err := enc.encode(r, &e, time.Now())
+		if err == nil {
+			err = q.record(t.Context(), d)
+		}
+		r.free()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, bytes := q.depth()
+	if got, most := heap()-before, 4*bytes+1<<20; got > most {
+		t.Errorf("%d bytes that wait take %d, more than %d", bytes, got, most)
+	}
+	runtime.KeepAlive(q)
+}

@@ -58,13 +58,10 @@ func (a *arena) keep(d *draft, more int) {
 	if cap(*a)-len(*a) < size {
 		*a = make([]byte, 0, max(size, min(arenaSize, size*(1+more))))
 	}
-	start := len(*a)
+	start, n := len(*a), len(d.node)
 	*a = append(append(*a, d.node...), d.sealed...)
 	kept := (*a)[start:len(*a):len(*a)]
-	n := len(d.node)
-	if d.node = kept[:n:n]; len(d.sealed) > 0 {
-		d.sealed = kept[n:]
-	}
+	d.node, d.sealed = kept[:n:n], kept[n:]
 }
 
 // entropy buffers crypto/rand, whose system call costs more than the hash it

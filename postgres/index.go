@@ -46,10 +46,9 @@ func (ix *index) close() {
 }
 
 // locked runs fn in a transaction, unless another process is at the same work.
-// The server ends it if this process hangs, or the others would wait for good.
 func (ix *index) locked(ctx context.Context, work int, fn func(pgx.Tx) error) (free bool, err error) {
 	err = ix.s.locking(ctx, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, "SELECT set_config('idle_in_transaction_session_timeout', $1, true), set_config('statement_timeout', '0', true)", milliseconds(ix.s.cfg.Timeout))
+		_, err := tx.Exec(ctx, "SET LOCAL statement_timeout = 0")
 		if err == nil {
 			free, err = ix.s.lockWork(ctx, tx, work, false)
 		}

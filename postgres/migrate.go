@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -103,9 +104,16 @@ func (s *Store) version(ctx context.Context, db queryer) (int, error) {
 
 // locking runs fn in a transaction whose statements each see what is committed,
 // whatever the sessions' default: what is read behind a lock must be what its
-// last holder left.
+// last holder left. The server ends it if this process hangs, or the others would
+// wait for good; not sooner, whatever the sessions' default.
 func (s *Store) locking(ctx context.Context, fn func(pgx.Tx) error) error {
-	return pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, fn)
+	return s.lockingFor(ctx, s.cfg.Timeout, fn)
+}
+
+// lockingFor is locking of a transaction that may be idle for as long.
+func (s *Store) lockingFor(ctx context.Context, idle time.Duration, fn func(pgx.Tx) error) error {
+	begin := "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '" + milliseconds(idle) + "'"
+	return pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{BeginQuery: begin}, fn)
 }
 
 // The works that one process does at a time: each has a row in the table locks.

@@ -86,12 +86,9 @@ func (o outbox) Move(ctx context.Context, fn func([]attestlog.Prepared) ([]error
 	if err != nil || !waiting {
 		return 0, o.s.clarify(ctx, err)
 	}
-	err = pgx.BeginTxFunc(ctx, o.s.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
-		// The transaction is idle while fn appends, which takes that limit or
-		// fails; the server ends it if this process hangs.
-		_, err := tx.Exec(ctx, "SELECT set_config('synchronous_commit', 'off', true), set_config('idle_in_transaction_session_timeout', $1, true)",
-			milliseconds(2*o.s.limit()+max(o.s.cfg.Retry, 0)))
-		if err != nil {
+	// The transaction is idle while fn appends, which takes that limit or fails.
+	err = o.s.lockingFor(ctx, 2*o.s.limit()+max(o.s.cfg.Retry, 0), func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SET LOCAL synchronous_commit = off"); err != nil {
 			return err
 		}
 		alone, err := o.s.lockWork(ctx, tx, workOutbox, false)

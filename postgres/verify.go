@@ -13,11 +13,7 @@ import (
 // CheckRows looks for rows beyond the tree, and for triggers, functions and
 // grants that are not as they were installed.
 func (s *Store) CheckRows(ctx context.Context) error {
-	err := pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		// The server writes triggers as text, which is compared.
-		if _, err := tx.Exec(ctx, "SET LOCAL quote_all_identifiers = off"); err != nil {
-			return err
-		}
+	return s.snapshot(ctx, func(tx pgx.Tx) error {
 		tree, err := s.readTree(ctx, tx)
 		if err != nil {
 			return err
@@ -48,7 +44,15 @@ func (s *Store) CheckRows(ctx context.Context) error {
 		}
 		return s.checkGuards(ctx, tx, tree.Size)
 	})
-	return s.clarify(ctx, err)
+}
+
+// snapshot runs fn in a transaction that sees one state of the log, and holds up
+// nobody: the server is not to end it while this process is busy with what it
+// read. It writes triggers as text, which is compared.
+func (s *Store) snapshot(ctx context.Context, fn func(pgx.Tx) error) error {
+	const begin = `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+		SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL quote_all_identifiers = off`
+	return s.clarify(ctx, pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{BeginQuery: begin}, fn))
 }
 
 // CheckIndex derives the pairs of every indexed entry again and compares them
@@ -57,8 +61,8 @@ func (s *Store) CheckIndex(ctx context.Context, progress func(done, total uint64
 	if s.cfg.NoIndex {
 		return fmt.Errorf("postgres: %w: the log was opened without its search index", attestlog.ErrCannotVerify)
 	}
-	// One snapshot of the index, whose segments may be merged meanwhile.
-	err := pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+	// Segments may be merged meanwhile.
+	return s.snapshot(ctx, func(tx pgx.Tx) error {
 		tree, err := s.readTree(ctx, tx)
 		if err != nil {
 			return err
@@ -72,7 +76,6 @@ func (s *Store) CheckIndex(ctx context.Context, progress func(done, total uint64
 		}
 		return c.Run(ctx)
 	})
-	return s.clarify(ctx, err)
 }
 
 // checkStray looks for rows that belong to no segment.

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -126,12 +127,23 @@ func (c *Cluster) Restart() error {
 	c.log.Reset()
 	c.server = c.Command("postgres", args...)
 	c.server.Stdout, c.server.Stderr = &c.log, &c.log
-	if err := c.server.Start(); err != nil {
+	server, started, exited := c.server, make(chan error), make(chan struct{})
+	c.exited = exited
+	go func() {
+		defer close(exited)
+		// Pdeathsig comes when the thread ends that started the server, so that it
+		// must be nobody else's: a goroutine that ends locked takes its thread along.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := server.Start()
+		started <- err
+		if err == nil {
+			server.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
 		return err
 	}
-	server, exited := c.server, make(chan struct{})
-	c.exited = exited
-	go func() { server.Wait(); close(exited) }()
 	for range 600 {
 		if c.Command("pg_isready", "-q", "-h", c.Dir, "-U", "postgres").Run() == nil {
 			return nil

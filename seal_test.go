@@ -17,6 +17,34 @@ func TestPointersThatCannotBeSealedAreRefused(t *testing.T) {
 	}
 }
 
+// A salt that came twice would show that two values are equal, and one that can
+// be guessed what a value is after it was erased.
+func TestNoSaltComesTwice(t *testing.T) {
+	set, err := newSealSet(DefaultSealed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	enc := &encoder{set}
+	rooms := []*room{new(room), new(room)}
+	seen := map[[16]byte]bool{{}: true}
+	for n := range 2_000 {
+		e := Event{Action: "a", Actor: Actor{ID: "x", Name: "n"}, Source: Source{IP: "192.0.2.1", UserAgent: "u"}}
+		d, err := enc.encode(rooms[n%2], &e, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, one := range d.disclosures(nil) {
+			if seen[one.Salt] {
+				t.Fatalf("event %d: %s has the salt %x, which is zero or of another seal", n, one.Pointer, one.Salt)
+			}
+			seen[one.Salt] = true
+		}
+	}
+	if want := 3*2_000 + 1; len(seen) != want {
+		t.Errorf("%d salts, want %d", len(seen), want)
+	}
+}
+
 // What the caller's goroutine leaves open is written in place, so that the
 // leaf's other bytes must stay where they are.
 func TestFinishingALeafFillsInItsSeals(t *testing.T) {

@@ -170,7 +170,7 @@ func (l *Log) hold(batch []job, err error) []job {
 		if batch[i].call == nil || l.cfg.Spool != nil && batch[i].events() == 0 {
 			batch[held], batch[i] = batch[i], batch[held]
 			// A store that failed may be reading the bytes that the next try
-			// writes its time into.
+			// finishes.
 			new(arena).keep(&batch[held].draft, 0)
 			held++
 		}

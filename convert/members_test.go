@@ -53,12 +53,17 @@ func TestMembersAndItemsOfAnyText(t *testing.T) {
 	}
 }
 
+func isJSON(v any) bool {
+	_, err := json.Marshal(v)
+	return err == nil
+}
+
 func TestMembersOfAnyObjectAreThoseThatWereWritten(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := rapid.MapOfN(rapid.String(), valueGen(3), 0, 5).Draw(t, "object")
+		m := rapid.MapOfN(rapid.String(), valueGen(3).Filter(isJSON), 0, 5).Draw(t, "object")
 		text, err := json.Marshal(m)
 		if err != nil {
-			t.Skip(err)
+			t.Fatal(err)
 		}
 		want, got := map[string]string{}, map[string]string{}
 		for name, v := range m {

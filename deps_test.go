@@ -22,18 +22,18 @@ var arrows = []struct {
 		[]string{"golang.org/x/mod/sumdb/", "golang.org/x/mod/internal/", "github.com/google/uuid"},
 	},
 	{
-		module + "/internal/keep", "the files beside a log are plain files",
+		module + "/internal/home", "the files beside a log are plain files",
 		[]string{module},
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
 	},
 	{
 		module + "/internal/inverted", "the search index of both stores knows entries, no database",
-		[]string{module, module + "/internal/factsum", module + "/internal/backlog"},
+		[]string{module, module + "/internal/multiset", module + "/internal/unindexed"},
 		[]string{"golang.org/x/mod/", "golang.org/x/sys/", "github.com/google/uuid", "github.com/dchest/siphash"},
 	},
 	{
 		module + "/sqlite", "who embeds the SQLite log must not compile a PostgreSQL driver, a web framework or metrics",
-		[]string{module, module + "/internal/keep", module + "/internal/inverted", module + "/internal/leafrow", module + "/internal/factsum", module + "/internal/backlog"},
+		[]string{module, module + "/internal/home", module + "/internal/inverted", module + "/internal/leafrow", module + "/internal/multiset", module + "/internal/unindexed"},
 		[]string{
 			"golang.org/x/mod/", "github.com/google/uuid", "github.com/dchest/siphash", "zombiezen.com/go/sqlite", "modernc.org/",
 			"golang.org/x/sys/", "github.com/dustin/go-humanize", "github.com/mattn/go-isatty", "github.com/ncruces/go-strftime",
@@ -42,7 +42,7 @@ var arrows = []struct {
 	},
 	{
 		module + "/postgres", "who keeps the log in PostgreSQL must not compile SQLite, a web framework or metrics",
-		[]string{module, module + "/internal/keep", module + "/internal/inverted", module + "/internal/leafrow", module + "/internal/factsum", module + "/internal/backlog"},
+		[]string{module, module + "/internal/home", module + "/internal/inverted", module + "/internal/leafrow", module + "/internal/multiset", module + "/internal/unindexed"},
 		[]string{
 			"golang.org/x/mod/", "github.com/google/uuid", "github.com/dchest/siphash", "github.com/jackc/", "golang.org/x/text/", "golang.org/x/sync/",
 		},

@@ -40,12 +40,12 @@ func (s *sequenced) answerDuplicates(tx Tx, size uint64, dups []Duplicate) error
 // that has it, and reports whether that has the same content.
 func (s *sequenced) duplicate(tx Tx, size uint64, dup Duplicate) (bool, error) {
 	d := s.drafts[dup.Position]
-	var stored Record
+	var stored RawEntry
 	if dup.Index >= size {
-		stored = s.batch.Records[dup.Index-size]
+		stored = s.batch.Entries[dup.Index-size]
 	} else {
 		var err error
-		if stored, err = tx.Record(dup.Index); err != nil {
+		if stored, err = tx.Entry(dup.Index); err != nil {
 			return false, err
 		}
 	}

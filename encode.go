@@ -15,7 +15,7 @@ import (
 // 10 bytes of SHA-256(u32be length ‖ tenant ‖ u32be length ‖ service ‖ id).
 // Keys are ordered by time wherever their events are, because a unique index
 // on random keys is several times slower to fill.
-type Key [16]byte
+type IDKey [16]byte
 
 // loggedTimeZero stands in a leaf until the sequencer writes the time.
 const loggedTimeZero = "0000-00-00T00:00:00.000000Z"
@@ -26,7 +26,7 @@ type draft struct {
 	node         []byte // 0x00 ‖ leaf, which is what is hashed
 	loggedAt     int    // offset of the logged time in the leaf
 	sealedAt     int    // offset of the sealed object's first name
-	key          Key
+	key          IDKey
 	given        string // the caller's id, or ""
 	implicitTime bool   // the log chose the time
 	policy       Policy // of a recorded event
@@ -87,7 +87,7 @@ func (enc *encoder) encode(r *room, e *Event, now time.Time) (draft, error) {
 		if err != nil {
 			return draft{}, err
 		}
-		d.key = Key(u)
+		d.key = IDKey(u)
 		id = appendUUID(r.id[:0], u)
 	} else if key, ok := uuidV7(e.ID); ok {
 		d.key = key
@@ -137,9 +137,9 @@ func (e *leafSizeError) Unwrap() error { return ErrTooLarge }
 
 // uuidV7 returns the key of an id that is a UUIDv7 in its canonical form (RFC
 // 9562, Section 4).
-func uuidV7[S string | []byte](id S) (k Key, ok bool) {
+func uuidV7[S string | []byte](id S) (k IDKey, ok bool) {
 	if len(id) != 36 || id[8] != '-' || id[13] != '-' || id[18] != '-' || id[23] != '-' {
-		return Key{}, false
+		return IDKey{}, false
 	}
 	at := 0
 	for i := range k {
@@ -148,7 +148,7 @@ func uuidV7[S string | []byte](id S) (k Key, ok bool) {
 		}
 		hi, lo := hexValue[id[at]], hexValue[id[at+1]]
 		if hi > 15 || lo > 15 {
-			return Key{}, false
+			return IDKey{}, false
 		}
 		k[i] = hi<<4 | lo
 		at += 2
@@ -178,16 +178,16 @@ func appendUUID(dst []byte, u uuid.UUID) []byte {
 	return dst
 }
 
-func hashKey(e *Event) Key { return hashedKey(e.ID, e.Time.UnixNano(), e.Tenant, e.Service) }
+func hashKey(e *Event) IDKey { return hashedKey(e.ID, e.Time.UnixNano(), e.Tenant, e.Service) }
 
-func hashedKey[S string | []byte](id S, nanos int64, tenant, service S) Key {
+func hashedKey[S string | []byte](id S, nanos int64, tenant, service S) IDKey {
 	var room [512]byte
 	b := appendLength(room[:0], tenant)
 	b = appendLength(b, service)
 	b = append(b, id...)
 	sum := sha256.Sum256(b)
 	ms := floorDiv(nanos, int64(time.Millisecond))
-	var k Key
+	var k IDKey
 	binary.BigEndian.PutUint16(k[:], uint16(ms>>32))
 	binary.BigEndian.PutUint32(k[2:], uint32(ms))
 	copy(k[6:], sum[:])
@@ -223,7 +223,7 @@ func cutLength(b []byte) (s, rest []byte) {
 }
 
 // KeyOf returns the key of an id, given the rest of what it depends on.
-func KeyOf(id string, at time.Time, tenant, service string) Key {
+func KeyOf(id string, at time.Time, tenant, service string) IDKey {
 	if key, ok := uuidV7(id); ok {
 		return key
 	}

@@ -77,7 +77,7 @@ func (f *leafFacts) seals(s *scanner) {
 	}
 }
 
-func (f *leafFacts) key() Key {
+func (f *leafFacts) key() IDKey {
 	if key, ok := uuidV7(f.id); ok {
 		return key
 	}

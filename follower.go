@@ -20,7 +20,7 @@ type Follower interface {
 	// Take is given the entries from Position on, in order. After an error
 	// the log waits, asks for the Position and tries again from there. The
 	// records are valid only during the call.
-	Take(ctx context.Context, records []Record) error
+	Take(ctx context.Context, records []RawEntry) error
 	// Checkpoint is given a signed note once the follower has all the entries
 	// that the note covers.
 	Checkpoint(ctx context.Context, c Checkpoint) error
@@ -131,8 +131,8 @@ func (r *runner) step(ctx context.Context) (bool, error) {
 		return true, nil
 	}
 	end := min(tree.Size, position+scanChunk)
-	records := make([]Record, 0, end-position)
-	err = r.log.store.Scan(ctx, position, end, func(rec *Record) error {
+	records := make([]RawEntry, 0, end-position)
+	err = r.log.store.Scan(ctx, position, end, func(rec *RawEntry) error {
 		records = append(records, rec.Clone())
 		return nil
 	})

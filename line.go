@@ -10,7 +10,7 @@ import (
 // leaf's bytes verbatim, and the disclosures unless there are none.
 //
 //	{"index":7,"leaf":{…},"disclosures":{"/source/ip":{"salt":"…","value":"…"}}}
-func AppendLine(dst []byte, r *Record) []byte {
+func AppendLine(dst []byte, r *RawEntry) []byte {
 	dst = append(dst, `{"index":`...)
 	dst = strconv.AppendUint(dst, r.Index, 10)
 	dst = append(dst, `,"leaf":`...)
@@ -37,8 +37,8 @@ func AppendLine(dst []byte, r *Record) []byte {
 
 // ParseLine reads what AppendLine writes, and nothing else: the same line is
 // written back byte for byte. The record's leaf aliases line.
-func ParseLine(line []byte) (Record, error) {
-	var r Record
+func ParseLine(line []byte) (RawEntry, error) {
+	var r RawEntry
 	s := scanner{data: line}
 	s.enter('{')
 	for k, first := s.key(true), false; k != nil; k = s.key(first) {
@@ -57,10 +57,10 @@ func ParseLine(line []byte) (Record, error) {
 	}
 	s.end()
 	if s.err != nil {
-		return Record{}, s.err
+		return RawEntry{}, s.err
 	}
 	if string(AppendLine(make([]byte, 0, len(line)), &r)) != string(line) {
-		return Record{}, errors.New("line is not in the form of docs/format.md")
+		return RawEntry{}, errors.New("line is not in the form of docs/format.md")
 	}
 	return r, nil
 }

@@ -38,7 +38,7 @@ func (l *Log) InclusionProofTo(ctx context.Context, index uint64, c Checkpoint) 
 		return InclusionProof{}, fmt.Errorf("entry %d: the checkpoint covers %d entries: %w", index, c.Size, ErrNotFound)
 	}
 	p := InclusionProof{Index: index, Checkpoint: c}
-	err := l.store.Scan(ctx, index, index+1, func(r *Record) error {
+	err := l.store.Scan(ctx, index, index+1, func(r *RawEntry) error {
 		p.Leaf = append([]byte(nil), r.Leaf...)
 		return nil
 	})

@@ -28,7 +28,7 @@ type Entry struct {
 // Entry decodes a record that came from a log, such as one that ParseLine read,
 // with its disclosures in their places. The entry owns its bytes. What does not
 // fit together is a *CorruptError.
-func (r *Record) Entry() (Entry, error) {
+func (r *RawEntry) Entry() (Entry, error) {
 	own := r.Clone()
 	leaf, err := decodeLeaf(own.Leaf)
 	if err != nil {
@@ -96,7 +96,7 @@ func (e *Entry) Field(name string) ([]string, error) {
 func (l *Log) Entry(ctx context.Context, index uint64) (Entry, error) {
 	var out Entry
 	found := false
-	err := l.store.Scan(ctx, index, index+1, func(r *Record) (err error) {
+	err := l.store.Scan(ctx, index, index+1, func(r *RawEntry) (err error) {
 		found = true
 		out, err = r.Entry()
 		return err
@@ -140,7 +140,7 @@ func (l *Log) search(ctx context.Context, q Query, ascending bool, below *Positi
 		return 0, err
 	}
 	plan.Ascending = ascending
-	return l.store.Search(ctx, plan, below, func(r *Record) (bool, error) {
+	return l.store.Search(ctx, plan, below, func(r *RawEntry) (bool, error) {
 		e, err := r.Entry()
 		if err != nil {
 			return false, err
@@ -247,7 +247,7 @@ func (l *Log) Count(ctx context.Context, q Query, limit uint64) (uint64, error) 
 		plan.From = max(plan.From, upto)
 	}
 	plan.Ascending, plan.Order = true, ByIndex
-	_, err = l.store.Search(ctx, plan, nil, func(r *Record) (bool, error) {
+	_, err = l.store.Search(ctx, plan, nil, func(r *RawEntry) (bool, error) {
 		e, err := r.Entry()
 		if err == nil && q.Match(&e) {
 			n++
@@ -328,7 +328,7 @@ func (l *Log) orClosed(err error) error {
 // Scan calls fn with each entry from ≤ index < to as it is stored, in order, until
 // fn returns an error, which Scan returns. The bytes are valid only during the
 // call. It is the quickest way to read many entries.
-func (l *Log) Scan(ctx context.Context, from, to uint64, fn func(*Record) error) error {
+func (l *Log) Scan(ctx context.Context, from, to uint64, fn func(*RawEntry) error) error {
 	return l.store.Scan(ctx, from, to, fn)
 }
 

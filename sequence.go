@@ -115,10 +115,10 @@ func (l *Log) commit(batch []job) ([]job, error) {
 			l.edge = nil
 			return l.hold(batch, err), err
 		}
-		l.counters.appended.Add(uint64(len(done.batch.Records)))
+		l.counters.appended.Add(uint64(len(done.batch.Entries)))
 		l.counters.duplicates.Add(uint64(done.duplicates))
 		l.counters.size.Store(done.batch.Tree.Size)
-		if len(done.batch.Records) > 0 {
+		if len(done.batch.Entries) > 0 {
 			l.known.Store(&done.batch.Tree)
 		}
 		l.held.Store(0)
@@ -218,7 +218,7 @@ func (s *sequenced) add(d *draft, job, place int, r *Receipt) {
 }
 
 func (s *sequenced) reset() {
-	s.batch = Batch{Records: make([]Record, 0, len(s.drafts))}
+	s.batch = Batch{Entries: make([]RawEntry, 0, len(s.drafts))}
 	s.disclosures, s.duplicates = nil, 0
 }
 
@@ -259,7 +259,7 @@ func (l *Log) sequenceBatch(tx Tx, s *sequenced) error {
 	if err := l.catchUp(tree, tx); err != nil {
 		return err
 	}
-	keys := make([]Key, len(s.drafts))
+	keys := make([]IDKey, len(s.drafts))
 	for i, d := range s.drafts {
 		keys[i] = d.key
 	}
@@ -281,7 +281,7 @@ func (l *Log) sequenceBatch(tx Tx, s *sequenced) error {
 		l.edge.push(h, func(t Tile) { s.batch.Tiles = append(s.batch.Tiles, t) })
 		first := len(s.disclosures)
 		s.disclosures = d.disclosures(s.disclosures)
-		s.batch.Records = append(s.batch.Records, Record{index, d.leaf(), s.disclosures[first:len(s.disclosures):len(s.disclosures)]})
+		s.batch.Entries = append(s.batch.Entries, RawEntry{index, d.leaf(), s.disclosures[first:len(s.disclosures):len(s.disclosures)]})
 		if r := s.receipts[i]; r != nil {
 			*r = Receipt{index, d.id(), h, logged}
 		}
@@ -289,7 +289,7 @@ func (l *Log) sequenceBatch(tx Tx, s *sequenced) error {
 	if err := s.answerDuplicates(tx, tree.Size, dups); err != nil {
 		return err
 	}
-	if len(s.batch.Records) == 0 {
+	if len(s.batch.Entries) == 0 {
 		s.batch.Tree = tree
 		return nil
 	}
@@ -326,7 +326,7 @@ func (l *Log) catchUp(tree Tree, tx Tx) error {
 // follow adds the leaves that another process stored since, and reports whether
 // that leads to the stored tree. If not, the edge is of no more use.
 func (e *edge) follow(tree Tree, tx Tx) (bool, error) {
-	err := tx.Scan(e.size, tree.Size, func(r *Record) error {
+	err := tx.Scan(e.size, tree.Size, func(r *RawEntry) error {
 		e.push(LeafHash(r.Leaf), func(Tile) {})
 		return nil
 	})

@@ -20,16 +20,16 @@ type Tree struct {
 	LoggedTime time.Time
 }
 
-// A Record is one entry as it is stored.
-type Record struct {
+// A RawEntry is one entry as it is stored.
+type RawEntry struct {
 	Index       uint64
 	Leaf        []byte
 	Disclosures []Disclosure
 }
 
 // Clone copies a record whose bytes are about to be reused.
-func (r *Record) Clone() Record {
-	out := Record{Index: r.Index, Leaf: bytes.Clone(r.Leaf)}
+func (r *RawEntry) Clone() RawEntry {
+	out := RawEntry{Index: r.Index, Leaf: bytes.Clone(r.Leaf)}
 	for _, d := range r.Disclosures {
 		d.Value = bytes.Clone(d.Value)
 		out.Disclosures = append(out.Disclosures, d)
@@ -46,7 +46,7 @@ type Tile struct {
 
 // A Batch is what one transaction adds to a log.
 type Batch struct {
-	Records []Record // contiguous, the first at the stored tree's size
+	Entries []RawEntry // contiguous, the first at the stored tree's size
 	Tiles   []Tile   // those that became full
 	Tree    Tree     // the tree afterwards
 }
@@ -64,11 +64,11 @@ type Tx interface {
 	Tree() (Tree, error)
 	// PutKeys gives consecutive indexes, from the tree's size on, to those
 	// keys that are new, and returns the others. It is called at most once.
-	PutKeys(keys []Key) ([]Duplicate, error)
+	PutKeys(keys []IDKey) ([]Duplicate, error)
 	// Record returns an entry that was stored before the transaction.
-	Record(index uint64) (Record, error)
+	Entry(index uint64) (RawEntry, error)
 	// Scan is Store.Scan over such entries, within the transaction.
-	Scan(from, to uint64, fn func(*Record) error) error
+	Scan(from, to uint64, fn func(*RawEntry) error) error
 	// Tile returns a full tile's 8,192 bytes.
 	Tile(level int, n uint64) ([]byte, error)
 	// Put stores a batch. The store may keep the records' bytes.
@@ -91,13 +91,13 @@ type Store interface {
 	// Scan calls fn with each entry from ≤ index < to, in order, until fn
 	// returns an error, which Scan returns. The bytes are valid only during
 	// the call. Long scans hold no transaction across chunks.
-	Scan(ctx context.Context, from, to uint64, fn func(*Record) error) error
+	Scan(ctx context.Context, from, to uint64, fn func(*RawEntry) error) error
 	// Tile returns a full tile's 8,192 bytes, or ErrNotFound.
 	Tile(ctx context.Context, level int, n uint64) ([]byte, error)
 	// Checkpoints calls fn with each stored note, by size.
 	Checkpoints(ctx context.Context, fn func(size uint64, note []byte) error) error
 	// Keys calls fn with each key and its index, in any order.
-	Keys(ctx context.Context, fn func(key Key, index uint64) error) error
+	Keys(ctx context.Context, fn func(key IDKey, index uint64) error) error
 	// CheckRows returns a *CorruptError if the store holds rows that belong
 	// to no entry, or does not guard its rows as it was set up to.
 	CheckRows(ctx context.Context) error
@@ -105,13 +105,13 @@ type Store interface {
 	// if what is stored differs. progress, if not nil, is called now and then.
 	CheckIndex(ctx context.Context, progress func(done, total uint64)) error
 	// Lookup returns the index of a key, or ErrNotFound.
-	Lookup(ctx context.Context, key Key) (uint64, error)
+	Lookup(ctx context.Context, key IDKey) (uint64, error)
 
 	// Search calls fn with at least the entries that plan selects below the
 	// position, in the plan's order, until fn returns false or an error. The
 	// bytes are valid only during the call. It returns how many entries the log
 	// had, which with a replica may be fewer than Tree says.
-	Search(ctx context.Context, plan Plan, below *Position, fn func(*Record) (bool, error)) (size uint64, err error)
+	Search(ctx context.Context, plan Plan, below *Position, fn func(*RawEntry) (bool, error)) (size uint64, err error)
 	// Count returns the number of entries below upto that an exact plan
 	// selects, or limit if there are at least as many. A store that cannot
 	// count such a plan returns upto 0.

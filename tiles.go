@@ -36,7 +36,7 @@ func (l *Log) EntryBundle(ctx context.Context, n uint64, width int) ([]byte, err
 	var out []byte
 	got := 0
 	from := n << tileHeight
-	err := l.store.Scan(ctx, from, from+uint64(width), func(r *Record) error {
+	err := l.store.Scan(ctx, from, from+uint64(width), func(r *RawEntry) error {
 		got++
 		out = binary.BigEndian.AppendUint16(out, uint16(len(r.Leaf))) // MaxLeaf fits
 		out = append(out, r.Leaf...)

@@ -282,7 +282,7 @@ func storeSource(ctx context.Context, s Store) tileSource {
 	return tileSource{
 		tile: func(level int, n uint64) ([]byte, error) { return s.Tile(ctx, level, n) },
 		leaves: func(from, to uint64, fn func(uint64, []byte) error) error {
-			return s.Scan(ctx, from, to, func(r *Record) error { return fn(r.Index, r.Leaf) })
+			return s.Scan(ctx, from, to, func(r *RawEntry) error { return fn(r.Index, r.Leaf) })
 		},
 	}
 }
@@ -291,7 +291,7 @@ func txSource(tx Tx) tileSource {
 	return tileSource{
 		tile: tx.Tile,
 		leaves: func(from, to uint64, fn func(uint64, []byte) error) error {
-			return tx.Scan(from, to, func(r *Record) error { return fn(r.Index, r.Leaf) })
+			return tx.Scan(from, to, func(r *RawEntry) error { return fn(r.Index, r.Leaf) })
 		},
 	}
 }

@@ -96,7 +96,7 @@ func (v *vector) derive() error {
 	if w.err != nil {
 		return w.err
 	}
-	line := AppendLine(nil, &Record{Leaf: []byte("null"), Disclosures: disclosures})
+	line := AppendLine(nil, &RawEntry{Leaf: []byte("null"), Disclosures: disclosures})
 	v.Leaf = string(w.buf)
 	h := LeafHash(w.buf)
 	v.LeafHash = hex.EncodeToString(h[:])

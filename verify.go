@@ -71,7 +71,7 @@ func (l *Log) Verify(ctx context.Context, opts VerifyOptions) (Report, error) {
 	src := VerifySource{
 		Size: tree.Size,
 		Tree: &tree,
-		Scan: func(ctx context.Context, from, to uint64, fn func(*Record) error) error {
+		Scan: func(ctx context.Context, from, to uint64, fn func(*RawEntry) error) error {
 			return l.store.Scan(ctx, from, to, fn)
 		},
 		Tile:        func(level int, n uint64) ([]byte, error) { return l.store.Tile(ctx, level, n) },

@@ -17,7 +17,7 @@ import (
 // Verify. Scan must be safe for concurrent use; Tile and Tree may be nil.
 type VerifySource struct {
 	Size uint64
-	Scan func(ctx context.Context, from, to uint64, fn func(*Record) error) error
+	Scan func(ctx context.Context, from, to uint64, fn func(*RawEntry) error) error
 	Tile func(level int, n uint64) ([]byte, error)
 	Tree *Tree // as it is stored; may be nil
 	// Clear says that the source never has disclosures, as tiles have none, so
@@ -155,7 +155,7 @@ func (v *verifier) check(ctx context.Context, src VerifySource, from, to uint64)
 	c := &checked{from: from, clear: src.Clear, hashes: make([]Hash, 0, to-from)}
 	var facts leafFacts
 	next := from
-	err := src.Scan(ctx, from, to, func(r *Record) error {
+	err := src.Scan(ctx, from, to, func(r *RawEntry) error {
 		if r.Index != next {
 			return &CorruptError{next, "leaf", errors.New("missing")}
 		}
@@ -173,7 +173,7 @@ func (v *verifier) check(ctx context.Context, src VerifySource, from, to uint64)
 	return c
 }
 
-func (v *verifier) checkEntry(c *checked, r *Record, f *leafFacts) error {
+func (v *verifier) checkEntry(c *checked, r *RawEntry, f *leafFacts) error {
 	if len(c.hashes) == 1 {
 		c.first = f.logged
 	} else if f.logged < c.last {
@@ -207,9 +207,9 @@ func (v *verifier) checkEntry(c *checked, r *Record, f *leafFacts) error {
 	return nil
 }
 
-func (v *verifier) keyHash(key Key, index uint64) uint64 {
+func (v *verifier) keyHash(key IDKey, index uint64) uint64 {
 	return maphash.Comparable(v.hashSeed, struct {
-		Key   Key
+		Key   IDKey
 		Index uint64
 	}{key, index})
 }

@@ -176,7 +176,7 @@ func (v *verifier) sumKeys(ctx context.Context, s Store, size uint64) <-chan key
 	out := make(chan keySum, 1)
 	go func() {
 		var k keySum
-		k.err = s.Keys(ctx, func(key Key, index uint64) error {
+		k.err = s.Keys(ctx, func(key IDKey, index uint64) error {
 			k.last = max(k.last, index)
 			if index < size {
 				k.sum += v.keyHash(key, index)
@@ -210,11 +210,11 @@ func (v *verifier) locateKey(ctx context.Context, s Store) error {
 	var facts leafFacts
 	type keyOf struct {
 		index uint64
-		key   Key
+		key   IDKey
 	}
 	for from := uint64(0); from < v.report.Size; from += scanChunk {
 		var chunk []keyOf
-		err := s.Scan(ctx, from, min(v.report.Size, from+scanChunk), func(r *Record) error {
+		err := s.Scan(ctx, from, min(v.report.Size, from+scanChunk), func(r *RawEntry) error {
 			err := facts.read(r.Leaf)
 			chunk = append(chunk, keyOf{r.Index, facts.key()})
 			return err

@@ -157,7 +157,7 @@ func (c *Client) Entries(ctx context.Context, q attestlog.Query) iter.Seq2[attes
 
 // Scan calls fn with each entry from ≤ index < to that the token may see, as it is
 // stored, in order, until fn returns an error, which Scan returns.
-func (c *Client) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.Record) error) error {
+func (c *Client) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error {
 	if from >= to {
 		return nil
 	}
@@ -165,7 +165,7 @@ func (c *Client) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.R
 		if err != nil {
 			return err
 		}
-		if err := fn(&attestlog.Record{Index: e.Index, Leaf: e.Leaf, Disclosures: e.Disclosures}); err != nil {
+		if err := fn(&attestlog.RawEntry{Index: e.Index, Leaf: e.Leaf, Disclosures: e.Disclosures}); err != nil {
 			return err
 		}
 	}

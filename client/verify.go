@@ -47,7 +47,7 @@ func (c *Client) Verify(ctx context.Context, opts attestlog.VerifyOptions) (atte
 	}
 	return attestlog.VerifyEntries(ctx, attestlog.VerifySource{
 		Size: cp.Size, Clear: true,
-		Scan: func(ctx context.Context, from, to uint64, fn func(*attestlog.Record) error) error {
+		Scan: func(ctx context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error {
 			return c.scan(ctx, cp.Size, from, to, fn)
 		},
 		Tile:        func(level int, n uint64) ([]byte, error) { return c.HashTile(ctx, level, n, attestlog.TileWidth) },
@@ -56,7 +56,7 @@ func (c *Client) Verify(ctx context.Context, opts attestlog.VerifyOptions) (atte
 }
 
 // scan reads leaves from the bundles of a log of a size.
-func (c *Client) scan(ctx context.Context, size, from, to uint64, fn func(*attestlog.Record) error) error {
+func (c *Client) scan(ctx context.Context, size, from, to uint64, fn func(*attestlog.RawEntry) error) error {
 	for n := from / attestlog.TileWidth; n*attestlog.TileWidth < to; n++ {
 		first := n * attestlog.TileWidth
 		data, err := c.EntryBundle(ctx, n, int(min(attestlog.TileWidth, size-first)))
@@ -69,7 +69,7 @@ func (c *Client) scan(ctx context.Context, size, from, to uint64, fn func(*attes
 				return &attestlog.CorruptError{Index: index, Where: "entry bundle", Err: io.ErrUnexpectedEOF}
 			}
 			if index >= from && index < to {
-				if err := fn(&attestlog.Record{Index: index, Leaf: data[2:end]}); err != nil {
+				if err := fn(&attestlog.RawEntry{Index: index, Leaf: data[2:end]}); err != nil {
 					return err
 				}
 			}

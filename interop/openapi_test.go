@@ -57,7 +57,7 @@ type slowKeys struct {
 	s *served
 }
 
-func (k slowKeys) Keys(ctx context.Context, fn func(attestlog.Key, uint64) error) error {
+func (k slowKeys) Keys(ctx context.Context, fn func(attestlog.IDKey, uint64) error) error {
 	select {
 	case <-k.s.closed:
 	case <-ctx.Done():

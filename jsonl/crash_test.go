@@ -199,7 +199,7 @@ func TestLongLines(t *testing.T) {
 	if _, err := f.Position(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Take(t.Context(), []attestlog.Record{record(0), long, record(2)}); err != nil {
+	if err := f.Take(t.Context(), []attestlog.RawEntry{record(0), long, record(2)}); err != nil {
 		t.Fatal(err)
 	}
 	crash(f)

@@ -33,7 +33,7 @@ func Example() {
 	}
 	leaf := `{"action":"a","actor":{"id":"x"},"id":"019a9f0c-2f5e-7cc1-9c1e-5d6f3a1b2c3d",` +
 		`"logged_time":"2026-11-22T10:00:00.000123Z","time":"2026-11-22T10:00:00.000100000Z","v":1}`
-	if err := f.Take(ctx, []attestlog.Record{{Index: next, Leaf: []byte(leaf)}}); err != nil {
+	if err := f.Take(ctx, []attestlog.RawEntry{{Index: next, Leaf: []byte(leaf)}}); err != nil {
 		log.Fatal(err)
 	}
 	if err := f.Close(); err != nil {

@@ -29,7 +29,7 @@ func (f *Follower) Position(ctx context.Context) (uint64, error) {
 
 // Take appends the entries, the first of which must be the one at Position. It
 // is one write unless they fill more than one file or 4 MiB.
-func (f *Follower) Take(ctx context.Context, records []attestlog.Record) error {
+func (f *Follower) Take(ctx context.Context, records []attestlog.RawEntry) error {
 	if len(records) == 0 {
 		return nil
 	}
@@ -58,7 +58,7 @@ func (f *Follower) fail(before mark) {
 	f.drop()
 }
 
-func (f *Follower) take(records []attestlog.Record) error {
+func (f *Follower) take(records []attestlog.RawEntry) error {
 	if f.aged() {
 		if err := f.rotate(); err != nil {
 			return err
@@ -96,7 +96,7 @@ func (f *Follower) take(records []attestlog.Record) error {
 	return f.settle()
 }
 
-func (f *Follower) appendEntry(b []byte, r attestlog.Record) []byte {
+func (f *Follower) appendEntry(b []byte, r attestlog.RawEntry) []byte {
 	if f.cfg.OmitDisclosures {
 		r.Disclosures = nil
 	}

@@ -21,18 +21,18 @@ import (
 )
 
 // record returns an entry with one sealed field.
-func record(index uint64) attestlog.Record {
+func record(index uint64) attestlog.RawEntry {
 	leaf := fmt.Sprintf(`{"action":"mail.view","actor":{"id":"alice"},"id":"019a9f0c-2f5e-7cc1-9c1e-%012x",`+
 		`"logged_time":"2026-11-22T10:00:00.000123Z",`+
 		`"sealed":{"/source/ip":"Yu7Rkn9mcpJJ5Wr1yVSX8XqtP9Qp0ocxY4nGn8xVbJg="},`+
 		`"time":"2026-11-22T10:00:00.000100000Z","v":1}`, index)
-	return attestlog.Record{Index: index, Leaf: []byte(leaf), Disclosures: []attestlog.Disclosure{
+	return attestlog.RawEntry{Index: index, Leaf: []byte(leaf), Disclosures: []attestlog.Disclosure{
 		{Pointer: "/source/ip", Salt: [16]byte{byte(index)}, Value: []byte(`"192.0.2.7"`)},
 	}}
 }
 
-func records(from, to uint64) []attestlog.Record {
-	var out []attestlog.Record
+func records(from, to uint64) []attestlog.RawEntry {
+	var out []attestlog.RawEntry
 	for i := from; i < to; i++ {
 		out = append(out, record(i))
 	}
@@ -176,7 +176,7 @@ func TestOmitsDisclosures(t *testing.T) {
 	if _, err := f.Position(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Take(t.Context(), []attestlog.Record{given}); err != nil {
+	if err := f.Take(t.Context(), []attestlog.RawEntry{given}); err != nil {
 		t.Fatal(err)
 	}
 	want := given
@@ -199,7 +199,7 @@ func TestRefusesEntriesOutOfPlace(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	f, _ := open(t, path, Config{})
 	follow(t, f, 3)
-	for _, r := range [][]attestlog.Record{records(4, 5), records(2, 4), {record(3), record(5)}} {
+	for _, r := range [][]attestlog.RawEntry{records(4, 5), records(2, 4), {record(3), record(5)}} {
 		if err := f.Take(t.Context(), r); err == nil {
 			t.Errorf("Take from %d = nil, want an error", r[0].Index)
 		}

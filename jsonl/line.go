@@ -63,10 +63,10 @@ func (l *lines) next() (line []byte, ended bool, err error) {
 }
 
 // parseLine reads an entry or a checkpoint, whichever the line is.
-func parseLine(line []byte) (attestlog.Record, *attestlog.Checkpoint, error) {
+func parseLine(line []byte) (attestlog.RawEntry, *attestlog.Checkpoint, error) {
 	if bytes.HasPrefix(line, []byte(checkpointStart)) {
 		c, err := parseCheckpoint(line)
-		return attestlog.Record{}, &c, err
+		return attestlog.RawEntry{}, &c, err
 	}
 	r, err := attestlog.ParseLine(line)
 	return r, nil, err

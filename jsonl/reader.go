@@ -21,7 +21,7 @@ var ErrTorn = errors.New("last line is torn")
 type Line struct {
 	File   string // as given to NewReader
 	Number int    // from 1
-	Record attestlog.Record
+	Record attestlog.RawEntry
 	// Checkpoint is nil for an entry. Its signatures are not checked.
 	Checkpoint *attestlog.Checkpoint
 }

@@ -69,7 +69,7 @@ type sequential struct {
 	err    error // of the reader; final
 }
 
-func (s *sequential) scan(ctx context.Context, from, to uint64, fn func(*attestlog.Record) error) error {
+func (s *sequential) scan(ctx context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error {
 	records, err := s.take(from, to)
 	for i := range records {
 		if err := ctx.Err(); err != nil {
@@ -82,14 +82,14 @@ func (s *sequential) scan(ctx context.Context, from, to uint64, fn func(*attestl
 	return err
 }
 
-func (s *sequential) take(from, to uint64) ([]attestlog.Record, error) {
+func (s *sequential) take(from, to uint64) ([]attestlog.RawEntry, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.err == nil && s.next != from {
 		s.moved.Wait()
 	}
 	defer s.moved.Broadcast()
-	records := make([]attestlog.Record, 0, to-from)
+	records := make([]attestlog.RawEntry, 0, to-from)
 	for s.err == nil && s.next < to {
 		line, err := s.reader.Next()
 		if err != nil {
@@ -99,7 +99,7 @@ func (s *sequential) take(from, to uint64) ([]attestlog.Record, error) {
 		if line.Checkpoint != nil {
 			continue
 		}
-		records = append(records, attestlog.Record{
+		records = append(records, attestlog.RawEntry{
 			Index: line.Record.Index, Leaf: append([]byte(nil), line.Record.Leaf...), Disclosures: cloneDisclosures(line.Record.Disclosures),
 		})
 		s.next = line.Record.Index + 1

@@ -96,7 +96,7 @@ func (ix *index) Add(ctx context.Context, f *inverted.Filler) (more bool, err er
 		if indexed >= size {
 			return nil
 		}
-		scan := func(ctx context.Context, from, to uint64, fn func(*attestlog.Record) error) error {
+		scan := func(ctx context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error {
 			return ix.s.scan(ctx, tx, from, to, fn)
 		}
 		return f.Build(ctx, indexed, size, scan, func(b *inverted.Builder) error {

@@ -27,7 +27,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/internal/keep"
+	"github.com/attestlog/attestlog/internal/home"
 )
 
 // DefaultLog is the schema of a log whose name is not given.
@@ -89,7 +89,7 @@ type Store struct {
 	pool   *pgxpool.Pool
 	owns   bool   // the pool is closed with the store
 	schema string // quoted
-	home   keep.Files
+	home   home.Files
 
 	replica   *Store // what searches instead, or nil
 	isReplica bool
@@ -268,7 +268,7 @@ func (s *Store) configure() error {
 			return fmt.Errorf("the folder of the log's keys and kept checkpoint: %w", err)
 		}
 	}
-	s.home = keep.At(c.Home)
+	s.home = home.At(c.Home)
 	return nil
 }
 

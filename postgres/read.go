@@ -63,11 +63,11 @@ func splitHashes(data []byte) []attestlog.Hash {
 }
 
 // Scan calls fn with the entries in [from, to).
-func (s *Store) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.Record) error) error {
+func (s *Store) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error {
 	return s.scan(ctx, s.pool, from, to, fn)
 }
 
-func (s *Store) scan(ctx context.Context, db queryer, from, to uint64, fn func(*attestlog.Record) error) error {
+func (s *Store) scan(ctx context.Context, db queryer, from, to uint64, fn func(*attestlog.RawEntry) error) error {
 	again := false
 	for from < to {
 		end := min(to, from+chunk, (from/partWidth+1)*partWidth)
@@ -97,7 +97,7 @@ func (s *Store) scan(ctx context.Context, db queryer, from, to uint64, fn func(*
 
 // scanChunk reads entries of one partition together with their disclosures, in
 // one snapshot. It returns how many there were.
-func (s *Store) scanChunk(ctx context.Context, db queryer, from, to uint64, fn func(*attestlog.Record) error) (int, error) {
+func (s *Store) scanChunk(ctx context.Context, db queryer, from, to uint64, fn func(*attestlog.RawEntry) error) (int, error) {
 	inside := func(index uint64) bool { return index >= from && index < to }
 	// Sorting the disclosures in takes as long as all the rest, so a range that
 	// has none, which the same snapshot tells, is read without.
@@ -121,14 +121,14 @@ const (
 
 // records calls fn with those entries of a partition that are wanted, in order.
 // rows selects the rows that hold them, and disclosed their disclosures.
-func (s *Store) records(ctx context.Context, db queryer, part uint64, rows, disclosed string, wanted func(uint64) bool, fn func(*attestlog.Record) error, args ...any) (int, error) {
+func (s *Store) records(ctx context.Context, db queryer, part uint64, rows, disclosed string, wanted func(uint64) bool, fn func(*attestlog.RawEntry) error, args ...any) (int, error) {
 	// An entry's row comes before the disclosures of its entries.
 	sql := s.sql(fmt.Sprintf(`SELECT idx, -1 AS place, n::int AS n, NULL AS pointer, NULL AS salt, leaves AS value FROM @.entries_%[1]d WHERE `+rows+`
 		UNION ALL SELECT idx, place, 0, pointer, salt, value FROM @.disclosures WHERE place >= 0 AND `+disclosed+` ORDER BY idx, place`, part))
 	return s.readRecords(ctx, db, sql, wanted, fn, args...)
 }
 
-func (s *Store) readRecords(ctx context.Context, db queryer, sql string, wanted func(uint64) bool, fn func(*attestlog.Record) error, args ...any) (int, error) {
+func (s *Store) readRecords(ctx context.Context, db queryer, sql string, wanted func(uint64) bool, fn func(*attestlog.RawEntry) error, args ...any) (int, error) {
 	result, err := db.Query(ctx, sql, append([]any{pgx.QueryResultFormats{pgx.BinaryFormatCode}}, args...)...)
 	if err != nil {
 		return 0, s.unlessMissing(ctx, err)
@@ -157,14 +157,14 @@ func (s *Store) readRecords(ctx context.Context, db queryer, sql string, wanted 
 // each.
 type assembler struct {
 	wanted func(uint64) bool
-	fn     func(*attestlog.Record) error
+	fn     func(*attestlog.RawEntry) error
 	n      int // records that were given
 
 	held   leafrow.Row
 	leaves [][]byte // of held
 	bad    error    // with held, once its leaves were given
 	next   int      // of leaves
-	r      attestlog.Record
+	r      attestlog.RawEntry
 }
 
 // row begins a row.
@@ -270,7 +270,7 @@ func (s *Store) Checkpoints(ctx context.Context, fn func(size uint64, note []byt
 
 // Keys calls fn with each key. They are streamed by COPY, which costs half of what
 // a query does.
-func (s *Store) Keys(ctx context.Context, fn func(key attestlog.Key, index uint64) error) error {
+func (s *Store) Keys(ctx context.Context, fn func(key attestlog.IDKey, index uint64) error) error {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return s.clarify(ctx, err)
@@ -288,7 +288,7 @@ func (s *Store) Keys(ctx context.Context, fn func(key attestlog.Key, index uint6
 // Format): a header of 19 bytes, and for each row the number of its fields and
 // each field behind its length.
 type keyStream struct {
-	fn    func(key attestlog.Key, index uint64) error
+	fn    func(key attestlog.IDKey, index uint64) error
 	began bool
 	held  []byte
 	err   error // of fn
@@ -305,7 +305,7 @@ func (w *keyStream) Write(p []byte) (int, error) {
 		data, w.began = data[header:], true
 	}
 	for w.began && len(data) >= row {
-		if w.err = w.fn(attestlog.Key(data[6:22]), binary.BigEndian.Uint64(data[26:34])); w.err != nil {
+		if w.err = w.fn(attestlog.IDKey(data[6:22]), binary.BigEndian.Uint64(data[26:34])); w.err != nil {
 			return 0, w.err
 		}
 		data = data[row:]
@@ -315,7 +315,7 @@ func (w *keyStream) Write(p []byte) (int, error) {
 }
 
 // Lookup returns the index of a key.
-func (s *Store) Lookup(ctx context.Context, key attestlog.Key) (uint64, error) {
+func (s *Store) Lookup(ctx context.Context, key attestlog.IDKey) (uint64, error) {
 	var index int64
 	err := s.pool.QueryRow(ctx, s.sql("SELECT idx FROM @.keys WHERE key = $1"), [16]byte(key)).Scan(&index)
 	if errors.Is(err, pgx.ErrNoRows) {

@@ -17,7 +17,7 @@ import (
 // rows are a batch's rows on their way into the tables.
 type rows struct {
 	s       *Store
-	records []attestlog.Record
+	records []attestlog.RawEntry
 	keys    []keyRow
 }
 
@@ -111,7 +111,7 @@ type part struct {
 	from, to int
 }
 
-func partsOf(records []attestlog.Record) []part {
+func partsOf(records []attestlog.RawEntry) []part {
 	var out []part
 	for i := range records {
 		n := records[i].Index / partWidth

@@ -20,10 +20,10 @@ var errBehind = fmt.Errorf("%w: the reader's connections are to servers of which
 
 // Search calls fn with the entries that plan selects, and perhaps others. No
 // connection is held while fn runs.
-func (s *Store) Search(ctx context.Context, plan attestlog.Plan, below *attestlog.Position, fn func(*attestlog.Record) (bool, error)) (uint64, error) {
+func (s *Store) Search(ctx context.Context, plan attestlog.Plan, below *attestlog.Position, fn func(*attestlog.RawEntry) (bool, error)) (uint64, error) {
 	if s.replica != nil {
 		began := false
-		size, err := s.replica.Search(ctx, plan, below, func(r *attestlog.Record) (bool, error) { began = true; return fn(r) })
+		size, err := s.replica.Search(ctx, plan, below, func(r *attestlog.RawEntry) (bool, error) { began = true; return fn(r) })
 		if !errors.Is(err, errBehind) || began {
 			return size, err
 		}
@@ -56,7 +56,7 @@ type entries struct{ *Store }
 
 var _ inverted.Entries = entries{}
 
-func (e entries) Records(ctx context.Context, ids []uint64, fn func(*attestlog.Record) error) error {
+func (e entries) Records(ctx context.Context, ids []uint64, fn func(*attestlog.RawEntry) error) error {
 	found := 0
 	for part, list := range byPartition(ids) {
 		n, err := e.records(ctx, e.pool, part, rowsOfList, "idx = ANY($1)", list.has, fn, []int64(list))

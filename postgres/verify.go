@@ -71,7 +71,7 @@ func (s *Store) CheckIndex(ctx context.Context, progress func(done, total uint64
 			return err
 		}
 		c := inverted.Check{Key: s.index.key, Reader: segments{s, tx}, Size: tree.Size, Progress: progress}
-		c.Scan = func(ctx context.Context, from, to uint64, fn func(*attestlog.Record) error) error {
+		c.Scan = func(ctx context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error {
 			return s.scan(ctx, tx, from, to, fn)
 		}
 		return c.Run(ctx)

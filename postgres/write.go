@@ -125,14 +125,14 @@ type tx struct {
 	step      func()
 	conn      *pgxpool.Conn
 	tree      attestlog.Tree
-	maxKey    *attestlog.Key // the greatest stored
+	maxKey    *attestlog.IDKey // the greatest stored
 	keys      []keyRow       // that PutKeys found to be new
 	committed bool
 	batch     *attestlog.Batch // what was committed
 }
 
 type keyRow struct {
-	key attestlog.Key
+	key attestlog.IDKey
 	idx uint64
 }
 
@@ -162,7 +162,7 @@ func (t *tx) begin() error {
 	if t.tree, err = scanTree(results.QueryRow()); err == nil {
 		err = results.QueryRow().Scan(&key)
 	}
-	t.maxKey = (*attestlog.Key)(key)
+	t.maxKey = (*attestlog.IDKey)(key)
 	if err == nil {
 		err = results.Close()
 	}
@@ -173,15 +173,15 @@ func (t *tx) Tree() (attestlog.Tree, error) { return t.tree, nil }
 
 // PutKeys finds out which keys are new; Put stores them. Nobody else stores
 // keys while the tree's row is locked.
-func (t *tx) PutKeys(keys []attestlog.Key) ([]attestlog.Duplicate, error) {
+func (t *tx) PutKeys(keys []attestlog.IDKey) ([]attestlog.Duplicate, error) {
 	t.step()
 	taken, err := t.taken(keys)
 	if err != nil {
 		return nil, err
 	}
-	var seen map[attestlog.Key]uint64
+	var seen map[attestlog.IDKey]uint64
 	if !ascending(keys) {
-		seen = make(map[attestlog.Key]uint64, len(keys))
+		seen = make(map[attestlog.IDKey]uint64, len(keys))
 	}
 	next := t.tree.Size
 	t.keys = make([]keyRow, 0, len(keys))
@@ -204,7 +204,7 @@ func (t *tx) PutKeys(keys []attestlog.Key) ([]attestlog.Duplicate, error) {
 	return dups, nil
 }
 
-func ascending(keys []attestlog.Key) bool {
+func ascending(keys []attestlog.IDKey) bool {
 	for i := 1; i < len(keys); i++ {
 		if bytes.Compare(keys[i-1][:], keys[i][:]) >= 0 {
 			return false
@@ -215,7 +215,7 @@ func ascending(keys []attestlog.Key) bool {
 
 // taken looks up the keys that may be stored: those that are not beyond all
 // that are, as the keys of new events mostly are.
-func (t *tx) taken(keys []attestlog.Key) (map[attestlog.Key]uint64, error) {
+func (t *tx) taken(keys []attestlog.IDKey) (map[attestlog.IDKey]uint64, error) {
 	if t.maxKey == nil {
 		return nil, nil
 	}
@@ -232,7 +232,7 @@ func (t *tx) taken(keys []attestlog.Key) (map[attestlog.Key]uint64, error) {
 	if err != nil {
 		return nil, &storeError{err}
 	}
-	taken := map[attestlog.Key]uint64{}
+	taken := map[attestlog.IDKey]uint64{}
 	var key [16]byte
 	var index int64
 	_, err = pgx.ForEachRow(rows, []any{&key, &index}, func() error {
@@ -245,10 +245,10 @@ func (t *tx) taken(keys []attestlog.Key) (map[attestlog.Key]uint64, error) {
 	return taken, nil
 }
 
-func (t *tx) Record(index uint64) (out attestlog.Record, err error) {
+func (t *tx) Entry(index uint64) (out attestlog.RawEntry, err error) {
 	t.step()
 	found := false
-	_, err = t.s.scanChunk(t.ctx, t.conn, index, index+1, func(r *attestlog.Record) error {
+	_, err = t.s.scanChunk(t.ctx, t.conn, index, index+1, func(r *attestlog.RawEntry) error {
 		out, found = r.Clone(), true
 		return nil
 	})
@@ -258,8 +258,8 @@ func (t *tx) Record(index uint64) (out attestlog.Record, err error) {
 	return out, mark(err)
 }
 
-func (t *tx) Scan(from, to uint64, fn func(*attestlog.Record) error) error {
-	return mark(t.s.scan(t.ctx, t.conn, from, to, func(r *attestlog.Record) error {
+func (t *tx) Scan(from, to uint64, fn func(*attestlog.RawEntry) error) error {
+	return mark(t.s.scan(t.ctx, t.conn, from, to, func(r *attestlog.RawEntry) error {
 		t.step()
 		return fn(r)
 	}))
@@ -302,16 +302,16 @@ func (t *tx) Put(b *attestlog.Batch) error {
 }
 
 func (t *tx) put(b *attestlog.Batch) error {
-	if len(t.keys) != len(b.Records) {
-		return fmt.Errorf("%d records for %d new keys", len(b.Records), len(t.keys))
+	if len(t.keys) != len(b.Entries) {
+		return fmt.Errorf("%d records for %d new keys", len(b.Entries), len(t.keys))
 	}
-	r := rows{t.s, b.Records, t.keys}
+	r := rows{t.s, b.Entries, t.keys}
 	parts, err := t.makePartitions(b.Tree.Size)
 	if err != nil {
 		return err
 	}
 	var out pgx.Batch
-	if len(b.Records) < copyRows {
+	if len(b.Entries) < copyRows {
 		err = r.insert(&out)
 	} else {
 		err = r.copy(t.ctx, t.conn.Conn().PgConn())

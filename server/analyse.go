@@ -172,7 +172,7 @@ func loggedFrom(ctx context.Context, log *attestlog.Log, t time.Time, low, high 
 	for low < high {
 		middle := low + (high-low)/2
 		later := false
-		err := log.Scan(ctx, middle, middle+1, func(r *attestlog.Record) error {
+		err := log.Scan(ctx, middle, middle+1, func(r *attestlog.RawEntry) error {
 			e, err := r.Entry()
 			later = !e.LoggedTime.Before(t)
 			return err

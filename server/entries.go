@@ -47,7 +47,7 @@ func lines(entries ...attestlog.Entry) *rawOutput {
 	var b []byte
 	for i := range entries {
 		e := &entries[i]
-		b = append(attestlog.AppendLine(b, &attestlog.Record{Index: e.Index, Leaf: e.Leaf, Disclosures: e.Disclosures}), '\n')
+		b = append(attestlog.AppendLine(b, &attestlog.RawEntry{Index: e.Index, Leaf: e.Leaf, Disclosures: e.Disclosures}), '\n')
 	}
 	return &rawOutput{ContentType: "application/x-ndjson", Body: b}
 }

@@ -159,7 +159,7 @@ func (x *exporting) write(ctx context.Context, s *Server, out *bufio.Writer) err
 			}
 			continue
 		}
-		rec := attestlog.Record{Index: e.Index, Leaf: e.Leaf}
+		rec := attestlog.RawEntry{Index: e.Index, Leaf: e.Leaf}
 		if x.disclosures {
 			rec.Disclosures = e.Disclosures
 		}
@@ -190,7 +190,7 @@ func (x *exporting) writeAll(ctx context.Context, s *Server, out *bufio.Writer) 
 	}
 	var line []byte
 	n := 0
-	err := x.v.log.log.Scan(ctx, x.from, x.size, func(r *attestlog.Record) error {
+	err := x.v.log.log.Scan(ctx, x.from, x.size, func(r *attestlog.RawEntry) error {
 		if n++; n%1000 == 0 {
 			if err := x.goOn(ctx, s); err != nil {
 				return err

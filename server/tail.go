@@ -79,7 +79,7 @@ func sendEvent(w io.Writer, e *followed, asLine bool) error {
 	}
 	text, err := e.json()
 	if asLine {
-		text, err = attestlog.AppendLine(nil, &attestlog.Record{Index: e.Index, Leaf: e.Leaf, Disclosures: e.Disclosures}), nil
+		text, err = attestlog.AppendLine(nil, &attestlog.RawEntry{Index: e.Index, Leaf: e.Leaf, Disclosures: e.Disclosures}), nil
 	}
 	if err == nil {
 		_, err = fmt.Fprintf(w, "id: %d\ndata: %s\n\n", e.Index, text)

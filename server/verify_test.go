@@ -118,7 +118,7 @@ type gate struct {
 	waiting chan struct{}
 }
 
-func (g *gate) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.Record) error) error {
+func (g *gate) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error {
 	select {
 	case g.waiting <- struct{}{}:
 	default:

@@ -86,10 +86,10 @@ func (c *checkpointer) before(conn *sqlite.Conn) {
 func (c *checkpointer) after(b *attestlog.Batch) {
 	const overhead = 6 // pages that a commit changes whatever it adds
 	bytes := 0
-	for i := range b.Records {
-		bytes += len(b.Records[i].Leaf)
-		for k := range b.Records[i].Disclosures {
-			bytes += len(b.Records[i].Disclosures[k].Value) + 64
+	for i := range b.Entries {
+		bytes += len(b.Entries[i].Leaf)
+		for k := range b.Entries[i].Disclosures {
+			bytes += len(b.Entries[i].Disclosures[k].Value) + 64
 		}
 	}
 	c.pages += overhead + bytes/(pageSize*7/8)

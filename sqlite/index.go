@@ -15,7 +15,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/inverted"
-	"github.com/attestlog/attestlog/internal/keep"
+	"github.com/attestlog/attestlog/internal/home"
 )
 
 const indexSuffix = ".index"
@@ -199,7 +199,7 @@ func (ix *index) belongs(ctx context.Context, st indexState) (bool, error) {
 
 // leafHash returns the hash of an entry of the log, or nil if it is missing.
 func (ix *index) leafHash(ctx context.Context, index uint64) (hash []byte, err error) {
-	err = ix.store.Scan(ctx, index, index+1, func(r *attestlog.Record) error {
+	err = ix.store.Scan(ctx, index, index+1, func(r *attestlog.RawEntry) error {
 		h := attestlog.LeafHash(r.Leaf)
 		hash = h[:]
 		return nil
@@ -279,7 +279,7 @@ func (ix *index) watermark(ctx context.Context) (uint64, error) {
 // meantime is left alone.
 func (ix *index) Add(ctx context.Context, f *inverted.Filler) (more bool, err error) {
 	if ix.swept.CompareAndSwap(false, true) {
-		if _, err := keep.TryLocked(ix.store.path+mergeSuffix, func() error { return ix.sweep(ctx) }); err != nil {
+		if _, err := home.TryLocked(ix.store.path+mergeSuffix, func() error { return ix.sweep(ctx) }); err != nil {
 			return false, err
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"zombiezen.com/go/sqlite"
 
 	"github.com/attestlog/attestlog/internal/inverted"
-	"github.com/attestlog/attestlog/internal/keep"
+	"github.com/attestlog/attestlog/internal/home"
 )
 
 const (
@@ -21,7 +21,7 @@ const (
 // holds up what is appended: what is not whole yet, or no longer needed, is not
 // live.
 func (ix *index) Merge(ctx context.Context, choose func(context.Context, inverted.Reader) (*inverted.Merge, error)) (done bool, err error) {
-	_, err = keep.TryLocked(ix.store.path+mergeSuffix, func() error {
+	_, err = home.TryLocked(ix.store.path+mergeSuffix, func() error {
 		if err := ix.sweep(ctx); err != nil { // what a merge that was interrupted left
 			return err
 		}

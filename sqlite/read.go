@@ -86,7 +86,7 @@ func splitHashes(data []byte) []attestlog.Hash {
 }
 
 // Scan calls fn with the entries in [from, to).
-func (s *Store) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.Record) error) error {
+func (s *Store) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error {
 	for from < to {
 		end := min(to, from+chunk)
 		n := 0
@@ -110,7 +110,7 @@ func (s *Store) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.Re
 
 // scanChunk reads the entries in [from, to) together with their disclosures,
 // within one statement's snapshot each. It returns how many there were.
-func scanChunk(conn *sqlite.Conn, from, to uint64, fn func(*attestlog.Record) error) (int, error) {
+func scanChunk(conn *sqlite.Conn, from, to uint64, fn func(*attestlog.RawEntry) error) (int, error) {
 	entries, err := conn.Prepare(`SELECT idx, n, leaves FROM entries
 		WHERE idx >= coalesce((SELECT max(idx) FROM entries WHERE idx <= ?1), ?1) AND idx < ?2 AND idx < (SELECT size FROM tree) ORDER BY idx`)
 	if err != nil {
@@ -118,7 +118,7 @@ func scanChunk(conn *sqlite.Conn, from, to uint64, fn func(*attestlog.Record) er
 	}
 	bindRange(entries, from, to)
 	n := 0
-	var r attestlog.Record
+	var r attestlog.RawEntry
 	var d *disclosureReader
 	var row leafrow.Row
 	err = rows(entries, func() error {
@@ -290,7 +290,7 @@ func (s *Store) Checkpoints(ctx context.Context, fn func(size uint64, note []byt
 }
 
 // Lookup returns the index of a key.
-func (s *Store) Lookup(ctx context.Context, key attestlog.Key) (index uint64, err error) {
+func (s *Store) Lookup(ctx context.Context, key attestlog.IDKey) (index uint64, err error) {
 	err = s.read(ctx, func(conn *sqlite.Conn) (err error) {
 		index, err = lookup(conn, key)
 		return err
@@ -298,7 +298,7 @@ func (s *Store) Lookup(ctx context.Context, key attestlog.Key) (index uint64, er
 	return index, err
 }
 
-func lookup(conn *sqlite.Conn, key attestlog.Key) (index uint64, err error) {
+func lookup(conn *sqlite.Conn, key attestlog.IDKey) (index uint64, err error) {
 	stmt, err := conn.Prepare("SELECT idx FROM keys WHERE key = ?")
 	if err != nil {
 		return 0, &storeError{err}

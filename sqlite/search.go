@@ -13,7 +13,7 @@ import (
 
 // Search calls fn with the entries that plan selects, and perhaps others. No
 // connection is held while fn runs.
-func (s *Store) Search(ctx context.Context, plan attestlog.Plan, below *attestlog.Position, fn func(*attestlog.Record) (bool, error)) (uint64, error) {
+func (s *Store) Search(ctx context.Context, plan attestlog.Plan, below *attestlog.Position, fn func(*attestlog.RawEntry) (bool, error)) (uint64, error) {
 	tree, err := s.Tree(ctx)
 	if err != nil {
 		return 0, err
@@ -36,7 +36,7 @@ type entries struct{ *Store }
 
 var _ inverted.Entries = entries{}
 
-func (e entries) Records(ctx context.Context, ids []uint64, fn func(*attestlog.Record) error) error {
+func (e entries) Records(ctx context.Context, ids []uint64, fn func(*attestlog.RawEntry) error) error {
 	sorted := slices.Sorted(slices.Values(ids))
 	return e.read(ctx, func(conn *sqlite.Conn) error {
 		for len(sorted) > 0 { // neighbours stand in the same row

@@ -25,7 +25,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/internal/keep"
+	"github.com/attestlog/attestlog/internal/home"
 )
 
 const (
@@ -82,7 +82,7 @@ type Config struct {
 type Store struct {
 	path    string
 	cfg     Config
-	home    keep.Files
+	home    home.Files
 	readers *sqlitex.Pool
 	index   *index
 
@@ -124,7 +124,7 @@ func open(ctx context.Context, path string, cfg Config) (_ *Store, err error) {
 	if err := prepareFile(path, cfg); err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, cfg: cfg, home: keep.At(path), writing: make(chan struct{}, 1)}
+	s := &Store{path: path, cfg: cfg, home: home.At(path), writing: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			s.Close()

@@ -14,14 +14,14 @@ import (
 )
 
 // Keys calls fn with each key.
-func (s *Store) Keys(ctx context.Context, fn func(key attestlog.Key, index uint64) error) error {
+func (s *Store) Keys(ctx context.Context, fn func(key attestlog.IDKey, index uint64) error) error {
 	return s.read(ctx, func(conn *sqlite.Conn) error {
 		stmt, err := conn.Prepare("SELECT key, idx FROM keys")
 		if err != nil {
 			return err
 		}
 		return rows(stmt, func() error {
-			var key attestlog.Key
+			var key attestlog.IDKey
 			index := uint64(stmt.ColumnInt64(1))
 			if n := stmt.ColumnBytes(0, key[:]); n != len(key) || stmt.ColumnLen(0) != n {
 				return &attestlog.CorruptError{Index: index, Where: "key", Err: errors.New("is not 16 bytes")}

@@ -114,7 +114,7 @@ var (
 func (t *tx) Tree() (attestlog.Tree, error) { return readTree(t.conn) }
 
 // PutKeys inserts the keys in turn; those that conflict are duplicates.
-func (t *tx) PutKeys(keys []attestlog.Key) ([]attestlog.Duplicate, error) {
+func (t *tx) PutKeys(keys []attestlog.IDKey) ([]attestlog.Duplicate, error) {
 	tree, err := t.Tree()
 	if err != nil {
 		return nil, err
@@ -154,7 +154,7 @@ func (t *tx) PutKeys(keys []attestlog.Key) ([]attestlog.Duplicate, error) {
 }
 
 // putGroup inserts keys that are all new, or returns errTaken.
-func (t *tx) putGroup(keys []attestlog.Key, next uint64) error {
+func (t *tx) putGroup(keys []attestlog.IDKey, next uint64) error {
 	insert, err := t.conn.Prepare(insertKeys + moreRows)
 	if err != nil {
 		return &storeError{err}
@@ -184,10 +184,10 @@ func exec(stmt *sqlite.Stmt) error {
 	return nil
 }
 
-func (t *tx) Record(index uint64) (attestlog.Record, error) {
-	var out attestlog.Record
+func (t *tx) Entry(index uint64) (attestlog.RawEntry, error) {
+	var out attestlog.RawEntry
 	found := false
-	_, err := scanChunk(t.conn, index, index+1, func(r *attestlog.Record) error {
+	_, err := scanChunk(t.conn, index, index+1, func(r *attestlog.RawEntry) error {
 		found = true
 		out = r.Clone()
 		return nil
@@ -198,7 +198,7 @@ func (t *tx) Record(index uint64) (attestlog.Record, error) {
 	return out, err
 }
 
-func (t *tx) Scan(from, to uint64, fn func(*attestlog.Record) error) error {
+func (t *tx) Scan(from, to uint64, fn func(*attestlog.RawEntry) error) error {
 	_, err := scanChunk(t.conn, from, to, fn)
 	return err
 }
@@ -207,7 +207,7 @@ func (t *tx) Tile(level int, n uint64) ([]byte, error) { return readTile(t.conn,
 
 // Put inserts the batch's rows and moves the tree row on.
 func (t *tx) Put(b *attestlog.Batch) error {
-	if err := t.putRecords(b.Records); err != nil {
+	if err := t.putRecords(b.Entries); err != nil {
 		return err
 	}
 	for i := range b.Tiles {
@@ -238,7 +238,7 @@ func (t *tx) Put(b *attestlog.Batch) error {
 	return nil
 }
 
-func (t *tx) putRecords(records []attestlog.Record) error {
+func (t *tx) putRecords(records []attestlog.RawEntry) error {
 	for i := range records {
 		if err := t.putDisclosures(&records[i]); err != nil {
 			return err
@@ -256,7 +256,7 @@ func (t *tx) putRecords(records []attestlog.Record) error {
 	})
 }
 
-func (t *tx) putDisclosures(r *attestlog.Record) error {
+func (t *tx) putDisclosures(r *attestlog.RawEntry) error {
 	if len(r.Disclosures) == 0 {
 		return nil
 	}

@@ -106,7 +106,7 @@ func exportLines(ctx context.Context, log reader, w io.Writer, disclosures bool)
 		return err
 	}
 	var line []byte
-	entry := func(r *attestlog.Record) error {
+	entry := func(r *attestlog.RawEntry) error {
 		if !disclosures {
 			r.Disclosures = nil
 		}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/internal/keep"
+	"github.com/attestlog/attestlog/internal/home"
 	"github.com/attestlog/attestlog/postgres"
 	"github.com/attestlog/attestlog/sqlite"
 )
@@ -123,13 +123,13 @@ func (a *app) closeLog(log interface{ Close(context.Context) error }) error {
 }
 
 // home returns the files beside the log without opening it.
-func (a *app) home() (keep.Files, string, error) {
+func (a *app) home() (home.Files, string, error) {
 	if isPostgres(a.url) {
 		path, err := postgres.HomePath(a.url)
-		return keep.At(path), path, err
+		return home.At(path), path, err
 	}
 	path, err := sqlitePath(a.url)
-	return keep.At(path), path, err
+	return home.At(path), path, err
 }
 
 func exists(path string) bool {

@@ -23,7 +23,7 @@ type reader interface {
 	Entry(ctx context.Context, index uint64) (attestlog.Entry, error)
 	EntryByID(ctx context.Context, id string) (attestlog.Entry, error)
 	Entries(ctx context.Context, q attestlog.Query) iter.Seq2[attestlog.Entry, error]
-	Scan(ctx context.Context, from, to uint64, fn func(*attestlog.Record) error) error
+	Scan(ctx context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error
 	Tail(ctx context.Context, from uint64, q attestlog.Query) iter.Seq2[attestlog.Entry, error]
 	Checkpoint(ctx context.Context) (attestlog.Checkpoint, error)
 	InclusionProof(ctx context.Context, index uint64) (attestlog.InclusionProof, error)

@@ -227,7 +227,7 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte(role + "\n{\"eventID\":\"x\n" + byService))
 	f.Add([]byte(`{"Records":[1,{"eventName":"` + "\xff" + `","eventName":{},"userIdentity":[]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		seen := map[attestlog.Key]bool{}
+		seen := map[attestlog.IDKey]bool{}
 		n := 0
 		for e, err := range cloudtrail.Read(bytes.NewReader(data), "f") {
 			n++

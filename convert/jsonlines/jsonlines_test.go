@@ -138,7 +138,7 @@ func entryLine(t testing.TB, e attestlog.Event, sealed map[string]string, erased
 		t.Fatal(err)
 	}
 	leaf["logged_time"], leaf["v"] = "2026-01-02T03:04:06.000007Z", 1
-	r := attestlog.Record{Index: 7}
+	r := attestlog.RawEntry{Index: 7}
 	seals := map[string]string{}
 	for pointer, value := range sealed {
 		d := attestlog.Disclosure{Pointer: pointer, Salt: [16]byte{1}, Value: []byte(value)}

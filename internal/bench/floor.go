@@ -54,7 +54,7 @@ func (b *bench) leaves(n int, sealed bool) ([][]byte, error) {
 		}
 	}
 	leaves := make([][]byte, 0, n)
-	err = store.Scan(b.ctx, 0, uint64(n), func(r *attestlog.Record) error {
+	err = store.Scan(b.ctx, 0, uint64(n), func(r *attestlog.RawEntry) error {
 		leaves = append(leaves, slices.Clone(r.Leaf))
 		return nil
 	})

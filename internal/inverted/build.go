@@ -45,7 +45,7 @@ func (b *Builder) forget() {
 }
 
 // Add adds the next entry. Errors are of type *attestlog.CorruptError.
-func (b *Builder) Add(r *attestlog.Record) error {
+func (b *Builder) Add(r *attestlog.RawEntry) error {
 	if r.Index != b.next {
 		return &attestlog.CorruptError{Index: b.next, Where: "leaf", Err: errors.New("missing")}
 	}

@@ -158,7 +158,7 @@ func (l *lane) scan(ctx context.Context) error {
 			places, l.ended = places[:scanPlaces], false
 		}
 	}
-	err := l.q.ix.entries.Scan(ctx, l.p.from, l.p.to, func(r *attestlog.Record) error {
+	err := l.q.ix.entries.Scan(ctx, l.p.from, l.p.to, func(r *attestlog.RawEntry) error {
 		t, ok := attestlog.LeafTime(r.Leaf)
 		if p := (at{t, r.Index}); ok && l.q.wants(p) && newer(p, l.from) > 0 {
 			if places = append(places, p); len(places) == 2*scanPlaces {

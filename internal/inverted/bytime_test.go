@@ -28,21 +28,21 @@ func (g generated) leaf(index uint64, dst []byte) []byte {
 	return append(dst, `","v":1}`...)
 }
 
-func (g generated) Scan(_ context.Context, from, to uint64, fn func(*attestlog.Record) error) error {
+func (g generated) Scan(_ context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error {
 	if to-from > scanMost {
 		*g.scans++
 	}
 	var leaf []byte
 	for i := from; i < to; i++ {
 		leaf = g.leaf(i, leaf)
-		if err := fn(&attestlog.Record{Index: i, Leaf: leaf}); err != nil {
+		if err := fn(&attestlog.RawEntry{Index: i, Leaf: leaf}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (g generated) Records(ctx context.Context, ids []uint64, fn func(*attestlog.Record) error) error {
+func (g generated) Records(ctx context.Context, ids []uint64, fn func(*attestlog.RawEntry) error) error {
 	for _, id := range ids {
 		if err := g.Scan(ctx, id, id+1, fn); err != nil {
 			return err
@@ -62,7 +62,7 @@ func TestOrderByTimeOfWhatNoSegmentHas(t *testing.T) {
 	log := generated{2*scanPlaces + 1000, &scans}
 	plan := attestlog.Plan{To: math.MaxUint64, After: math.MinInt64, Before: math.MaxInt64, Order: attestlog.ByTime}
 	next := int64(log.size) - 1
-	err := New(Key{}, noSegments{}, log).Search(context.Background(), log.size, plan, nil, func(r *attestlog.Record) (bool, error) {
+	err := New(Key{}, noSegments{}, log).Search(context.Background(), log.size, plan, nil, func(r *attestlog.RawEntry) (bool, error) {
 		at, _ := attestlog.LeafTime(r.Leaf)
 		if at != next*int64(time.Second) {
 			return false, fmt.Errorf("an entry of second %d, want %d", at/int64(time.Second), next)

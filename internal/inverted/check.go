@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/internal/factsum"
+	"github.com/attestlog/attestlog/internal/multiset"
 )
 
 // A Check derives an index again and compares it with what is stored.
@@ -18,13 +18,13 @@ type Check struct {
 	Key      Key
 	Reader   Reader // of one snapshot
 	Size     uint64 // of the log
-	Scan     func(ctx context.Context, from, to uint64, fn func(*attestlog.Record) error) error
+	Scan     func(ctx context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error
 	Workers  int                      // how many goroutines may call Scan at a time
 	Progress func(done, total uint64) // may be nil
 
 	segs []Segment
 	size uint64 // indexed
-	sum  *factsum.Sums
+	sum  *multiset.Sums
 
 	mu   sync.Mutex
 	done uint64 // entries; guarded by mu
@@ -39,7 +39,7 @@ func (c *Check) Run(ctx context.Context) error {
 	if err := c.adjoin(); err != nil {
 		return err
 	}
-	c.sum = factsum.New(c.size)
+	c.sum = multiset.New(c.size)
 	for _, seg := range c.segs {
 		if err := c.stored(ctx, seg, c.sum.Remove); err != nil {
 			return err
@@ -49,7 +49,7 @@ func (c *Check) Run(ctx context.Context) error {
 		return err
 	}
 	if from, found := c.sum.Difference(); found {
-		return c.locate(ctx, from, min(from+factsum.Width, c.size))
+		return c.locate(ctx, from, min(from+multiset.Width, c.size))
 	}
 	return nil
 }
@@ -73,7 +73,7 @@ func (c *Check) adjoin() error {
 }
 
 // stored calls fn with every fact that a segment holds.
-func (c *Check) stored(ctx context.Context, seg Segment, fn func(factsum.Fact)) error {
+func (c *Check) stored(ctx context.Context, seg Segment, fn func(multiset.Fact)) error {
 	for _, kind := range kinds {
 		run := cursor{r: c.Reader, seg: seg, kind: kind}
 		for {
@@ -84,7 +84,7 @@ func (c *Check) stored(ctx context.Context, seg Segment, fn func(factsum.Fact)) 
 			if !more {
 				break
 			}
-			run.piece.each(func(p Pair) { fn(factsum.Fact{Kind: byte(kind), Value: uint64(p.A), Index: p.B}) })
+			run.piece.each(func(p Pair) { fn(multiset.Fact{Kind: byte(kind), Value: uint64(p.A), Index: p.B}) })
 		}
 	}
 	return nil
@@ -175,10 +175,10 @@ func (c *Check) progress(more uint64) {
 }
 
 // facts calls fn with the facts of the entries since it was called last.
-func (b *Builder) facts(fn func(factsum.Fact)) {
+func (b *Builder) facts(fn func(multiset.Fact)) {
 	for _, kind := range kinds {
 		for _, p := range b.sorted(kind) {
-			fn(factsum.Fact{Kind: byte(kind), Value: uint64(p.A), Index: p.B})
+			fn(multiset.Fact{Kind: byte(kind), Value: uint64(p.A), Index: p.B})
 		}
 	}
 	b.forget()
@@ -186,10 +186,10 @@ func (b *Builder) facts(fn func(factsum.Fact)) {
 
 // locate finds the first entry of a range whose facts differ.
 func (c *Check) locate(ctx context.Context, from, to uint64) error {
-	differ := map[factsum.Fact]int{}
+	differ := map[multiset.Fact]int{}
 	first, stray := uint64(math.MaxUint64), false
 	for _, seg := range c.segs {
-		err := c.stored(ctx, seg, func(f factsum.Fact) {
+		err := c.stored(ctx, seg, func(f multiset.Fact) {
 			if f.Index >= from && f.Index < to {
 				differ[f]--
 			} else if f.Index < seg.Lo || f.Index >= seg.Hi {
@@ -204,7 +204,7 @@ func (c *Check) locate(ctx context.Context, from, to uint64) error {
 	if err := c.Scan(ctx, from, to, b.Add); err != nil {
 		return err
 	}
-	b.facts(func(f factsum.Fact) { differ[f]++ })
+	b.facts(func(f multiset.Fact) { differ[f]++ })
 	for f, n := range differ {
 		if n != 0 {
 			first = min(first, f.Index)

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/internal/backlog"
+	"github.com/attestlog/attestlog/internal/unindexed"
 )
 
 const (
@@ -38,7 +38,7 @@ type Writer interface {
 // A Filler keeps an index behind the commits: one goroutine adds segments,
 // another merges them. Its methods are safe for concurrent use.
 type Filler struct {
-	Backlog *backlog.Backlog // what this process committed
+	Backlog *unindexed.Entries // what this process committed
 
 	w      Writer
 	logger *slog.Logger
@@ -58,7 +58,7 @@ type Filler struct {
 // Fill starts to fill an index.
 func Fill(key Key, w Writer, logger *slog.Logger) *Filler {
 	f := &Filler{
-		Backlog: backlog.New(fillLag), builder: NewBuilder(key, 0), w: w, logger: logger,
+		Backlog: unindexed.New(fillLag), builder: NewBuilder(key, 0), w: w, logger: logger,
 		wake: make(chan struct{}, 1), merge: make(chan struct{}, 1),
 	}
 	f.stop, f.end = context.WithCancel(context.Background())
@@ -158,12 +158,12 @@ func (f *Filler) last() {
 
 // Build calls put with a segment of the next entries from lo on: those below
 // size that this process committed, or, if it has none, that scan reads.
-func (f *Filler) Build(ctx context.Context, lo, size uint64, scan func(ctx context.Context, from, to uint64, fn func(*attestlog.Record) error) error, put func(*Builder) error) error {
+func (f *Filler) Build(ctx context.Context, lo, size uint64, scan func(ctx context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error, put func(*Builder) error) error {
 	f.building.Lock()
 	defer f.building.Unlock()
 	b := f.builder
 	b.Reset(lo)
-	add := func(r *attestlog.Record) error {
+	add := func(r *attestlog.RawEntry) error {
 		if len(b.pairs[Terms]) >= fillPairs {
 			return errFull
 		}

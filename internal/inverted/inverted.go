@@ -65,10 +65,10 @@ type Reader interface {
 // Entries is the log that an index is about.
 type Entries interface {
 	// Scan is attestlog.Store's.
-	Scan(ctx context.Context, from, to uint64, fn func(*attestlog.Record) error) error
+	Scan(ctx context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error
 	// Records calls fn with entries, in any order. The bytes are valid only
 	// during the call.
-	Records(ctx context.Context, ids []uint64, fn func(*attestlog.Record) error) error
+	Records(ctx context.Context, ids []uint64, fn func(*attestlog.RawEntry) error) error
 	// Leaves is Records without disclosures.
 	Leaves(ctx context.Context, ids []uint64, fn func(index uint64, leaf []byte) error) error
 }

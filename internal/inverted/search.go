@@ -32,14 +32,14 @@ type search struct {
 	plan     attestlog.Plan
 	lo, hi   uint64 // lo ≤ index < hi is still to come, by index
 	below    at     // what is still to come, by time
-	fn       func(*attestlog.Record) (bool, error)
+	fn       func(*attestlog.RawEntry) (bool, error)
 	finished bool
 	group    int // entries that the next query reads
 }
 
 // Search is attestlog.Store's, over a log of size entries. The entries that the
 // index lacks are read themselves. No connection is held while fn runs.
-func (ix *Index) Search(ctx context.Context, size uint64, plan attestlog.Plan, below *attestlog.Position, fn func(*attestlog.Record) (bool, error)) error {
+func (ix *Index) Search(ctx context.Context, size uint64, plan attestlog.Plan, below *attestlog.Position, fn func(*attestlog.RawEntry) (bool, error)) error {
 	q := &search{ix: ix, plan: plan, lo: plan.From, hi: min(plan.To, size), below: at{math.MaxInt64, math.MaxInt64}, fn: fn, group: emitFirst}
 	if below != nil {
 		if plan.Order == attestlog.ByIndex {
@@ -267,9 +267,9 @@ func (q *search) scan(ctx context.Context, p piece) error {
 		if q.plan.Ascending {
 			now = piece{p.from, min(p.to, p.from+step), nil}
 		}
-		records := make([]attestlog.Record, 0, now.to-now.from)
+		records := make([]attestlog.RawEntry, 0, now.to-now.from)
 		bytes := 0
-		err := q.ix.entries.Scan(ctx, now.from, now.to, func(rec *attestlog.Record) error {
+		err := q.ix.entries.Scan(ctx, now.from, now.to, func(rec *attestlog.RawEntry) error {
 			records = append(records, rec.Clone())
 			bytes += len(rec.Leaf)
 			for i := range rec.Disclosures {
@@ -302,7 +302,7 @@ func (q *search) scan(ctx context.Context, p piece) error {
 }
 
 // emit gives an entry to the caller unless its time is out of bounds.
-func (q *search) emit(r *attestlog.Record) error {
+func (q *search) emit(r *attestlog.RawEntry) error {
 	if q.plan.TimeBound() {
 		if at, ok := attestlog.LeafTime(r.Leaf); ok && (at < q.plan.After || at >= q.plan.Before) {
 			return nil
@@ -322,8 +322,8 @@ func (q *search) emitIDs(ctx context.Context, ids []uint64) error {
 		group := ids[:min(len(ids), q.group)]
 		ids = ids[len(group):]
 		q.group = min(2*q.group, emitMost)
-		records := make(map[uint64]attestlog.Record, len(group))
-		err := q.ix.entries.Records(ctx, group, func(r *attestlog.Record) error {
+		records := make(map[uint64]attestlog.RawEntry, len(group))
+		err := q.ix.entries.Records(ctx, group, func(r *attestlog.RawEntry) error {
 			records[r.Index] = r.Clone()
 			return nil
 		})

@@ -27,7 +27,7 @@ type Row struct {
 
 // Pack calls put with the leaves of consecutive records in rows. The bytes are
 // valid only during the call.
-func Pack(records []attestlog.Record, put func(Row) error) error {
+func Pack(records []attestlog.RawEntry, put func(Row) error) error {
 	var buf []byte
 	for len(records) > 0 {
 		row := Row{First: records[0].Index}

@@ -18,9 +18,9 @@ import (
 func TestRowsGiveBackTheirLeaves(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		first := rapid.Uint64Range(0, 1<<40).Draw(t, "first")
-		var records []attestlog.Record
+		var records []attestlog.RawEntry
 		for i, size := range rapid.SliceOfN(rapid.SampledFrom([]int{0, 1, 100, 413, 3999, 4000, 7999, 8000, 8001, 65_535}), 1, 200).Draw(t, "sizes") {
-			records = append(records, attestlog.Record{Index: first + uint64(i), Leaf: bytes.Repeat([]byte{'a' + byte(i%26)}, size)})
+			records = append(records, attestlog.RawEntry{Index: first + uint64(i), Leaf: bytes.Repeat([]byte{'a' + byte(i%26)}, size)})
 		}
 		var rows []leafrow.Row
 		err := leafrow.Pack(records, func(r leafrow.Row) error {
@@ -37,24 +37,24 @@ func TestRowsGiveBackTheirLeaves(t *testing.T) {
 		size := uint64(len(records))
 		from := rapid.Uint64Range(0, size).Draw(t, "from")
 		to := rapid.Uint64Range(from, size).Draw(t, "to")
-		want, got := records[from:to], []attestlog.Record{}
+		want, got := records[from:to], []attestlog.RawEntry{}
 		for _, r := range rows {
 			err := r.Each(first+from, first+to, func(index uint64, leaf []byte) error {
-				got = append(got, attestlog.Record{Index: index, Leaf: bytes.Clone(leaf)})
+				got = append(got, attestlog.RawEntry{Index: index, Leaf: bytes.Clone(leaf)})
 				return nil
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
 		}
-		if !slices.EqualFunc(want, got, func(a, b attestlog.Record) bool { return a.Index == b.Index && bytes.Equal(a.Leaf, b.Leaf) }) {
+		if !slices.EqualFunc(want, got, func(a, b attestlog.RawEntry) bool { return a.Index == b.Index && bytes.Equal(a.Leaf, b.Leaf) }) {
 			t.Fatalf("entries %d to %d come back as %d others", first+from, first+to, len(got))
 		}
 	})
 }
 
 func TestPackRefusesALineFeed(t *testing.T) {
-	if err := leafrow.Pack([]attestlog.Record{{Index: 7, Leaf: []byte("{\n}")}}, func(leafrow.Row) error { return nil }); err == nil {
+	if err := leafrow.Pack([]attestlog.RawEntry{{Index: 7, Leaf: []byte("{\n}")}}, func(leafrow.Row) error { return nil }); err == nil {
 		t.Error("a leaf with a line feed was packed")
 	}
 }

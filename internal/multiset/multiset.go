@@ -1,6 +1,6 @@
-// Package factsum compares two unordered collections of facts about entries,
+// Package multiset compares two unordered collections of facts about entries,
 // those that a search index holds and those that it should, in little memory.
-package factsum
+package multiset
 
 import (
 	"hash/maphash"

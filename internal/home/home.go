@@ -1,11 +1,11 @@
-// Package keep keeps a log's keys and its newest checkpoint in files.
+// Package home keeps a log's keys and its newest checkpoint in files.
 //
 // Beside BASE stand BASE.key, the signing key, readable by its owner only;
 // BASE.pub, the verifier keys, one a line, oldest first; BASE.checkpoint, the
 // newest signed note; and BASE.lock, which is locked while any of them is
 // replaced. A file is replaced by writing another, syncing it, renaming it
 // over the first, and syncing the folder.
-package keep
+package home
 
 import (
 	"errors"

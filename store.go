@@ -165,3 +165,9 @@ type Home interface {
 	// VerifierKeys returns the public keys, oldest first, or ErrNotFound.
 	VerifierKeys() ([]string, error)
 }
+
+// A Recorder takes events: a Log, or a client of a server that has one. Record
+// returns once the event is queued, or says why it was not.
+type Recorder interface {
+	Record(ctx context.Context, e Event) error
+}

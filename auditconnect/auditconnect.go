@@ -12,16 +12,15 @@ import (
 	"net/http"
 
 	"connectrpc.com/connect"
-
+	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/auditrpc"
-	"github.com/attestlog/attestlog/convert"
 )
 
 type interceptor struct{ auditor *auditrpc.Auditor }
 
 // New returns an interceptor that records with rec, an attestlog.Log. Calls of a
 // client pass through it.
-func New(rec convert.Recorder, cfg auditrpc.Config) (connect.Interceptor, error) {
+func New(rec attestlog.Recorder, cfg auditrpc.Config) (connect.Interceptor, error) {
 	a, err := auditrpc.New(rec, cfg)
 	if err != nil {
 		return nil, err

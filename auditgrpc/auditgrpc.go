@@ -10,21 +10,20 @@ import (
 	"context"
 	"strings"
 
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/auditrpc"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
-
-	"github.com/attestlog/attestlog/auditrpc"
-	"github.com/attestlog/attestlog/convert"
 )
 
 // Interceptors record calls. They are safe for concurrent use.
 type Interceptors struct{ auditor *auditrpc.Auditor }
 
 // New returns interceptors that record with rec, an attestlog.Log.
-func New(rec convert.Recorder, cfg auditrpc.Config) (*Interceptors, error) {
+func New(rec attestlog.Recorder, cfg auditrpc.Config) (*Interceptors, error) {
 	a, err := auditrpc.New(rec, cfg)
 	if err != nil {
 		return nil, err

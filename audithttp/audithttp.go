@@ -33,11 +33,11 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/fit"
 )
 
 // A Recorder takes events: an *attestlog.Log.
-type Recorder = convert.Recorder
+type Recorder = attestlog.Recorder
 
 // A Readier tells whether events are taken now: an *attestlog.Log.
 type Readier interface {
@@ -275,7 +275,7 @@ func (m *middleware) end(d *draft, r *http.Request, began time.Time) {
 	if e.Module == "" && m.cfg.Module != nil {
 		e.Module = m.cfg.Module(r)
 	}
-	if err := convert.Record((*detached)(d), m.rec, e); err != nil {
+	if err := fit.Record((*detached)(d), m.rec, e); err != nil {
 		m.cfg.Logger.Error("audithttp: a request could not be recorded", "err", err,
 			"action", e.Action, "actor", e.Actor.ID, "method", e.Request.Method, "path", e.Request.Path, "status", e.Request.Status, "time", e.Time)
 	}

@@ -28,7 +28,7 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/fit"
 )
 
 // ErrRefused is returned by Record for an event that a rule refuses.
@@ -89,7 +89,7 @@ type Config struct {
 // A Recorder is a convert.Recorder in front of another. Its methods are safe for
 // concurrent use.
 type Recorder struct {
-	next   convert.Recorder
+	next   attestlog.Recorder
 	cfg    Config
 	rules  []rule
 	floods floods
@@ -111,7 +111,7 @@ type Stats struct {
 }
 
 // New returns a Recorder in front of next, an attestlog.Log.
-func New(next convert.Recorder, cfg Config) (*Recorder, error) {
+func New(next attestlog.Recorder, cfg Config) (*Recorder, error) {
 	r := &Recorder{next: next, cfg: cfg}
 	if cfg.Clock == nil {
 		r.cfg.Clock = time.Now
@@ -208,7 +208,7 @@ func (r *Recorder) Record(ctx context.Context, e attestlog.Event) error {
 	if r.floods.swallow(&e) {
 		return nil
 	}
-	return convert.Record(ctx, r.next, e) // bounded here, so that nobody records it again
+	return fit.Record(ctx, r.next, e) // bounded here, so that nobody records it again
 }
 
 // Ready is that of the recorder behind, for audithttp.Config.FailClosed.

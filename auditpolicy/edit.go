@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/fit"
 )
 
 // texts returns the declared strings that a rule may name.
@@ -189,7 +189,7 @@ func (ed *editor) plainAt(v any, depth int) any {
 	}
 	// What has no JSON becomes what Bound makes of it for the log.
 	e := attestlog.Event{Action: "a", Actor: attestlog.Actor{ID: "a"}, Attributes: map[string]any{"v": v}}
-	convert.Bound(&e)
+	fit.Event(&e)
 	if bounded, ok := e.Attributes["v"].(string); ok {
 		return bounded
 	}

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/fit"
 )
 
 // A Flood sums up events that come too often: of those of one tenant, actor,
@@ -117,7 +117,7 @@ func (f *floods) count(i int, flood Flood, e *attestlog.Event) bool {
 // with the caller's.
 func own(e *attestlog.Event) attestlog.Event {
 	bounded := *e
-	convert.Bound(&bounded)
+	fit.Event(&bounded)
 	text, err := bounded.MarshalJSON()
 	if err == nil {
 		if out, err := attestlog.ParseEvent(text); err == nil {
@@ -161,7 +161,7 @@ func (f *floods) record(ctx context.Context, w *window) error {
 			"events": w.count, "from": w.first.UTC().Format(time.RFC3339Nano), "to": e.Time.UTC().Format(time.RFC3339Nano),
 		}
 	}
-	return convert.Record(ctx, f.r.next, e)
+	return fit.Record(ctx, f.r.next, e)
 }
 
 func (f *floods) close(ctx context.Context) error {

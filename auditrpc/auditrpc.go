@@ -24,7 +24,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/audithttp"
-	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/fit"
 )
 
 // A Call is one RPC that arrives.
@@ -68,13 +68,13 @@ var ErrUnavailable = errors.New("the audit log is unavailable")
 
 // An Auditor records calls. It is safe for concurrent use.
 type Auditor struct {
-	rec   convert.Recorder
+	rec   attestlog.Recorder
 	ready audithttp.Readier // nil if the recorder is none
 	cfg   Config
 }
 
 // New returns an Auditor that records with rec, an attestlog.Log.
-func New(rec convert.Recorder, cfg Config) (*Auditor, error) {
+func New(rec attestlog.Recorder, cfg Config) (*Auditor, error) {
 	a := &Auditor{rec: rec, cfg: cfg}
 	a.ready, _ = rec.(audithttp.Readier)
 	if cfg.FailClosed != nil && a.ready == nil {
@@ -196,7 +196,7 @@ func (d *Draft) End(ctx context.Context, code int, panicked bool) {
 			e.Reason = codes[code]
 		}
 	}
-	if err := convert.Record(context.WithoutCancel(ctx), d.auditor.rec, e); err != nil {
+	if err := fit.Record(context.WithoutCancel(ctx), d.auditor.rec, e); err != nil {
 		d.auditor.cfg.Logger.Error("auditrpc: a call could not be recorded", "err", err,
 			"action", e.Action, "actor", e.Actor.ID, "procedure", e.Request.Path, "code", code, "time", e.Time)
 	}

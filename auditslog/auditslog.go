@@ -30,7 +30,7 @@ import (
 	"slices"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/fit"
 )
 
 // Level is what marks records unless Config.Level does. It is above
@@ -59,7 +59,7 @@ type Config struct {
 // A Handler is a slog.Handler.
 type Handler struct {
 	next slog.Handler
-	rec  convert.Recorder
+	rec  attestlog.Recorder
 	cfg  Config
 	with []step
 	open bool // Config.Group was opened by WithGroup
@@ -77,7 +77,7 @@ var _ slog.Handler = (*Handler)(nil)
 // and passes the others to next. Of one that could not be recorded, next gets who
 // did what, at slog.LevelError or above, and why. An event that breaks a rule is
 // bounded as package convert does.
-func New(next slog.Handler, rec convert.Recorder, cfg Config) *Handler {
+func New(next slog.Handler, rec attestlog.Recorder, cfg Config) *Handler {
 	if cfg.Level == nil {
 		cfg.Level = Level
 	}
@@ -135,7 +135,7 @@ func (h *Handler) Handle(ctx context.Context, r slog.Record) error {
 	if h.cfg.Complete != nil {
 		h.cfg.Complete(ctx, &e)
 	}
-	err := convert.Record(ctx, h.rec, e)
+	err := fit.Record(ctx, h.rec, e)
 	if err != nil {
 		return errors.Join(err, h.next.Handle(ctx, unrecorded(r, &e, err)))
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"slices"
 	"sort"
+
+	"github.com/attestlog/attestlog/internal/loosejson"
 )
 
 // again refuses a record, and gives back what it has from its first object on
@@ -58,18 +60,17 @@ func (f *failures) of(offset int64) (ends int64, reason error) {
 func outline(text []byte) (open, begins []int) {
 	var depths []int // the brackets around each of open
 	depth := 0
-	d := decoder{data: text}
-	for d.pos < len(text) {
-		switch c := text[d.pos]; c {
+	for pos := 0; pos < len(text); pos++ {
+		switch c := text[pos]; c {
 		case '"':
-			d.skipString()
+			pos = loosejson.SkipString(text, pos) - 1
 			continue
 		case '{', '[':
 			depth++
 			if c == '{' {
-				open, depths = append(open, d.pos), append(depths, depth)
-				if d.pos > 0 && text[d.pos-1] == '\n' {
-					begins = append(begins, d.pos)
+				open, depths = append(open, pos), append(depths, depth)
+				if pos > 0 && text[pos-1] == '\n' {
+					begins = append(begins, pos)
 				}
 			}
 		case '}', ']':
@@ -78,7 +79,6 @@ func outline(text []byte) (open, begins []int) {
 			}
 			depth--
 		}
-		d.pos++
 	}
 	return open, begins
 }

@@ -8,18 +8,18 @@ import (
 	"testing"
 	"time"
 
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/fit"
+	"github.com/attestlog/attestlog/internal/loosejson"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
-
-	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/convert"
 )
 
 // textGen draws text with what texts go wrong with.
 func textGen() *rapid.Generator[string] {
 	part := rapid.OneOf(
 		rapid.StringN(0, 8, 16),
-		rapid.SampledFrom([]string{"\xff", "\xc3", "\xed\xa0\x80", "\ufffd", "\ufffdff", "\x00", "~", "/", "~1", "é", "\U0001F600", convert.NotesName, "attestlog.", "foreign."}),
+		rapid.SampledFrom([]string{"\xff", "\xc3", "\xed\xa0\x80", "\ufffd", "\ufffdff", "\x00", "~", "/", "~1", "é", "\U0001F600", fit.NotesName, "attestlog.", "foreign."}),
 	)
 	long := rapid.Custom(func(t *rapid.T) string {
 		return strings.Repeat(part.Draw(t, "part"), rapid.IntRange(0, 9000).Draw(t, "times"))
@@ -51,7 +51,7 @@ func valueGen(depth int) *rapid.Generator[any] {
 		case 6:
 			return rapid.SliceOfN(valueGen(depth-1), 0, 4).Draw(t, "array")
 		case 7:
-			return convert.Repeated(rapid.SliceOfN(valueGen(depth-1), 2, 3).Draw(t, "repeated"))
+			return loosejson.Repeated(rapid.SliceOfN(valueGen(depth-1), 2, 3).Draw(t, "repeated"))
 		case 8:
 			return rapid.MapOfN(textGen(), valueGen(depth-1), 0, 4).Draw(t, "object")
 		}
@@ -95,20 +95,20 @@ func TestBoundEventsAreAccepted(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		e := eventGen().Draw(t, "event")
 		got := e
-		convert.Bound(&got)
+		fit.Event(&got)
 		read := accepted(t, got)
 		again := read
-		convert.Bound(&again)
+		fit.Event(&again)
 		if diff := cmp.Diff(mustJSON(t, read), mustJSON(t, again)); diff != "" {
 			t.Fatalf("Bound changed an event that the core accepts (-want +got):\n%s", diff)
 		}
-		notes, _ := read.Attributes[convert.NotesName].(map[string]any)
+		notes, _ := read.Attributes[fit.NotesName].(map[string]any)
 		for _, n := range notes {
 			if m := n.(map[string]any); m["bytes"] != nil || m["items"] != nil || m["name"] == "cut" {
 				return // cut for good
 			}
 		}
-		want, back := normal(e), normal(convert.Restore(read))
+		want, back := normal(e), normal(fit.Restore(read))
 		if diff := cmp.Diff(want, back); diff != "" {
 			t.Fatalf("Restore (-want +got):\n%s", diff)
 		}
@@ -162,8 +162,8 @@ func normalValue(v any) any {
 			out[i] = normalValue(v[i])
 		}
 		return out
-	case convert.Repeated:
-		return convert.Repeated(normalValue([]any(v)).([]any))
+	case loosejson.Repeated:
+		return loosejson.Repeated(normalValue([]any(v)).([]any))
 	case map[string]any:
 		out := map[string]any{}
 		for k := range v {

@@ -8,10 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/fit"
+	"github.com/attestlog/attestlog/internal/loosejson"
+	"github.com/google/go-cmp/cmp"
 )
 
 // accepted checks that the core takes the event, and returns what it reads.
@@ -52,7 +52,7 @@ func TestBoundMapsAndRestores(t *testing.T) {
 		for i := 0; i < len(pairs); i += 2 {
 			m[pairs[i].(string)] = pairs[i+1]
 		}
-		return map[string]any{convert.NotesName: m}
+		return map[string]any{fit.NotesName: m}
 	}
 	with := func(m, more map[string]any) map[string]any {
 		for k, v := range more {
@@ -74,14 +74,14 @@ func TestBoundMapsAndRestores(t *testing.T) {
 			"nothing given",
 			attestlog.Event{},
 			attestlog.Event{
-				Action: convert.UnknownAction, Actor: attestlog.Actor{ID: convert.UnknownActor},
+				Action: fit.UnknownAction, Actor: attestlog.Actor{ID: fit.UnknownActor},
 				Attributes: notes("/action", as("empty"), "/actor/id", as("empty")),
 			},
 		},
 		{
 			"reserved values given",
-			attestlog.Event{Action: convert.UnknownAction, Actor: attestlog.Actor{ID: convert.UnknownActor}},
-			attestlog.Event{Action: convert.UnknownAction, Actor: attestlog.Actor{ID: convert.UnknownActor}},
+			attestlog.Event{Action: fit.UnknownAction, Actor: attestlog.Actor{ID: fit.UnknownActor}},
+			attestlog.Event{Action: fit.UnknownAction, Actor: attestlog.Actor{ID: fit.UnknownActor}},
 		},
 		{
 			"the core's action",
@@ -145,16 +145,16 @@ func TestBoundMapsAndRestores(t *testing.T) {
 		},
 		{
 			"a foreign attribute with the notes' name",
-			attestlog.Event{Actor: actor, Attributes: map[string]any{convert.NotesName: "mine"}},
+			attestlog.Event{Actor: actor, Attributes: map[string]any{fit.NotesName: "mine"}},
 			attestlog.Event{
-				Action: convert.UnknownAction, Actor: actor,
-				Attributes: with(map[string]any{convert.NotesName + "_": "mine"},
+				Action: fit.UnknownAction, Actor: actor,
+				Attributes: with(map[string]any{fit.NotesName + "_": "mine"},
 					notes("/action", as("empty"), "/attributes/attestlog_mapped_", map[string]any{"name": "renamed"})),
 			},
 		},
 		{
 			"a name given twice",
-			attestlog.Event{Action: "a", Actor: actor, Attributes: map[string]any{"x": convert.Repeated{"1", true}}},
+			attestlog.Event{Action: "a", Actor: actor, Attributes: map[string]any{"x": loosejson.Repeated{"1", true}}},
 			attestlog.Event{
 				Action: "a", Actor: actor,
 				Attributes: with(map[string]any{"x": []any{"1", true}}, notes("/attributes/x", as("repeated"))),
@@ -173,13 +173,13 @@ func TestBoundMapsAndRestores(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got := tt.in
-			convert.Bound(&got)
+			fit.Event(&got)
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Fatalf("Bound (-want +got):\n%s", diff)
 			}
 			accepted(t, got)
 			want := fmt.Sprintf("%v", plain(tt.in))
-			if back := fmt.Sprintf("%v", plain(convert.Restore(got))); back != want {
+			if back := fmt.Sprintf("%v", plain(fit.Restore(got))); back != want {
 				t.Errorf("Restore = %s, want %s", back, want)
 			}
 		})
@@ -238,9 +238,9 @@ func TestBoundCutsWhatIsTooLong(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got := tt.in
-			convert.Bound(&got)
+			fit.Event(&got)
 			accepted(t, got)
-			notes := got.Attributes[convert.NotesName].(map[string]any)
+			notes := got.Attributes[fit.NotesName].(map[string]any)
 			note, ok := notes[tt.pointer].(map[string]any)
 			if !ok && tt.name == "name" {
 				for p := range notes {
@@ -295,11 +295,11 @@ func TestBoundOfWideRecordsTakesLinearWork(t *testing.T) {
 		work := func(n int) float64 {
 			e := event(n)
 			bounded := e
-			convert.Bound(&bounded)
+			fit.Event(&bounded)
 			accepted(t, bounded)
-			return testing.AllocsPerRun(1, func() { e := e; convert.Bound(&e) })
+			return testing.AllocsPerRun(1, func() { e := e; fit.Event(&e) })
 		}
-		few, many := work(convert.MaxValues/10), work(convert.MaxValues)
+		few, many := work(loosejson.MaxValues/10), work(loosejson.MaxValues)
 		if many > 12*few {
 			t.Errorf("%s: %.0f allocations for ten times as many, want about %.0f", name, many, 10*few)
 		}
@@ -312,13 +312,13 @@ func TestBoundKeepsDeepValuesAsText(t *testing.T) {
 		deep = []any{deep}
 	}
 	e := attestlog.Event{Action: "a", Actor: attestlog.Actor{ID: "x"}, Attributes: map[string]any{"d": deep, "e": []any{deep}}}
-	convert.Bound(&e)
+	fit.Event(&e)
 	e = accepted(t, e)
 	// Not cmp.Diff: it takes time exponential in the depth.
 	if got, want := jsonOf(e.Attributes["d"]), jsonOf(deep); got != want {
 		t.Errorf("a value that fits was changed to %s, want %s", got, want)
 	}
-	back := convert.Restore(e)
+	back := fit.Restore(e)
 	got, err := json.Marshal(back.Attributes["e"])
 	if want := strings.Repeat("[", 63) + `"x"` + strings.Repeat("]", 63); err != nil || string(got) != want {
 		t.Errorf("Restore = %s, %v, want %s", got, err, want)
@@ -330,7 +330,7 @@ func TestBoundLeavesItsInputAlone(t *testing.T) {
 	targets := []attestlog.Target{{ID: "\xff"}, {}}
 	attributes := map[string]any{"m": inner}
 	e := attestlog.Event{Attributes: attributes, Targets: targets}
-	convert.Bound(&e)
+	fit.Event(&e)
 	if inner["s"] != "\xff" || targets[0].ID != "\xff" || len(attributes) != 1 {
 		t.Errorf("Bound changed its input: %v %v", attributes, targets)
 	}

@@ -6,10 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/attestlog/attestlog/internal/loosejson"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
-
-	"github.com/attestlog/attestlog/convert"
 )
 
 func TestMembersAndItemsOfAnyText(t *testing.T) {
@@ -30,14 +29,14 @@ func TestMembersAndItemsOfAnyText(t *testing.T) {
 		{`7`, []string{"!"}, []string{"!"}},
 	} {
 		var members, items []string
-		for m, err := range convert.Members([]byte(tt.in)) {
+		for m, err := range loosejson.Members([]byte(tt.in)) {
 			if err != nil {
 				members = append(members, "!")
 			} else {
 				members = append(members, m.Name+"="+string(m.Raw))
 			}
 		}
-		for raw, err := range convert.Items([]byte(tt.in)) {
+		for raw, err := range loosejson.Items([]byte(tt.in)) {
 			if err != nil {
 				items = append(items, "!")
 			} else {
@@ -71,7 +70,7 @@ func TestMembersOfAnyObjectAreThoseThatWereWritten(t *testing.T) {
 			one, _ := json.Marshal(v)
 			want[name] = string(one)
 		}
-		for m, err := range convert.Members(text) {
+		for m, err := range loosejson.Members(text) {
 			if err != nil {
 				t.Fatalf("Members(%s): %v", text, err)
 			}
@@ -88,10 +87,10 @@ func TestMembersOfAnyObjectAreThoseThatWereWritten(t *testing.T) {
 
 func TestDecodeRefusesTooManyValues(t *testing.T) {
 	list := func(n int) []byte { return fmt.Appendf(nil, "[%s0]", strings.Repeat("0,", n-1)) }
-	if _, err := convert.Decode(list(convert.MaxValues)); err != nil {
-		t.Errorf("Decode of %d values: %v", convert.MaxValues, err)
+	if _, err := loosejson.Decode(list(loosejson.MaxValues)); err != nil {
+		t.Errorf("Decode of %d values: %v", loosejson.MaxValues, err)
 	}
-	if _, err := convert.Decode(list(convert.MaxValues + 1)); err != convert.ErrTooMany {
-		t.Errorf("Decode of one more: %v, want %v", err, convert.ErrTooMany)
+	if _, err := loosejson.Decode(list(loosejson.MaxValues + 1)); err != loosejson.ErrTooMany {
+		t.Errorf("Decode of one more: %v, want %v", err, loosejson.ErrTooMany)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/fit"
 )
 
 // The names of each field, the first that is there first. A dotted name is a
@@ -86,9 +87,9 @@ func Names() iter.Seq[string] {
 // becomes Undated. The event is not bounded.
 func Named(e *attestlog.Event, o Object) {
 	Fill(e, o)
-	e.Attributes = Foreign(o)
+	e.Attributes = fit.Foreign(o)
 	if e.Time.IsZero() {
-		Undated(e)
+		fit.Undated(e)
 	}
 }
 

@@ -1,11 +1,30 @@
 package convert
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/attestlog/attestlog/fit"
+	"github.com/attestlog/attestlog/internal/loosejson"
+)
 
 // An Object is a decoded JSON object whose values are taken out one by one:
 // what has found its field in an event is not repeated in the attributes, so
 // that erasing the field erases the value.
 type Object map[string]any
+
+// DecodeObject is Decode for an object.
+func DecodeObject(data []byte) (Object, error) {
+	v, err := loosejson.Decode(data)
+	if err != nil {
+		return nil, err
+	}
+	m, ok := v.(map[string]any)
+	if !ok {
+		return nil, fmt.Errorf("not a JSON object")
+	}
+	return m, nil
+}
 
 // Object returns the object under a name, or nil.
 func (o Object) Object(name string) Object {
@@ -48,21 +67,11 @@ func (o Object) Take(path ...string) string {
 
 // Add adds a value under a name that may have others already: then all are a
 // Repeated.
-func (o Object) Add(name string, value any) {
-	before, again := o[name]
-	switch all, ok := before.(Repeated); {
-	case !again:
-		o[name] = value
-	case ok:
-		o[name] = append(all, value)
-	default:
-		o[name] = Repeated{before, value}
-	}
-}
+func (o Object) Add(name string, value any) { loosejson.Add(o, name, value) }
 
 // Put adds a value under the name, or with as many underscores behind it as it
 // takes to be free.
-func (o Object) Put(name string, value any) { o[freeName(o, name)] = value }
+func (o Object) Put(name string, value any) { o[fit.FreeName(o, name)] = value }
 
 // Unwrap replaces a list of one value under a dotted name by the value, unless
 // that is a list or an object.
@@ -71,7 +80,7 @@ func (o Object) Unwrap(dotted string) {
 		in, name := o.holder(path)
 		if list, ok := in[name].([]any); ok && len(list) == 1 {
 			switch list[0].(type) {
-			case []any, map[string]any, JSONText, nil:
+			case []any, map[string]any, loosejson.JSONText, nil:
 			default:
 				in[name] = list[0]
 			}
@@ -117,7 +126,7 @@ func (o Object) remove(path []string) {
 }
 
 func last(v any) any {
-	if all, ok := v.(Repeated); ok {
+	if all, ok := v.(loosejson.Repeated); ok {
 		return all[len(all)-1]
 	}
 	return v

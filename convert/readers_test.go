@@ -9,8 +9,6 @@ import (
 	"testing/iotest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
 	"github.com/attestlog/attestlog/convert/cef"
@@ -24,6 +22,8 @@ import (
 	"github.com/attestlog/attestlog/convert/opa"
 	"github.com/attestlog/attestlog/convert/otel"
 	"github.com/attestlog/attestlog/convert/syslog"
+	"github.com/attestlog/attestlog/fit"
+	"github.com/google/go-cmp/cmp"
 )
 
 var readers = map[string]convert.Reader{
@@ -80,7 +80,7 @@ func TestReadersMapFields(t *testing.T) {
 					"audit.action": "READ", "audit.source.type": "ipv4", "http.response.status_code": 200.0, "big": "9007199254740993",
 					"tags":                 []any{true, 1.5, map[string]any{"a": "AQI="}},
 					"observedTimeUnixNano": "1772359201000000000", "resource": map[string]any{"attributes": map[string]any{"host.name": "h1"}},
-					convert.NotesName: map[string]any{
+					fit.NotesName: map[string]any{
 						"/attributes/big": map[string]any{"as": "number"}, "/attributes/observedTimeUnixNano": map[string]any{"as": "number"},
 					},
 				},
@@ -101,7 +101,7 @@ func TestReadersMapFields(t *testing.T) {
 				Time: at, Action: "log", Actor: attestlog.Actor{ID: "bob"}, Source: attestlog.Source{IP: "192.0.2.7"},
 				Attributes: map[string]any{
 					"body": "AQI=", "k": []any{nil, "v"}, "resource": map[string]any{"schemaUrl": "r"}, "scope": map[string]any{"name": "n", "schemaUrl": "s"},
-					convert.NotesName: map[string]any{"/attributes/k": map[string]any{"as": "repeated"}},
+					fit.NotesName: map[string]any{"/attributes/k": map[string]any{"as": "repeated"}},
 				},
 			},
 		},

@@ -4,14 +4,16 @@ import (
 	"strings"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/fit"
+	"github.com/attestlog/attestlog/internal/loosejson"
 )
 
 // Complete puts what is left of a foreign record into the attributes of its
 // event, which is Undated if it has no time, and finishes the event.
 func Complete(e *attestlog.Event, rest Object) {
-	e.Attributes = Foreign(rest)
+	e.Attributes = fit.Foreign(rest)
 	if e.Time.IsZero() {
-		Undated(e)
+		fit.Undated(e)
 	}
 	Finish(e)
 }
@@ -36,7 +38,7 @@ func Finish(e *attestlog.Event) {
 			}
 		}
 	}
-	Bound(e)
+	fit.Event(e)
 }
 
 type sweeper struct {
@@ -55,9 +57,9 @@ func (s *sweeper) value(v any, named bool) (kept any, none, changed bool) {
 	case []any:
 		out, changed := s.list(v, named)
 		return out, changed && len(out) == 0, changed
-	case Repeated:
+	case loosejson.Repeated:
 		out, changed := s.list(v, named)
-		return Repeated(out), changed && len(out) == 0, changed
+		return loosejson.Repeated(out), changed && len(out) == 0, changed
 	case map[string]any:
 		out, changed := s.members(v)
 		return out, changed && len(out) == 0, changed

@@ -5,10 +5,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/fit"
+	"github.com/attestlog/attestlog/internal/loosejson"
+	"github.com/google/go-cmp/cmp"
 )
 
 // What erasing a field erases must not stand beside it in clear.
@@ -16,7 +17,7 @@ func TestFinishSweepsWhatFoundASealedField(t *testing.T) {
 	given := func() convert.Object {
 		return convert.Object{
 			"forwarded": "192.0.2.7", "ips": []any{"192.0.2.8", "192.0.2.7", []any{"192.0.2.7"}}, "only": []any{"192.0.2.7"},
-			"headers": map[string]any{"User-Agent": "curl/8", "Host": "h"}, "agent": convert.Repeated{"curl/8", "x"},
+			"headers": map[string]any{"User-Agent": "curl/8", "Host": "h"}, "agent": loosejson.Repeated{"curl/8", "x"},
 			"title": "Alice", "userName": "Alice", "users": []any{"Alice", "Bob"}, "user": map[string]any{"label": "Alice", "fullname": "Alice"}, "n": 1.0, "empty": "",
 		}
 	}
@@ -29,7 +30,7 @@ func TestFinishSweepsWhatFoundASealedField(t *testing.T) {
 	if diff := cmp.Diff(map[string]any{
 		"ips": []any{"192.0.2.8"}, "headers": map[string]any{"Host": "h"}, "agent": []any{"x"},
 		"title": "Alice", "users": []any{"Bob"}, "user": map[string]any{"label": "Alice"}, "n": 1.0, "empty": "",
-		convert.NotesName: map[string]any{"/attributes/agent": map[string]any{"as": "repeated"}},
+		fit.NotesName: map[string]any{"/attributes/agent": map[string]any{"as": "repeated"}},
 	}, got.Attributes); diff != "" {
 		t.Errorf("Complete (-want +got):\n%s", diff)
 	}
@@ -100,7 +101,7 @@ func TestObjectsAddPutUnwrapAndDrop(t *testing.T) {
 	o.Put("x", "p")
 	o.Put("x", "q")
 	if diff := cmp.Diff(convert.Object{
-		"x": "1", "y": map[string]any{"z": json.Number("1"), "w": []any{"a", "b"}}, "l": []any{[]any{}}, "a": convert.Repeated{1, nil, 3}, "x_": "p", "x__": "q",
+		"x": "1", "y": map[string]any{"z": json.Number("1"), "w": []any{"a", "b"}}, "l": []any{[]any{}}, "a": loosejson.Repeated{1, nil, 3}, "x_": "p", "x__": "q",
 	}, o); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

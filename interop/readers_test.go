@@ -13,6 +13,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/fit"
 )
 
 // readAll returns what a reader makes of a text that another's program wrote,
@@ -22,7 +23,7 @@ func readAll(read convert.Reader, text []byte) (out []attestlog.Event, err error
 		if err != nil {
 			return nil, fmt.Errorf("%w\n%s", err, text)
 		}
-		out = append(out, convert.Restore(e))
+		out = append(out, fit.Restore(e))
 	}
 	return out, nil
 }

@@ -12,12 +12,12 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/encoding/protowire"
-
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
 	"github.com/attestlog/attestlog/convert/otel"
+	"github.com/attestlog/attestlog/fit"
 	"github.com/attestlog/attestlog/internal/otlp"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // OTLP over HTTP (opentelemetry.io/docs/specs/otlp, "OTLP/HTTP"): answers are in
@@ -125,7 +125,7 @@ func missingAudit(e *attestlog.Event) string {
 	switch {
 	case e.ID == "" || strings.HasPrefix(e.ID, otel.Format+":"):
 		return "audit.record.id"
-	case e.Actor.ID == convert.UnknownActor:
+	case e.Actor.ID == fit.UnknownActor:
 		return "audit.actor.id"
 	case e.Actor.Type == "":
 		return "audit.actor.type: user, service or system"

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/convert"
 	"github.com/attestlog/attestlog/convert/syslog"
+	"github.com/attestlog/attestlog/fit"
 )
 
 const (
@@ -112,7 +112,7 @@ func (s *Server) takeSyslog(h *hosted, conn net.Conn) {
 		if e.Source == (attestlog.Source{}) && address.IsValid() {
 			e.Source.IP = address.Addr().Unmap().String()
 		}
-		if err := convert.Record(ctx, h.log, e); err != nil {
+		if err := fit.Record(ctx, h.log, e); err != nil {
 			s.cfg.Logger.Error("server: a syslog message is lost, and its connection with it", "log", h.name, "from", from, "err", err)
 			return
 		}

@@ -24,10 +24,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/fit"
 	"github.com/google/uuid"
 
-	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/convert"
 	old "github.com/attestlog/attestlog/convert/audit"
 	"github.com/attestlog/attestlog/postgres"
 	"github.com/attestlog/attestlog/spool"
@@ -195,7 +195,7 @@ func (l *Logger) Log(e Entry) {
 	id, err := uuid.NewV7()
 	if err == nil {
 		event.ID = id.String()
-		convert.Bound(&event)
+		fit.Event(&event)
 		err = l.store(event)
 	}
 	if err != nil {
@@ -280,7 +280,7 @@ func filter(f QueryFilter) attestlog.Query {
 	all := []attestlog.Query{attestlog.Not(attestlog.Prefix("action", "attestlog.")), attestlog.Not(isImported)}
 	// As they stand in the log, where Bound had to change them.
 	e := attestlog.Event{Action: f.EventType, Actor: attestlog.Actor{ID: f.Username}, Targets: []attestlog.Target{{Type: "mail", ID: f.MailID}}}
-	convert.Bound(&e)
+	fit.Event(&e)
 	if f.Username != "" {
 		all = append(all, attestlog.Field("actor", e.Actor.ID))
 	}

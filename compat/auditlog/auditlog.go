@@ -28,7 +28,8 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/fit"
+
 	table "github.com/attestlog/attestlog/convert/auditlog"
 	"github.com/attestlog/attestlog/sqlite"
 )
@@ -158,7 +159,7 @@ func (s *Store) Record(username, method, path, module string, status int) {
 		Time: time.Now(), Action: table.Action(method), Outcome: table.OutcomeOf(status), Actor: attestlog.Actor{ID: username}, Module: module,
 		Request: attestlog.Request{Method: method, Path: path, Status: status},
 	}
-	if err := convert.Record(context.Background(), s.log, e); err != nil {
+	if err := fit.Record(context.Background(), s.log, e); err != nil {
 		slog.Error("auditlog: a request could not be recorded", "err", err,
 			"username", username, "method", method, "path", path, "module", module, "status", status)
 	}
@@ -207,7 +208,7 @@ func (s *Store) list(ctx context.Context, limit int) ([]Entry, error) {
 }
 
 func entryOf(e attestlog.Event) Entry {
-	e = convert.Restore(e)
+	e = fit.Restore(e)
 	out := Entry{
 		Time: e.Time.UTC().Format(time.RFC3339), Username: e.Actor.ID, Method: e.Request.Method,
 		Path: e.Request.Path, Module: e.Module, Status: e.Request.Status,

@@ -42,6 +42,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/fit"
 )
 
 // Format starts the ids of events.
@@ -77,8 +78,8 @@ type Record struct {
 func (r *Record) Event() attestlog.Event {
 	e := r.plain()
 	bounded := e
-	convert.Bound(&bounded)
-	if back, err := fromFields(convert.Restore(bounded)); err != nil || !back.equal(r) {
+	fit.Event(&bounded)
+	if back, err := fromFields(fit.Restore(bounded)); err != nil || !back.equal(r) {
 		e.Original, _ = json.Marshal(r.escaped()) // strings, numbers and times
 	}
 	return e
@@ -90,7 +91,7 @@ func (r *Record) escaped() Record {
 	for _, f := range out.texts() {
 		out.Escaped = out.Escaped || *f != nil && !utf8.ValidString(**f)
 	}
-	return out.mapped(convert.Escape)
+	return out.mapped(fit.Escape)
 }
 
 // mapped returns an escaped record with other texts.
@@ -155,7 +156,7 @@ func (r *Record) plain() attestlog.Event {
 	}
 	e.Attributes[Attribute] = own
 	if e.Time.IsZero() {
-		convert.Undated(&e)
+		fit.Undated(&e)
 	}
 	return e
 }
@@ -215,12 +216,12 @@ func (r *Record) equal(o *Record) bool {
 func RecordOf(e attestlog.Event) (Record, error) {
 	if len(e.Original) > 0 {
 		if r, _, err := parse(e.Original); err == nil {
-			r = r.mapped(convert.Unescape)
+			r = r.mapped(fit.Unescape)
 			r.Escaped = false
 			return r, nil
 		}
 	}
-	return fromFields(convert.Restore(e))
+	return fromFields(fit.Restore(e))
 }
 
 // parse reads a line. It reports whether the record brings the line back.
@@ -276,6 +277,6 @@ func lineEvent(line []byte, ids *convert.IDs) (attestlog.Event, error) {
 		e.Original = bytes.Clone(line)
 	}
 	e.ID = ids.Next(line)
-	convert.Bound(&e)
+	fit.Event(&e)
 	return e, nil
 }

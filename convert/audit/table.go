@@ -7,11 +7,11 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
-
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/fit"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // A Table is the table in an open database.
@@ -68,7 +68,7 @@ func (t *Table) Events(ctx context.Context) iter.Seq2[attestlog.Event, error] {
 			r.timestamp(at)
 			e := r.Event()
 			e.ID = ids.Next(r.Line())
-			convert.Bound(&e)
+			fit.Event(&e)
 			if !yield(e, nil) {
 				return
 			}

@@ -35,6 +35,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/fit"
 )
 
 // Format starts the ids of events.
@@ -96,9 +97,9 @@ func (r *Row) Event(ids *convert.IDs) attestlog.Event {
 	e.Attributes = map[string]any{Attribute: own}
 	e.ID = ids.Next(r.canonical())
 	if e.Time.IsZero() {
-		convert.Undated(&e)
+		fit.Undated(&e)
 	}
-	convert.Bound(&e)
+	fit.Event(&e)
 	return e
 }
 
@@ -230,7 +231,7 @@ func (r *Row) canonical() []byte {
 // RowOf returns the row that an event was made of. The error is of an event
 // that was made of none.
 func RowOf(e attestlog.Event) (Row, error) {
-	e = convert.Restore(e)
+	e = fit.Restore(e)
 	own, ok := e.Attributes[Attribute].(map[string]any)
 	if !ok {
 		return Row{}, errors.New("auditlog: the event is of no row")

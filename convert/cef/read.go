@@ -13,6 +13,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/internal/loosejson"
 )
 
 // Format starts the records' ids.
@@ -119,9 +120,9 @@ var (
 // Many senders do not escape the equals signs of a value; what stands before one
 // then counts as a key.
 func (m *message) pairs(s string) error {
-	found := key.FindAllStringSubmatchIndex(s, convert.MaxValues+1)
-	if len(found) > convert.MaxValues {
-		return convert.ErrTooMany
+	found := key.FindAllStringSubmatchIndex(s, loosejson.MaxValues+1)
+	if len(found) > loosejson.MaxValues {
+		return loosejson.ErrTooMany
 	}
 	first := len(s)
 	if len(found) > 0 {

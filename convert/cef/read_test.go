@@ -5,11 +5,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/convert"
 	"github.com/attestlog/attestlog/convert/cef"
+	"github.com/attestlog/attestlog/fit"
+	"github.com/attestlog/attestlog/internal/loosejson"
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestReadOfOddLines(t *testing.T) {
@@ -30,7 +30,7 @@ func TestReadOfOddLines(t *testing.T) {
 		{"no last pipe", `CEF:0|v|p|1|c|c|5`, attestlog.Source{}, map[string]any{"cef": header()}},
 		{"no last pipe before keys", `CEF:0|v|p|1|c|c|5 k=a|b l=2`, attestlog.Source{}, map[string]any{"k": "a|b", "l": "2", "cef": header()}},
 		{"a key named cef", `CEF:0|v|p|1|c|c|5|cef=x k=v k=w`, attestlog.Source{}, map[string]any{
-			"cef": "x", "cef_": header(), "k": []any{"v", "w"}, convert.NotesName: map[string]any{"/attributes/k": map[string]any{"as": "repeated"}},
+			"cef": "x", "cef_": header(), "k": []any{"v", "w"}, fit.NotesName: map[string]any{"/attributes/k": map[string]any{"as": "repeated"}},
 		}},
 		{"src is a name", `CEF:0|v|p|1|c|c|5|src=laptop c6a2=::1`, attestlog.Source{IP: "::1", Host: "laptop"}, map[string]any{"cef": header()}},
 		{"src is a name beside shost", `CEF:0|v|p|1|c|c|5|src=laptop shost=h`, attestlog.Source{Host: "h"}, map[string]any{"src": "laptop", "cef": header()}},
@@ -39,9 +39,9 @@ func TestReadOfOddLines(t *testing.T) {
 			if err != nil {
 				t.Errorf("%s: %v", tt.name, err)
 			}
-			notes, _ := e.Attributes[convert.NotesName].(map[string]any)
+			notes, _ := e.Attributes[fit.NotesName].(map[string]any)
 			if delete(notes, "/actor/id"); len(notes) == 0 {
-				delete(e.Attributes, convert.NotesName)
+				delete(e.Attributes, fit.NotesName)
 			}
 			if diff := cmp.Diff(tt.attributes, e.Attributes); diff != "" || e.Source != tt.source {
 				t.Errorf("%s: source %v, attributes (-want +got):\n%s", tt.name, e.Source, diff)
@@ -68,12 +68,12 @@ func TestTimesThatSayTooLittleAreNotRead(t *testing.T) {
 }
 
 func TestALineHasAtMostMaxValuesKeys(t *testing.T) {
-	in := "CEF:0|v|p|1|c|c|5|" + strings.Repeat("k=v ", convert.MaxValues)
+	in := "CEF:0|v|p|1|c|c|5|" + strings.Repeat("k=v ", loosejson.MaxValues)
 	var got []string
 	for _, err := range cef.Read(strings.NewReader(in+"\n"+in+"k=v"), "f") {
 		got = append(got, fmt.Sprint(err))
 	}
-	if len(got) != 2 || got[0] != "<nil>" || !strings.HasSuffix(got[1], convert.ErrTooMany.Error()) {
+	if len(got) != 2 || got[0] != "<nil>" || !strings.HasSuffix(got[1], loosejson.ErrTooMany.Error()) {
 		t.Errorf("Read = %q", got)
 	}
 }

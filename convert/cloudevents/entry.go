@@ -9,6 +9,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/internal/loosejson"
 )
 
 // Imported is the attribute that holds what another log added to an event, as in
@@ -70,7 +71,7 @@ func entry(data []byte, o convert.Object) (e attestlog.Event, ok bool) {
 func eventOf(data []byte, noActor bool) []byte {
 	var parts [][]byte
 	actor := []byte(`"actor":{"id":"erased"}`)
-	for m := range convert.Members(data) {
+	for m := range loosejson.Members(data) {
 		switch {
 		case m.Name == "index" || m.Name == "leaf_hash" || m.Name == "logged_time" || m.Name == "erased":
 		case m.Name == "actor" && noActor:

@@ -9,6 +9,8 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/fit"
+	"github.com/attestlog/attestlog/internal/loosejson"
 )
 
 // Format starts the records' ids.
@@ -93,7 +95,7 @@ func read(raw []byte, ids *convert.IDs) (attestlog.Event, error) {
 // dataOf returns the event's data as it came, or nil if there is none or more
 // than one.
 func dataOf(raw []byte) (data []byte) {
-	for m := range convert.Members(raw) {
+	for m := range loosejson.Members(raw) {
 		if m.Name == "data" {
 			if data != nil {
 				return nil
@@ -110,9 +112,9 @@ func complete(e *attestlog.Event, raw []byte) {
 		e.Original = raw
 	}
 	if e.Time.IsZero() {
-		convert.Undated(e)
+		fit.Undated(e)
 	}
-	convert.Bound(e)
+	fit.Event(e)
 }
 
 // native adds the context to an event of this log's own schema.

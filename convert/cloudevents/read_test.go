@@ -6,11 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/convert"
 	"github.com/attestlog/attestlog/convert/cloudevents"
+	"github.com/attestlog/attestlog/fit"
+	"github.com/google/go-cmp/cmp"
 )
 
 var at = time.Date(2026, 3, 1, 10, 0, 0, 123_456_789, time.UTC)
@@ -55,7 +54,7 @@ func TestAnEntryIsReadBackAsItsEvent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := convert.Restore(read(t, string(line)))
+		got := fit.Restore(read(t, string(line)))
 		imported := map[string]any{"index": 7.0, "leaf_hash": "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "logged_time": "2026-03-01T10:00:00.123456Z", "source": "/example.com/audit", "imported": "before"}
 		if tt.erased != nil {
 			var all []any
@@ -94,7 +93,7 @@ func TestOtherDataLosesNothing(t *testing.T) {
 		`{"index":1,"leaf_hash":"x","logged_time":"2026-03-01T10:00:00Z","action":"a","actor":{"id":"x"}}`,
 	} {
 		e := read(t, around(data, ""))
-		back := convert.Restore(e)
+		back := fit.Restore(e)
 		if string(e.Original) != around(data, "") || e.Attributes["imported"] != nil || back.Action != "t" {
 			t.Errorf("%s: Read = %+v", data, back)
 		}

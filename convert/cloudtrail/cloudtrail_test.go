@@ -10,12 +10,12 @@ import (
 	"testing/iotest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
-
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
 	"github.com/attestlog/attestlog/convert/cloudtrail"
+	"github.com/attestlog/attestlog/fit"
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 )
 
 var _ convert.Reader = cloudtrail.Read
@@ -71,8 +71,8 @@ func TestReadMapsFields(t *testing.T) {
 		}},
 		{"hardly anything", `{"eventName":"X","eventTime":"soon","n":9007199254740993}`, attestlog.Event{
 			Time: time.Unix(0, 0).UTC(), Service: "aws", Action: "X", Outcome: attestlog.Success,
-			Actor: attestlog.Actor{ID: convert.UnknownActor},
-			Attributes: map[string]any{"eventTime": "soon", "n": "9007199254740993", convert.NotesName: map[string]any{
+			Actor: attestlog.Actor{ID: fit.UnknownActor},
+			Attributes: map[string]any{"eventTime": "soon", "n": "9007199254740993", fit.NotesName: map[string]any{
 				"/time": map[string]any{"as": "unknown"}, "/actor/id": map[string]any{"as": "empty"}, "/attributes/n": map[string]any{"as": "number"},
 			}},
 		}},
@@ -176,7 +176,7 @@ func TestReadBoundsAnOriginal(t *testing.T) {
 		if err != nil || string(e.Original) != in[:attestlog.MaxOriginal] {
 			t.Fatalf("Read: %v, original of %d bytes", err, len(e.Original))
 		}
-		note := e.Attributes[convert.NotesName].(map[string]any)["/original"].(map[string]any)
+		note := e.Attributes[fit.NotesName].(map[string]any)["/original"].(map[string]any)
 		if note["bytes"] != float64(len(in)) {
 			t.Errorf("note %v, want %d bytes", note, len(in))
 		}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/internal/loosejson"
 )
 
 const identity = "userIdentity"
@@ -127,6 +128,6 @@ func resources(o convert.Object) (found []attestlog.Target, all bool) {
 			found = append(found, t)
 		}
 	}
-	_, repeated := o["resources"].(convert.Repeated)
+	_, repeated := o["resources"].(loosejson.Repeated)
 	return found, all && !repeated
 }

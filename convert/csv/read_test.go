@@ -8,12 +8,12 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
-
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
 	"github.com/attestlog/attestlog/convert/csv"
+	"github.com/attestlog/attestlog/internal/loosejson"
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 )
 
 // read returns the column x of each row, or where and why there is none.
@@ -53,7 +53,7 @@ func TestNoRowIsLost(t *testing.T) {
 }
 
 func TestABadHeaderEndsItsFile(t *testing.T) {
-	for _, in := range []string{"x,\"y\n1,2\n", strings.Repeat("x", attestlog.MaxOriginal+1) + "\n1", strings.Repeat("x,", convert.MaxValues) + "x\n1", strings.Repeat("x", convert.MaxRecord+5) + "\n1\n"} {
+	for _, in := range []string{"x,\"y\n1,2\n", strings.Repeat("x", attestlog.MaxOriginal+1) + "\n1", strings.Repeat("x,", loosejson.MaxValues) + "x\n1", strings.Repeat("x", convert.MaxRecord+5) + "\n1\n"} {
 		if got := read("\n" + in); len(got) != 1 || !strings.HasPrefix(got[0], "-1:2:1 the first line has no column names: ") {
 			t.Errorf("Read(%.20q) = %q", in, got)
 		}
@@ -61,8 +61,8 @@ func TestABadHeaderEndsItsFile(t *testing.T) {
 }
 
 func TestARowHasAtMostMaxValuesCells(t *testing.T) {
-	cells := strings.Repeat("1,", convert.MaxValues-1)
-	if got := read("x,y\n" + cells + "1\n" + cells + "1,1\n2,3"); len(got) != 3 || !strings.HasSuffix(got[1], convert.ErrTooMany.Error()) || got[2] != "2" {
+	cells := strings.Repeat("1,", loosejson.MaxValues-1)
+	if got := read("x,y\n" + cells + "1\n" + cells + "1,1\n2,3"); len(got) != 3 || !strings.HasSuffix(got[1], loosejson.ErrTooMany.Error()) || got[2] != "2" {
 		t.Errorf("Read = %.100q", got)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/internal/loosejson"
 )
 
 // rows splits text at line ends that are not quoted. A quote opens a cell only
@@ -150,8 +151,8 @@ func cells(row []byte, separators string) ([]string, error) {
 		case isText:
 			cell = append(cell, c)
 		case state.start:
-			if end(); len(out) >= convert.MaxValues {
-				return nil, convert.ErrTooMany
+			if end(); len(out) >= loosejson.MaxValues {
+				return nil, loosejson.ErrTooMany
 			}
 		}
 	}

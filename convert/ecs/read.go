@@ -12,6 +12,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/internal/loosejson"
 )
 
 // Format starts the records' ids.
@@ -43,14 +44,14 @@ func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
 
 // answer returns the hits of a search's answer, which has one list of them.
 func answer(raw []byte) (lists [][]byte) {
-	for outer := range convert.Members(raw) {
+	for outer := range loosejson.Members(raw) {
 		if isDocument(outer.Name) || outer.Name == "_source" {
 			return nil
 		}
 		if outer.Name != "hits" {
 			continue
 		}
-		for inner := range convert.Members(outer.Raw) {
+		for inner := range loosejson.Members(outer.Raw) {
 			if inner.Name == "hits" && len(inner.Raw) > 0 && inner.Raw[0] == '[' {
 				lists = append(lists, inner.Raw)
 			}
@@ -63,7 +64,7 @@ func hits(lists [][]byte, ids *convert.MixedIDs) iter.Seq2[attestlog.Event, erro
 	return func(yield func(attestlog.Event, error) bool) {
 		i := 0
 		for _, list := range lists {
-			for hit, err := range convert.Items(list) {
+			for hit, err := range loosejson.Items(list) {
 				var e attestlog.Event
 				if err == nil {
 					e, err = record(bytes.Clone(hit), ids)

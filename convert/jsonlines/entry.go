@@ -7,7 +7,8 @@ import (
 	"strings"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/fit"
+	"github.com/attestlog/attestlog/internal/loosejson"
 )
 
 // Imported is the attribute that holds what the old log added to an event.
@@ -43,7 +44,7 @@ func exported(line []byte) (e attestlog.Event, ok bool, err error) {
 		imported[Imported] = before // by the log that wrote this line
 	}
 	e.Attributes[Imported] = imported
-	convert.Bound(&e)
+	fit.Event(&e)
 	return e, true, nil
 }
 
@@ -83,7 +84,7 @@ func disclose(leaf *attestlog.Leaf, disclosures []attestlog.Disclosure) (e attes
 func put(e *attestlog.Event, d *attestlog.Disclosure) error {
 	names := strings.Split(d.Pointer[1:], "/")
 	if names[0] == "attributes" && len(names) == 2 {
-		v, err := convert.Decode(d.Value)
+		v, err := loosejson.Decode(d.Value)
 		if err != nil {
 			return err
 		}

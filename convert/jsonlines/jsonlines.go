@@ -33,6 +33,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/fit"
 )
 
 // Format starts the ids of records that have none.
@@ -78,12 +79,12 @@ func native(e attestlog.Event, line []byte, ids *convert.IDs) attestlog.Event {
 	if e.ID == "" {
 		e.ID = ids.Next(line)
 	}
-	if at, ok := convert.UUIDTime(e.ID); ok && e.Time.IsZero() {
+	if at, ok := fit.UUIDTime(e.ID); ok && e.Time.IsZero() {
 		e.Time = at
 	}
 	if e.Time.IsZero() {
-		convert.Undated(&e)
+		fit.Undated(&e)
 	}
-	convert.Bound(&e)
+	fit.Event(&e)
 	return e
 }

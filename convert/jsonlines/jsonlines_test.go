@@ -11,11 +11,11 @@ import (
 	"testing/iotest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
 	"github.com/attestlog/attestlog/convert/jsonlines"
+	"github.com/attestlog/attestlog/fit"
+	"github.com/google/go-cmp/cmp"
 )
 
 var _ convert.Reader = jsonlines.Read
@@ -61,15 +61,15 @@ func TestReadMapsForeignRecords(t *testing.T) {
 		}},
 		{"no time", `{"action":"a","user":"u"}`, attestlog.Event{
 			Time: time.Unix(0, 0).UTC(), Action: "a", Actor: attestlog.Actor{ID: "u"},
-			Attributes: map[string]any{convert.NotesName: undated},
+			Attributes: map[string]any{fit.NotesName: undated},
 		}},
 		{"nobody", `{"action":"a","time":1767323045.25}`, attestlog.Event{
-			Time: at.Add(250 * time.Millisecond), Action: "a", Actor: attestlog.Actor{ID: convert.UnknownActor},
-			Attributes: map[string]any{"time": 1767323045.25, convert.NotesName: nobody},
+			Time: at.Add(250 * time.Millisecond), Action: "a", Actor: attestlog.Actor{ID: fit.UnknownActor},
+			Attributes: map[string]any{"time": 1767323045.25, fit.NotesName: nobody},
 		}},
 		{"bytes that are not UTF-8", "{\"action\":\"a\",\"user\":\"\xff\",\"time\":\"2026-01-02T03:04:05Z\"}", attestlog.Event{
 			Time: at, Action: "a", Actor: attestlog.Actor{ID: "\ufffdff"},
-			Attributes: map[string]any{convert.NotesName: map[string]any{"/actor/id": map[string]any{"as": "escaped"}}},
+			Attributes: map[string]any{fit.NotesName: map[string]any{"/actor/id": map[string]any{"as": "escaped"}}},
 		}},
 	}
 	for _, tt := range tests {
@@ -121,7 +121,7 @@ func TestReadCompletesNativeEvents(t *testing.T) {
 	if !strings.HasPrefix(e.ID, "jsonl:") || e.Action != "foreign.attestlog.restore" || !e.Time.Equal(at) || e.Original != nil {
 		t.Errorf("without an id: %+v", e)
 	}
-	if e := only(t, `{"action":"a","actor":{"id":"alice"}}`); e.Time.Unix() != 0 || e.Attributes[convert.NotesName] == nil {
+	if e := only(t, `{"action":"a","actor":{"id":"alice"}}`); e.Time.Unix() != 0 || e.Attributes[fit.NotesName] == nil {
 		t.Errorf("without id and time: %+v", e)
 	}
 }

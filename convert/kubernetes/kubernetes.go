@@ -38,6 +38,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/internal/loosejson"
 )
 
 // Format starts the records' ids.
@@ -56,10 +57,10 @@ func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
 
 // eventList returns the lists of an EventList, of which one has one.
 func eventList(raw []byte) (lists [][]byte, ok bool) {
-	for m := range convert.Members(raw) {
+	for m := range loosejson.Members(raw) {
 		switch {
 		case m.Name == "kind":
-			kind, _ := convert.Decode(m.Raw)
+			kind, _ := loosejson.Decode(m.Raw)
 			ok = kind == "EventList"
 		case m.Name == "items" && string(m.Raw) != "null":
 			lists = append(lists, m.Raw)
@@ -72,7 +73,7 @@ func items(lists [][]byte, ids *convert.MixedIDs) iter.Seq2[attestlog.Event, err
 	return func(yield func(attestlog.Event, error) bool) {
 		i := 0
 		for _, list := range lists {
-			for item, err := range convert.Items(list) {
+			for item, err := range loosejson.Items(list) {
 				var e attestlog.Event
 				if err == nil {
 					e, err = event(bytes.Clone(item), ids)

@@ -7,11 +7,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
 	"github.com/attestlog/attestlog/convert/opa"
+	"github.com/attestlog/attestlog/fit"
+	"github.com/google/go-cmp/cmp"
 )
 
 func read(t testing.TB, in string) (out []attestlog.Event) {
@@ -87,7 +87,7 @@ func TestActorIsWhoAsks(t *testing.T) {
 		{`"input":{"kind":"AdmissionReview","request":{"userInfo":{"username":"system:admin"}}}`, attestlog.Actor{ID: "system:admin"}, attestlog.Source{}},
 		{`"input":{"attributes":{"source":{"principal":"spiffe://a/b"}}}`, attestlog.Actor{ID: "spiffe://a/b"}, attestlog.Source{}},
 		{`"input":[1],"requested_by":"sidecar"`, attestlog.Actor{ID: "sidecar", Type: "service"}, attestlog.Source{Host: "sidecar"}},
-		{`"masked":["/input/user"]`, attestlog.Actor{ID: convert.UnknownActor}, attestlog.Source{}},
+		{`"masked":["/input/user"]`, attestlog.Actor{ID: fit.UnknownActor}, attestlog.Source{}},
 	} {
 		if got := read(t, `{"decision_id":"D",`+tt.in+`}`); len(got) != 1 || got[0].Actor != tt.actor || got[0].Source != tt.from {
 			t.Errorf("Read(%s) = %+v, want %+v %+v", tt.in, got, tt.actor, tt.from)
@@ -109,7 +109,7 @@ func FuzzRead(f *testing.F) {
 			}
 			// What Bound makes of the input alone.
 			want := attestlog.Event{Action: "a", Actor: attestlog.Actor{ID: "b"}, Attributes: map[string]any{"input": map[string]any(given)}}
-			convert.Bound(&want)
+			fit.Event(&want)
 			if diff := cmp.Diff(want.Attributes["input"], e.Attributes["input"]); diff != "" {
 				t.Errorf("input (-want +got):\n%s", diff)
 			}

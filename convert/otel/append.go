@@ -13,6 +13,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/internal/loosejson"
 )
 
 type object = map[string]any
@@ -125,7 +126,7 @@ func rest(a object, e *attestlog.Entry) error {
 		if err != nil {
 			return err
 		}
-		if a["attestlog."+name], err = convert.Decode(raw); err != nil {
+		if a["attestlog."+name], err = loosejson.Decode(raw); err != nil {
 			return err
 		}
 	}

@@ -47,6 +47,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/internal/loosejson"
 )
 
 // event maps one record, but for its id if it is no audit record.
@@ -161,7 +162,7 @@ func keyValues(v any) (convert.Object, error) {
 func value(v any) (any, error) {
 	var m map[string]any
 	switch v := v.(type) {
-	case nil, convert.JSONText:
+	case nil, loosejson.JSONText:
 		return v, nil
 	case map[string]any:
 		m = v
@@ -171,9 +172,9 @@ func value(v any) (any, error) {
 	}
 	for kind, of := range m {
 		switch of.(type) {
-		case nil, convert.JSONText:
+		case nil, loosejson.JSONText:
 			return of, nil
-		case convert.Repeated:
+		case loosejson.Repeated:
 			return nil, fmt.Errorf("not an AnyValue: more than one %s", kind)
 		}
 		switch kind {
@@ -212,7 +213,7 @@ func values(kind string, v any) (any, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s is not an object", kind)
 	}
-	if deep, ok := m["values"].(convert.JSONText); ok {
+	if deep, ok := m["values"].(loosejson.JSONText); ok {
 		return deep, nil
 	}
 	list, ok := m["values"].([]any)
@@ -220,7 +221,7 @@ func values(kind string, v any) (any, error) {
 		return nil, fmt.Errorf("%s has no list", kind)
 	}
 	if len(list) > 0 {
-		if _, deep := list[0].(convert.JSONText); deep { // and so are all others
+		if _, deep := list[0].(loosejson.JSONText); deep { // and so are all others
 			return list, nil
 		}
 	}

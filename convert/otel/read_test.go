@@ -5,11 +5,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/convert"
 	"github.com/attestlog/attestlog/convert/otel"
+	"github.com/attestlog/attestlog/fit"
+	"github.com/google/go-cmp/cmp"
 )
 
 // read returns the events, and the messages and errors in their order.
@@ -137,7 +136,7 @@ func TestRecordsShareTheirResource(t *testing.T) {
 	}
 	want := []map[string]any{nil, {"resource": map[string]any{"attributes": map[string]any{"ip": "192.0.2.7"}}}}
 	for i, e := range events {
-		delete(e.Attributes, convert.NotesName)
+		delete(e.Attributes, fit.NotesName)
 		if len(e.Attributes) == 0 {
 			e.Attributes = nil
 		}

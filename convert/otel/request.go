@@ -9,6 +9,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/internal/loosejson"
 )
 
 // Format starts the ids of records that have none.
@@ -90,9 +91,9 @@ func (q *request) refuse(where string, err error) bool {
 
 // objects reads an object around records, and those inside it.
 func (q *request) objects(raw []byte, at []level, where string, d document) bool {
-	var members []convert.Member
+	var members []loosejson.Member
 	found := false
-	for m, err := range convert.Members(raw) {
+	for m, err := range loosejson.Members(raw) {
 		switch {
 		case err != nil:
 			if !q.refuse(where, err) {
@@ -112,7 +113,7 @@ func (q *request) objects(raw []byte, at []level, where string, d document) bool
 	}
 	switch {
 	case found:
-	case where != "" && !slices.ContainsFunc(members, func(m convert.Member) bool { return m.Name != at[0].about && m.Name != "schemaUrl" }):
+	case where != "" && !slices.ContainsFunc(members, func(m loosejson.Member) bool { return m.Name != at[0].about && m.Name != "schemaUrl" }):
 		return true // an empty list is absent (ProtoJSON), and there is nothing that could be one
 	default:
 		return q.refuse(where, fmt.Errorf("not an export request of logs: no %s", at[0].list))
@@ -148,7 +149,7 @@ func (q *request) objects(raw []byte, at []level, where string, d document) bool
 }
 
 // list reads the list of an object around records.
-func (q *request) list(m convert.Member, at []level, where string, d document) bool {
+func (q *request) list(m loosejson.Member, at []level, where string, d document) bool {
 	if string(m.Raw) == "null" { // which is absent (ProtoJSON)
 		return true
 	}
@@ -157,7 +158,7 @@ func (q *request) list(m convert.Member, at []level, where string, d document) b
 	}
 	where += m.Name
 	i := 0
-	for item, err := range convert.Items(m.Raw) {
+	for item, err := range loosejson.Items(m.Raw) {
 		here := fmt.Sprintf("%s[%d]", where, i)
 		i++
 		switch {
@@ -216,14 +217,14 @@ type part struct {
 	err     error
 }
 
-func newPart(name string, members []convert.Member) *part {
+func newPart(name string, members []loosejson.Member) *part {
 	p := &part{members: convert.Object{}}
 	var schema any
 	for _, m := range members {
 		if m.Name != name && m.Name != "schemaUrl" {
 			continue
 		}
-		v, err := convert.Decode(m.Raw)
+		v, err := loosejson.Decode(m.Raw)
 		if err != nil {
 			p.err = fmt.Errorf("%s: %w", m.Name, err)
 			return p

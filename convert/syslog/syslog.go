@@ -42,11 +42,12 @@ import (
 	"strings"
 	"time"
 
-	gosyslog "github.com/leodido/go-syslog/v4"
-	"github.com/leodido/go-syslog/v4/rfc5424"
+	"github.com/attestlog/attestlog/fit"
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
+	gosyslog "github.com/leodido/go-syslog/v4"
+	"github.com/leodido/go-syslog/v4/rfc5424"
 )
 
 // Format starts the ids of a file's messages.
@@ -63,8 +64,8 @@ func Event(raw []byte, received time.Time) attestlog.Event {
 	if e.Time.IsZero() {
 		e.Time = received
 	}
-	e.Attributes = convert.Foreign(rest)
-	convert.Bound(&e)
+	e.Attributes = fit.Foreign(rest)
+	fit.Event(&e)
 	return e
 }
 

@@ -10,12 +10,12 @@ import (
 	"testing/iotest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
-
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
 	"github.com/attestlog/attestlog/convert/syslog"
+	"github.com/attestlog/attestlog/fit"
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 )
 
 var (
@@ -24,7 +24,7 @@ var (
 )
 
 func unknown(attributes map[string]any) map[string]any {
-	attributes[convert.NotesName] = map[string]any{"/actor/id": map[string]any{"as": "empty"}}
+	attributes[fit.NotesName] = map[string]any{"/actor/id": map[string]any{"as": "empty"}}
 	return attributes
 }
 
@@ -33,7 +33,7 @@ func header(facility, severity string) map[string]any {
 }
 
 func TestEventMapsFields(t *testing.T) {
-	nobody := attestlog.Actor{ID: convert.UnknownActor}
+	nobody := attestlog.Actor{ID: fit.UnknownActor}
 	for _, tt := range []struct {
 		name, in string
 		want     attestlog.Event
@@ -61,7 +61,7 @@ func TestEventMapsFields(t *testing.T) {
 				Attributes: map[string]any{
 					"syslog":  map[string]any{"facility": "authpriv", "severity": "info", "version": 2.0},
 					"syslog_": map[string]any{}, "syslog__": 1.0, "n": "9007199254740993",
-					convert.NotesName: map[string]any{"/attributes/n": map[string]any{"as": "number"}},
+					fit.NotesName: map[string]any{"/attributes/n": map[string]any{"as": "number"}},
 				},
 			},
 		},
@@ -74,8 +74,8 @@ func TestEventMapsFields(t *testing.T) {
 			attestlog.Event{
 				Time: received, Action: "M", Actor: nobody, Message: "caf\ufffde9",
 				Attributes: map[string]any{
-					"syslog":          header("user", "notice"),
-					convert.NotesName: map[string]any{"/actor/id": map[string]any{"as": "empty"}, "/message": map[string]any{"as": "escaped"}},
+					"syslog":      header("user", "notice"),
+					fit.NotesName: map[string]any{"/actor/id": map[string]any{"as": "empty"}, "/message": map[string]any{"as": "escaped"}},
 				},
 			},
 		},

@@ -1,4 +1,4 @@
-package convert
+package loosejson
 
 import (
 	"bytes"
@@ -100,18 +100,24 @@ func (d *decoder) span() []byte {
 	return trim(d.data[start:d.pos])
 }
 
-// skipString passes over a string, or what begins as one and does not end.
-func (d *decoder) skipString() {
-	for d.pos++; d.pos < len(d.data); d.pos++ {
-		switch d.data[d.pos] {
+func (d *decoder) skipString() { d.pos = SkipString(d.data, d.pos) }
+
+// SkipString returns the position after the string that begins at pos, or after
+// all of data if it does not end.
+func SkipString(data []byte, pos int) int {
+	for pos++; pos < len(data); pos++ {
+		switch data[pos] {
 		case '"':
-			d.pos++
-			return
+			return pos + 1
 		case '\\':
-			d.pos++
+			pos++
 		}
 	}
-	d.pos = len(d.data) // not behind an escape without a character
+
+	return len(data) // an escape may have led past the end
 }
 
-func trim(b []byte) []byte { return bytes.Trim(b, white) }
+func trim(b []byte) []byte { return bytes.Trim(b, whiteSpace) }
+
+// whiteSpace is JSON's.
+const whiteSpace = " \t\r\n"

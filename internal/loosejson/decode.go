@@ -1,4 +1,4 @@
-package convert
+package loosejson
 
 import (
 	"encoding/json"
@@ -10,9 +10,9 @@ import (
 	"github.com/attestlog/attestlog"
 )
 
-// maxNest is how many containers deep an attribute's value may be: the event
+// MaxNest is how many containers deep an attribute's value may be: the event
 // and its attributes are two of attestlog.MaxDepth.
-const maxNest = attestlog.MaxDepth - 2
+const MaxNest = attestlog.MaxDepth - 2
 
 // Repeated holds the values of a name that an object has more than once, in
 // their order.
@@ -46,19 +46,6 @@ func Decode(data []byte) (any, error) {
 		return nil, d.err
 	}
 	return v, nil
-}
-
-// DecodeObject is Decode for an object.
-func DecodeObject(data []byte) (Object, error) {
-	v, err := Decode(data)
-	if err != nil {
-		return nil, err
-	}
-	m, ok := v.(map[string]any)
-	if !ok {
-		return nil, fmt.Errorf("not a JSON object")
-	}
-	return m, nil
 }
 
 // A decoder's first error sticks in err and ends the reading.
@@ -118,7 +105,7 @@ func (d *decoder) value(depth int) any {
 		return nil
 	}
 	switch c := d.space(); {
-	case (c == '{' || c == '[') && depth > maxNest:
+	case (c == '{' || c == '[') && depth > MaxNest:
 		return d.deep()
 	case c == '{':
 		return d.object(depth)
@@ -143,22 +130,22 @@ func (d *decoder) value(depth int) any {
 }
 
 func (d *decoder) object(depth int) any {
-	m := Object{}
+	m := map[string]any{}
 	d.expect('{')
 	if d.accept('}') {
-		return map[string]any(m)
+		return m
 	}
 	for d.err == nil {
 		d.space()
 		name := d.str()
 		d.expect(':')
-		m.Add(name, d.value(depth+1))
+		Add(m, name, d.value(depth+1))
 		if d.accept('}') {
 			break
 		}
 		d.expect(',')
 	}
-	return map[string]any(m)
+	return m
 }
 
 func (d *decoder) array(depth int) any {
@@ -333,4 +320,26 @@ func (d *decoder) hex4(at int) (rune, bool) {
 	}
 	n, err := strconv.ParseUint(string(d.data[at:at+4]), 16, 16)
 	return rune(n), err == nil
+}
+
+// Add adds a value under a name that may have others already: then all of them
+// are a Repeated.
+func Add(m map[string]any, name string, value any) {
+	before, again := m[name]
+	switch all, ok := before.(Repeated); {
+	case !again:
+		m[name] = value
+	case ok:
+		m[name] = append(all, value)
+	default:
+		m[name] = Repeated{before, value}
+	}
+}
+
+// MarshalJSON keeps the text that was read, or quotes it if it is not JSON.
+func (t JSONText) MarshalJSON() ([]byte, error) {
+	if json.Valid([]byte(t)) {
+		return []byte(t), nil
+	}
+	return json.Marshal(string(t))
 }

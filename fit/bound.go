@@ -1,4 +1,4 @@
-package convert
+package fit
 
 import (
 	"encoding/binary"
@@ -44,7 +44,7 @@ var limits = [...]int{0, 16 << 10, 4 << 10, 1 << 10, 256, 64}
 // back; where there is an original, it has them.
 //
 // Bound changes neither the maps nor the slices that the event came with.
-func Bound(e *attestlog.Event) {
+func Event(e *attestlog.Event) {
 	for i, limit := range limits {
 		b := bounder{e: *e, limit: limit, notes: notes{}, fold: i == len(limits)-1}
 		if b.event(); b.fold || !b.full && b.size+b.notes.size() <= maxClear {

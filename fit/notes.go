@@ -1,4 +1,4 @@
-package convert
+package fit
 
 import (
 	"encoding/json"
@@ -62,14 +62,14 @@ func Foreign(members map[string]any) map[string]any {
 	if _, ours := v.(notes); ours || !taken {
 		return out
 	}
-	name := freeName(out, NotesName+"_")
+	name := FreeName(out, NotesName+"_")
 	out[name] = v
 	out[NotesName] = notes{attributePointer(name): {name: "renamed"}}
 	return out
 }
 
-// freeName returns name with as many underscores as it takes.
-func freeName(m map[string]any, name string) string {
+// FreeName returns name with as many underscores as it takes.
+func FreeName(m map[string]any, name string) string {
 	for {
 		if _, taken := m[name]; !taken {
 			return name

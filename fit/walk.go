@@ -1,4 +1,4 @@
-package convert
+package fit
 
 import (
 	"bytes"
@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/attestlog/attestlog/internal/loosejson"
 )
 
 // A walk turns values into those that an event may hold. Its notes are keyed
@@ -119,9 +121,9 @@ func (w *walk) value(v any, depth int) any {
 		return w.natural(v, v)
 	case json.Number:
 		return w.number(v)
-	case JSONText:
+	case loosejson.JSONText:
 		return w.json(string(v))
-	case map[string]any, []any, Repeated:
+	case map[string]any, []any, loosejson.Repeated:
 		return w.container(v, depth)
 	case json.RawMessage:
 		return w.raw(v, depth)
@@ -134,7 +136,7 @@ func (w *walk) value(v any, depth int) any {
 }
 
 func (w *walk) raw(raw []byte, depth int) any {
-	decoded, err := Decode(raw)
+	decoded, err := loosejson.Decode(raw)
 	if err != nil {
 		return w.json(string(raw))
 	}
@@ -189,14 +191,14 @@ func (w *walk) json(text string) any {
 }
 
 func (w *walk) container(v any, depth int) any {
-	if depth++; depth > maxNest {
+	if depth++; depth > loosejson.MaxNest {
 		return w.json(string(jsonOf(v)))
 	}
 	w.size += len("{},")
 	switch v := v.(type) {
 	case map[string]any:
 		return w.object(v, depth)
-	case Repeated:
+	case loosejson.Repeated:
 		w.note(func(n *note) { n.as = "repeated" })
 		return w.array(v, depth)
 	default:
@@ -287,12 +289,4 @@ func jsonOf(v any) []byte {
 		return fmt.Appendf(nil, "%T", v)
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'})
-}
-
-// MarshalJSON keeps the text that was read, or quotes it if it is not JSON.
-func (t JSONText) MarshalJSON() ([]byte, error) {
-	if json.Valid([]byte(t)) {
-		return []byte(t), nil
-	}
-	return json.Marshal(string(t))
 }

@@ -1,4 +1,4 @@
-package convert
+package fit
 
 import (
 	"encoding/json"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/loosejson"
 )
 
 // Restore undoes what Bound noted, and removes those notes. Numbers come back
@@ -36,7 +37,7 @@ func Restore(e attestlog.Event) attestlog.Event {
 	maps.DeleteFunc(r.notes, func(_ string, n note) bool { return !n.cut() })
 	if len(r.notes) > 0 {
 		if v, taken := e.Attributes[NotesName]; taken {
-			name := freeName(e.Attributes, NotesName+"_")
+			name := FreeName(e.Attributes, NotesName+"_")
 			e.Attributes[name] = v
 			r.notes[attributePointer(name)] = note{name: "renamed"}
 		}
@@ -105,7 +106,7 @@ func (r *restorer) value(pointer string, v any) any {
 		}
 		v = all
 		if r.notes[pointer].has("repeated") {
-			v = Repeated(all)
+			v = loosejson.Repeated(all)
 		}
 	case string:
 		n := r.notes[pointer]

@@ -47,8 +47,8 @@ type Tile struct {
 // A Batch is what one transaction adds to a log.
 type Batch struct {
 	Entries []RawEntry // contiguous, the first at the stored tree's size
-	Tiles   []Tile   // those that became full
-	Tree    Tree     // the tree afterwards
+	Tiles   []Tile     // those that became full
+	Tree    Tree       // the tree afterwards
 }
 
 // A Duplicate is a key that is in the log already, or earlier in the same

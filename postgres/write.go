@@ -126,7 +126,7 @@ type tx struct {
 	conn      *pgxpool.Conn
 	tree      attestlog.Tree
 	maxKey    *attestlog.IDKey // the greatest stored
-	keys      []keyRow       // that PutKeys found to be new
+	keys      []keyRow         // that PutKeys found to be new
 	committed bool
 	batch     *attestlog.Batch // what was committed
 }

@@ -14,8 +14,8 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/internal/inverted"
 	"github.com/attestlog/attestlog/internal/home"
+	"github.com/attestlog/attestlog/internal/inverted"
 )
 
 const indexSuffix = ".index"

@@ -6,8 +6,8 @@ import (
 
 	"zombiezen.com/go/sqlite"
 
-	"github.com/attestlog/attestlog/internal/inverted"
 	"github.com/attestlog/attestlog/internal/home"
+	"github.com/attestlog/attestlog/internal/inverted"
 )
 
 const (

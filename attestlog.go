@@ -13,10 +13,17 @@
 //	 "targets":[{"id":"123","type":"mail"}],
 //	 "time":"2026-11-22T10:00:00.000100000Z","v":1}
 //
-// A Log stands on a Store: package sqlite keeps one in a file. Append returns
-// once its events are durable; Record queues an event and returns. Behind the
-// commit a checkpoint is signed, and Followers such as package jsonl copy the
-// entries elsewhere.
+// A Log is kept by a Store: package sqlite has one in a file, package postgres
+// one in a schema. Append returns once its events are durable; Record queues an
+// event and returns. After the commit a checkpoint is signed, and Followers such
+// as package jsonl copy the entries elsewhere. Package query says what entries
+// are wanted, package verify checks all of them.
+//
+// The files of this package are named for their subjects: event, leaf and entry
+// are the format, checkpoint and proof what shows that it holds, store is what a
+// log is built on, and log_ files are the log at work. An event goes from
+// log_append.go through log_queue.go, log_spool.go and log_sequence.go into the
+// store; log_publish.go, log_follow.go and the store's index take it from there.
 package attestlog
 
 import (
@@ -24,12 +31,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
+
+	"github.com/attestlog/attestlog/internal/retry"
 )
 
 // Config configures a Log. The zero Config is useful.
@@ -49,11 +56,11 @@ type Config struct {
 	// outside the leaves, so that they can be erased. "/original" is always
 	// among them. Nil means DefaultSealed; an empty list seals nothing else.
 	Sealed []string
-	// Followers receive every entry, in order, behind the commit. The Log
-	// closes them.
-	Followers []Follower
-	// Outboxes are emptied into the log, beside the store's own. The Log closes
+	// Followers receive every entry, in order, after the commit. The Log closes
 	// them.
+	Followers []Follower
+	// Outboxes are emptied into the log, in addition to the store's own. The Log
+	// closes them.
 	Outboxes []Outbox
 	// OutboxInterval is how often an outbox is looked at: about how long an
 	// event waits in it. Defaults to 100 ms.
@@ -79,122 +86,195 @@ type Config struct {
 	MaxEvents int
 	// ReadOnly opens the log for reading and verifying, even without keys.
 	ReadOnly bool
-	// AcceptRestore lets a log be written whose database is behind or beside
-	// its kept checkpoint: an entry "attestlog.restore" says so, and names the
-	// checkpoint that was given up.
+	// AcceptRestore lets a log be written whose database is behind its kept
+	// checkpoint, or on another history: an entry "attestlog.restore" says so,
+	// and names the checkpoint that was given up.
 	AcceptRestore bool
 }
 
+// Defaults and bounds of a Config.
 const (
-	maxCall          = 10_000
-	defaultQueue     = 20_000
-	defaultBytes     = 64 << 20
-	batchEvents      = 5_000
-	batchBytes       = 8 << 20
-	followMost       = 20_000 // entries of other processes that are hashed to follow them
-	clockJump        = 5 * time.Second
-	followerPoll     = 100 * time.Millisecond
-	outboxPoll       = 100 * time.Millisecond
-	keepInterval     = time.Minute
-	publishIdle      = 50 * time.Millisecond
-	publishBusy      = time.Second
-	lastGrace        = 2 * time.Second
-	retryFirst       = 20 * time.Millisecond
-	retryLongest     = 5 * time.Second
-	scanChunk        = 1_000
-	defaultPage      = 50
-	defaultPageBytes = 64 << 20
-	maxPage          = 10_000
+	defaultQueueEvents    = 20_000
+	defaultQueueBytes     = 64 << 20
+	defaultOutboxInterval = 100 * time.Millisecond
+	maxCallEvents         = 10_000
 )
+
+// pollInterval is how often followers and tails look for entries that another
+// process has stored.
+const pollInterval = 100 * time.Millisecond
 
 // A Log is an open log. Its methods are safe for concurrent use.
 type Log struct {
-	store    Store
 	cfg      Config
-	enc      *encoder
+	store    Store
 	origin   string
 	readOnly error // why, or nil
 
+	reader    *reader
+	encoder   *encoder
 	queue     *queue
-	committed broadcast // fires after each commit and each publication
-	edge      *edge     // owned by the sequencer goroutine; nil: must be loaded
-	lastWall  time.Time // owned by the sequencer
-	lastMono  time.Time // owned by the sequencer
+	appender  *appender
+	intake    *intake
+	sequencer *sequencer
+	publisher *publisher
+	outboxes  []*outboxWorker // the spool's among them
+	followers []*followerWorker
 
-	pub   publisher
-	tails []*runner
+	head     *head
+	counters *counters
+	failures *failures
 
-	movers     []*mover              // of all outboxes, the spool among them
-	spoolMover *mover                // nil without a spool
-	spoolErr   atomic.Pointer[error] // why the spool takes no more, nil if it does
-	held       atomic.Int64          // recorded events that a failed transaction left
-	stuck      atomic.Int64          // recorded events without room in the spool
-
-	known    atomic.Pointer[Tree] // the last tree that this process wrote or checked
-	counters counters
-	failedMu sync.Mutex
-	failed   []error // of records, since the last Flush
-
-	moving       context.Context // ends when Close begins
-	stopMoving   context.CancelFunc
-	spooling     context.Context // ends when the queue is empty
-	stopSpooling context.CancelFunc
-
-	stop    context.Context // ends when Close gives up waiting
-	giveUp  context.CancelFunc
-	drained chan struct{} // closed when the sequencer has ended
-	ending  chan struct{} // closed when Close has begun
+	life    *lifecycle
 	closing sync.Once
-	closed  chan struct{} // closed when Close has ended
-	wg      sync.WaitGroup
-	endErr  error
-}
-
-type counters struct {
-	queued, appended, duplicates, failed, retries, clockJumps, spooled, spoolFull atomic.Uint64
-	size                                                                          atomic.Uint64
+	workers sync.WaitGroup // all goroutines except for the sequencer's
+	endErr  error          // of Close
 }
 
 // New opens the log that store keeps, or starts it if the store is empty and
 // nothing was kept for it. A log whose database does not agree with its kept
-// checkpoint, or whose keys are missing, is opened for reading only: Append
-// then returns an error that matches ErrReadOnly and gives the reason. New
-// takes over the store: Close closes it.
+// checkpoint, or whose keys are missing, is opened for reading only: Append then
+// returns an error that matches ErrReadOnly and gives the reason. New takes over
+// the store: Close closes it.
 func New(ctx context.Context, store Store, cfg Config) (*Log, error) {
-	l := &Log{store: store, cfg: cfg, drained: make(chan struct{}), ending: make(chan struct{}), closed: make(chan struct{})}
-	if err := l.configure(); err != nil {
+	err := cfg.setDefaults()
+	if err != nil {
 		return nil, fmt.Errorf("attestlog: %w", err)
 	}
-	l.stop, l.giveUp = context.WithCancel(context.Background())
-	l.moving, l.stopMoving = context.WithCancel(l.stop)
-	l.spooling, l.stopSpooling = context.WithCancel(l.stop)
-	if err := errors.Join(l.open(ctx), l.openOutboxes(ctx)); err != nil {
-		l.giveUp()
+	seals, err := newSealSet(cfg.Sealed)
+	if err != nil {
 		return nil, fmt.Errorf("attestlog: %w", err)
 	}
+
+	l := assemble(store, cfg, seals)
+	err = errors.Join(l.open(ctx), l.checkSpool(ctx))
+	if err != nil {
+		l.life.gaveUp.reach()
+		return nil, fmt.Errorf("attestlog: %w", err)
+	}
+
 	if l.readOnly != nil {
-		close(l.drained)
+		l.life.drained.reach()
 		return l, nil
 	}
-	go l.sequence()
-	l.wg.Go(l.publish)
-	for _, m := range l.movers {
-		ctx := l.moving
-		if m == l.spoolMover { // Close may wait for room in the spool
-			ctx = l.spooling
-		}
-		l.wg.Go(func() { m.run(ctx) })
-	}
-	for _, f := range cfg.Followers {
-		r := newRunner(l, f)
-		l.tails = append(l.tails, r)
-		l.wg.Go(r.run)
-	}
+	l.start()
 	return l, nil
 }
 
-func (l *Log) configure() error {
-	c := &l.cfg
+// assemble makes the parts of a log, none of which is at work yet.
+func assemble(store Store, cfg Config, seals sealSet) *Log {
+	l := &Log{
+		cfg:      cfg,
+		store:    store,
+		reader:   &reader{store},
+		encoder:  &encoder{seals},
+		queue:    newQueue(cfg.QueueEvents, cfg.QueueBytes),
+		head:     &head{},
+		counters: &counters{},
+		life:     newLifecycle(),
+	}
+	l.failures = &failures{counters: l.counters, logger: cfg.Logger}
+	l.appender = &appender{
+		encoder:   l.encoder,
+		queue:     l.queue,
+		clock:     cfg.Clock,
+		counters:  l.counters,
+		maxEvents: cfg.MaxEvents,
+	}
+	l.makeOutboxWorkers()
+
+	l.intake = &intake{
+		queue:    l.queue,
+		spool:    cfg.Spool,
+		backoff:  retry.Backoff{First: retryFirst, Longest: retryLongest},
+		life:     l.life,
+		failures: l.failures,
+		counters: l.counters,
+		logger:   cfg.Logger,
+	}
+	if cfg.Spool != nil {
+		l.intake.spoolWorker = l.outboxes[len(l.outboxes)-1]
+	}
+
+	l.sequencer = &sequencer{
+		store:    store,
+		intake:   l.intake,
+		head:     l.head,
+		life:     l.life,
+		failures: l.failures,
+		counters: l.counters,
+		clock:    cfg.Clock,
+		logger:   cfg.Logger,
+	}
+	l.publisher = &publisher{
+		store:     store,
+		source:    l.reader.source,
+		head:      l.head,
+		life:      l.life,
+		verifiers: cfg.Verifiers,
+		clock:     cfg.Clock,
+		logger:    cfg.Logger,
+	}
+	return l
+}
+
+// makeOutboxWorkers makes a worker for each outbox, the spool's last. Those of a
+// log that is open for reading only do not run.
+func (l *Log) makeOutboxWorkers() {
+	var boxes []Outbox
+	box := l.store.Outbox()
+	if box != nil {
+		boxes = append(boxes, box)
+	}
+	boxes = append(boxes, l.cfg.Outboxes...)
+	if l.cfg.Spool != nil {
+		boxes = append(boxes, l.cfg.Spool)
+	}
+
+	for _, box := range boxes {
+		l.outboxes = append(l.outboxes, &outboxWorker{
+			box:      box,
+			appender: l.appender,
+			interval: l.cfg.OutboxInterval,
+			life:     l.life,
+			counters: l.counters,
+			logger:   l.cfg.Logger,
+			nudges:   make(chan struct{}, 1),
+		})
+	}
+}
+
+// start starts the goroutines, which Close ends.
+func (l *Log) start() {
+	go l.sequencer.run()
+	l.workers.Go(l.publisher.run)
+
+	for _, w := range l.outboxes {
+		until := l.life.until(l.life.closing)
+		if w == l.intake.spoolWorker {
+			// The sequencer may wait for room in the spool until the queue is
+			// empty.
+			until = l.life.until(l.life.drained)
+		}
+		l.workers.Go(func() { w.run(until) })
+	}
+
+	for _, f := range l.cfg.Followers {
+		w := &followerWorker{
+			follower:  f,
+			reader:    l.reader,
+			publisher: l.publisher,
+			head:      l.head,
+			life:      l.life,
+			logger:    l.cfg.Logger,
+		}
+		l.followers = append(l.followers, w)
+		l.workers.Go(w.run)
+	}
+}
+
+// setDefaults fills in what the configuration leaves open.
+func (c *Config) setDefaults() error {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -204,163 +284,28 @@ func (l *Log) configure() error {
 	if c.Sealed == nil {
 		c.Sealed = DefaultSealed
 	}
-	c.QueueEvents = orDefault(c.QueueEvents, defaultQueue)
-	c.QueueBytes = orDefault(c.QueueBytes, defaultBytes)
-	c.MaxEvents = min(orDefault(c.MaxEvents, maxCall), maxCall)
 	if c.OutboxInterval <= 0 {
-		c.OutboxInterval = outboxPoll
+		c.OutboxInterval = defaultOutboxInterval
 	}
-	if err := checkPolicies(c); err != nil {
-		return err
-	}
-	seals, err := newSealSet(c.Sealed)
-	if err != nil {
-		return err
-	}
-	l.enc = &encoder{seals}
-	l.queue = newQueue(c.QueueEvents, c.QueueBytes)
-	return nil
+	c.QueueEvents = orDefault(c.QueueEvents, defaultQueueEvents)
+	c.QueueBytes = orDefault(c.QueueBytes, defaultQueueBytes)
+	c.MaxEvents = min(orDefault(c.MaxEvents, maxCallEvents), maxCallEvents)
+
+	return c.checkPolicies()
 }
 
-func orDefault(n, def int) int {
+func orDefault(n, value int) int {
 	if n <= 0 {
-		return def
+		return value
 	}
 	return n
 }
 
-// Origin returns the log's name, as it stands in its checkpoints.
+// Origin returns the log's name, as its checkpoints have it.
 func (l *Log) Origin() string { return l.origin }
 
 // ReadOnly returns why the log cannot be written, or nil if it can.
 func (l *Log) ReadOnly() error { return l.readOnly }
 
-// Append stores events and returns a receipt for each, in order, once they are
-// durable. One call is one transaction: either all of its events are in the
-// log or none is. An id that is in the log with the same content gets the
-// receipt of the entry that is there.
-//
-// Events that break a rule of docs/format.md are refused with a *FieldError,
-// before anything is queued; a call of more than Config.MaxEvents events, or
-// an event whose leaf is too large, with ErrTooLarge. Any later error is an
-// *AppendError with the events' ids. When ctx ends first, whether the events
-// are in the log is unknown, and a retry with the same ids tells.
-func (l *Log) Append(ctx context.Context, events ...Event) ([]Receipt, error) {
-	for i := range events {
-		if err := refuseReserved(&events[i]); err != nil {
-			return nil, atEvent(err, i)
-		}
-	}
-	return l.append(ctx, events)
-}
-
-// refuseReserved keeps callers from writing what only the log may say.
-func refuseReserved(e *Event) error {
-	if strings.HasPrefix(e.Action, ReservedPrefix) {
-		return &FieldError{Field: "action", Rule: `"` + ReservedPrefix + `" starts the log's own actions`}
-	}
-	return nil
-}
-
-// atEvent tells which event of a call an error is about.
-func atEvent(err error, i int) error {
-	var field *FieldError
-	if errors.As(err, &field) {
-		field.Event = i
-		return field
-	}
-	return fmt.Errorf("event %d: %w", i, err)
-}
-
-func (l *Log) append(ctx context.Context, events []Event) ([]Receipt, error) {
-	if len(events) == 0 {
-		return nil, ctx.Err()
-	}
-	if len(events) > l.cfg.MaxEvents {
-		return nil, fmt.Errorf("%d events in one call, at most %d: %w", len(events), l.cfg.MaxEvents, ErrTooLarge)
-	}
-	if l.readOnly != nil {
-		return nil, l.readOnly
-	}
-	now := l.cfg.Clock()
-	c, err := l.encodeCall(events, func(int) time.Time { return now })
-	if err != nil {
-		return nil, err
-	}
-	if err := l.queue.put(ctx, c); err != nil {
-		return nil, c.failure(err)
-	}
-	l.counters.queued.Add(uint64(len(events)))
-	select {
-	case <-c.done:
-		return c.receipts, c.err
-	case <-ctx.Done():
-		return nil, c.failure(ctx.Err())
-	}
-}
-
-// encodeCall makes the drafts of one call; at is when each event was handed
-// over.
-func (l *Log) encodeCall(events []Event, at func(int) time.Time) (*call, error) {
-	c := &call{drafts: make([]draft, len(events)), done: make(chan struct{})}
-	r := takeRoom()
-	defer r.free()
-	var kept arena
-	for i := range events {
-		e := events[i]
-		d, err := l.enc.encode(r, &e, at(i))
-		if err != nil {
-			return nil, atEvent(err, i)
-		}
-		kept.keep(&d, len(events)-i-1)
-		c.bytes += d.size()
-		c.drafts[i] = d
-	}
-	return c, nil
-}
-
-// Flush waits until everything that was queued before is durable or given up,
-// and what waited in the outboxes and the spool is in the log. It returns the
-// errors of the records that could not be stored since the last Flush.
-func (l *Log) Flush(ctx context.Context) error {
-	if l.readOnly != nil {
-		return l.readOnly
-	}
-	c := &call{done: make(chan struct{})}
-	if err := l.queue.put(ctx, c); err != nil && !errors.Is(err, ErrClosed) {
-		return err
-	} else if err != nil {
-		return l.takeFailed()
-	}
-	select {
-	case <-c.done:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	errs := []error{c.err}
-	for _, m := range l.movers {
-		errs = append(errs, m.drain(ctx))
-	}
-	return errors.Join(append(errs, l.takeFailed())...)
-}
-
-func (l *Log) takeFailed() error {
-	l.failedMu.Lock()
-	defer l.failedMu.Unlock()
-	err := errors.Join(l.failed...)
-	l.failed = nil
-	return err
-}
-
-// maxFailed bounds the errors kept for Flush; all of them are counted.
-const maxFailed = 100
-
-func (l *Log) recordFailed(err error) {
-	l.counters.failed.Add(1)
-	l.cfg.Logger.Error("attestlog: a recorded event could not be stored", "err", err)
-	l.failedMu.Lock()
-	defer l.failedMu.Unlock()
-	if len(l.failed) < maxFailed {
-		l.failed = append(l.failed, err)
-	}
-}
+// Reader returns what reads the log.
+func (l *Log) Reader() Reader { return l.reader }

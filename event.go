@@ -6,6 +6,9 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/attestlog/attestlog/internal/canon"
+	"github.com/attestlog/attestlog/internal/field"
 )
 
 // Bounds of a single event. They are part of the format: see docs/format.md.
@@ -124,7 +127,8 @@ type Change struct {
 }
 
 // check reports the first rule of docs/format.md that e breaks. The encoder
-// checks what it meets on its way: UTF-8, numbers, depth.
+// checks what it meets on its way: UTF-8, numbers, depth. It also writes the
+// address in its one form.
 func (e *Event) check() error {
 	switch {
 	case e.Action == "":
@@ -137,21 +141,24 @@ func (e *Event) check() error {
 		return &FieldError{Field: "id", Rule: "longer than 128 bytes"}
 	case len(e.Original) > MaxOriginal:
 		return &FieldError{Field: "original", Rule: "longer than 1 MiB"}
-	case e.Request.DurationUS < 0 || e.Request.DurationUS >= maxNumber:
+	case e.Request.DurationUS < 0 || e.Request.DurationUS >= canon.MaxNumber:
 		return &FieldError{Field: "request.duration_us", Rule: "outside 0 to 2^53-1"}
-	case e.Request.Status < 0 || int64(e.Request.Status) >= maxNumber:
+	case e.Request.Status < 0 || int64(e.Request.Status) >= canon.MaxNumber:
 		return &FieldError{Field: "request.status", Rule: "outside 0 to 2^53-1"}
 	}
+
 	switch e.Outcome {
 	case "", Success, Failure, Unknown:
 	default:
 		return &FieldError{Field: "outcome", Rule: "not success, failure or unknown"}
 	}
+
 	switch e.Actor.Type {
 	case "", "user", "service", "system", "anonymous":
 	default:
 		return &FieldError{Field: "actor.type", Rule: "not user, service, system or anonymous"}
 	}
+
 	if e.Source.IP != "" {
 		addr, err := netip.ParseAddr(e.Source.IP)
 		if err != nil {
@@ -161,17 +168,18 @@ func (e *Event) check() error {
 			e.Source.IP = addr.String()
 		}
 	}
-	if !e.Time.IsZero() && (e.Time.Before(minTime) || e.Time.After(maxTime)) {
-		return &FieldError{Field: "time", Rule: "outside the years 1678 to 2261"}
+
+	if !e.Time.IsZero() && outsideTimes(e.Time) {
+		return timeError()
 	}
 	return nil
 }
 
-// Times are indexed as signed 64-bit nanoseconds since 1970.
-var (
-	minTime = time.Date(1678, 1, 1, 0, 0, 0, 0, time.UTC)
-	maxTime = time.Date(2261, 12, 31, 23, 59, 59, 999_999_999, time.UTC)
-)
+func outsideTimes(t time.Time) bool { return t.Before(canon.MinTime) || t.After(canon.MaxTime) }
+
+func timeError() error {
+	return &FieldError{Field: "time", Rule: "outside the years 1678 to 2261"}
+}
 
 // base64Original marks an original that is not valid UTF-8, or that starts
 // with the mark itself, so that the mapping is one to one.
@@ -194,4 +202,115 @@ func originalBytes(s string) ([]byte, error) {
 		return nil, &FieldError{Field: "original", Rule: "not canonical base64 after " + base64Original}
 	}
 	return b, nil
+}
+
+// Text returns where the event has the text that a pointer names, such as
+// "/actor/name", or nil if there is no such field: fields of targets and
+// changes, attributes and the original are none.
+func (e *Event) Text(pointer string) *string {
+	id, ok := field.ByPointer(pointer)
+	if !ok {
+		return nil
+	}
+	return e.text(id)
+}
+
+// text returns where the event has the text of a field, or nil if the field is
+// no text of the event itself. It is a switch, because a call of a function in a
+// table would move every event to the heap.
+func (e *Event) text(id field.ID) *string {
+	switch id {
+	case field.EventID:
+		return &e.ID
+	case field.Tenant:
+		return &e.Tenant
+	case field.Service:
+		return &e.Service
+	case field.Module:
+		return &e.Module
+	case field.Action:
+		return &e.Action
+	case field.Operation:
+		return &e.Operation
+	case field.Outcome:
+		return (*string)(&e.Outcome)
+	case field.Reason:
+		return &e.Reason
+	case field.Message:
+		return &e.Message
+	case field.ActorID:
+		return &e.Actor.ID
+	case field.ActorType:
+		return &e.Actor.Type
+	case field.ActorName:
+		return &e.Actor.Name
+	case field.ActorSession:
+		return &e.Actor.Session
+	case field.ActorOnBehalfOf:
+		return &e.Actor.OnBehalfOf
+	case field.SourceIP:
+		return &e.Source.IP
+	case field.SourceHost:
+		return &e.Source.Host
+	case field.SourceUserAgent:
+		return &e.Source.UserAgent
+	case field.RequestID:
+		return &e.Request.ID
+	case field.RequestMethod:
+		return &e.Request.Method
+	case field.RequestPath:
+		return &e.Request.Path
+	case field.RequestRoute:
+		return &e.Request.Route
+	case field.TraceID:
+		return &e.Trace.TraceID
+	case field.TraceSpan:
+		return &e.Trace.SpanID
+	}
+	return nil
+}
+
+// text is Event.text for a target.
+func (t *Target) text(id field.ID) *string {
+	switch id {
+	case field.TargetID:
+		return &t.ID
+	case field.TargetType:
+		return &t.Type
+	case field.TargetName:
+		return &t.Name
+	}
+	return nil
+}
+
+// text is Event.text for a change.
+func (c *Change) text(id field.ID) *string {
+	switch id {
+	case field.ChangePath:
+		return &c.Path
+	case field.ChangeOp:
+		return &c.Op
+	}
+	return nil
+}
+
+// number returns a field that is a number, or 0.
+func (e *Event) number(id field.ID) int64 {
+	switch id {
+	case field.RequestStatus:
+		return int64(e.Request.Status)
+	case field.RequestDuration:
+		return e.Request.DurationUS
+	}
+	return 0
+}
+
+// setNumber sets a field that is a number.
+func (e *Event) setNumber(id field.ID, n int64) {
+	switch id {
+	case field.RequestStatus:
+		e.Request.Status = int(n)
+	case field.RequestDuration:
+		e.Request.DurationUS = n
+	}
 }

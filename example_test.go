@@ -17,7 +17,6 @@ import (
 	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/spool"
 	"github.com/attestlog/attestlog/sqlite"
-	"github.com/attestlog/attestlog/verify"
 )
 
 // exampleLog opens a new log in a folder of its own.
@@ -134,12 +133,6 @@ func ExampleLog_Query() {
 	// Output: 0 mail.view
 }
 
-func ExampleParseQuery() {
-	_, err := query.Parse("actor:alice colour:red")
-	fmt.Println(err)
-	// Output: query: column 13: unknown field "colour" (quote it to search for text)
-}
-
 func ExampleCheckProof() {
 	ctx := context.Background()
 	signer, verifier, _ := attestlog.GenerateKey("example.com/audit")
@@ -163,17 +156,6 @@ func ExampleCheckProof() {
 	leaf, err := attestlog.CheckProof(p, key)
 	fmt.Println(leaf.Event.Actor.ID, err)
 	// Output: carol <nil>
-}
-
-func ExampleLog_Verify() {
-	ctx := context.Background()
-	log, end := exampleLog(attestlog.Config{})
-	defer end()
-	log.Append(ctx, attestlog.Event{Action: "door.open", Actor: attestlog.Actor{ID: "carol"}})
-	log.Publish(ctx)
-	report, err := verify.Log(ctx, log, verify.Options{})
-	fmt.Println(report.Size, report.Signed, report.KeysBeside, err)
-	// Output: 1 1 true <nil>
 }
 
 func ExampleFollower() {

@@ -23,12 +23,12 @@ func TestTheQueueTakesTheMemoryThatItCounts(t *testing.T) {
 		runtime.GC()
 		runtime.GC() // after which a sync.Pool is empty
 		e := benchEvent
-		r := takeRoom()
-		d, err := enc.encode(r, &e, time.Now())
+		s := takeScratch()
+		d, err := enc.encode(s, &e, time.Now())
 		if err == nil {
-			err = q.record(t.Context(), d)
+			err = q.putRecord(t.Context(), d, Block)
 		}
-		r.free()
+		s.free()
 		if err != nil {
 			t.Fatal(err)
 		}

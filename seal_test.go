@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/attestlog/attestlog/internal/canon"
 )
 
 func TestPointersThatCannotBeSealedAreRefused(t *testing.T) {
@@ -25,11 +27,11 @@ func TestNoSaltComesTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	enc := &encoder{set}
-	rooms := []*room{new(room), new(room)}
+	scratches := []*scratch{new(scratch), new(scratch)}
 	seen := map[[16]byte]bool{{}: true}
 	for n := range 2_000 {
 		e := Event{Action: "a", Actor: Actor{ID: "x", Name: "n"}, Source: Source{IP: "192.0.2.1", UserAgent: "u"}}
-		d, err := enc.encode(rooms[n%2], &e, time.Now())
+		d, err := enc.encode(scratches[n%2], &e, time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +61,7 @@ func TestFinishingALeafFillsInItsSeals(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := leafWriter{seals: &set}
-		d, err := (&encoder{set}).encode(new(room), &e, time.Time{})
+		d, err := (&encoder{set}).encode(new(scratch), &e, time.Time{})
 		if err != nil {
 			t.Fatalf("%s: %v", v.Name, err)
 		}
@@ -74,7 +76,7 @@ func TestFinishingALeafFillsInItsSeals(t *testing.T) {
 	}
 }
 
-// Drafts that an arena keeps are their own: neither the room's next event nor
+// Drafts that an arena keeps are their own: neither the next event of the scratch nor
 // finishing a neighbour changes one.
 func TestKeptDraftsAreTheirOwn(t *testing.T) {
 	set, err := newSealSet([]string{"/actor/name", "/attributes/a~1b"})
@@ -83,10 +85,10 @@ func TestKeptDraftsAreTheirOwn(t *testing.T) {
 	}
 	enc := &encoder{set}
 	logged := time.Unix(1_790_000_000, 0)
-	text := appendTime(nil, logged, 6)
+	text := canon.AppendTime(nil, logged, 6)
 	size := rapid.OneOf(rapid.IntRange(0, 2_000), rapid.IntRange(0, 60_000))
 	rapid.Check(t, func(t *rapid.T) {
-		r := new(room)
+		r := new(scratch)
 		var kept arena
 		var drafts []draft
 		var events []Event
@@ -106,7 +108,7 @@ func TestKeptDraftsAreTheirOwn(t *testing.T) {
 			if rapid.Bool().Draw(t, "refused") { // by a full queue
 				continue
 			}
-			kept.keep(&d, rapid.IntRange(0, 50).Draw(t, "more"))
+			kept.copy(&d, rapid.IntRange(0, 50).Draw(t, "more"))
 			drafts, events, before = append(drafts, d), append(events, e), append(before, bytes.Clone(d.sealed))
 		}
 		for i := len(drafts) - 1; i >= 0; i-- {
@@ -117,7 +119,7 @@ func TestKeptDraftsAreTheirOwn(t *testing.T) {
 			if err != nil || !bytes.Equal(drafts[i].sealed, before[i]) || !leaf.LoggedTime.Equal(logged) {
 				t.Fatalf("draft %d was changed: %v", i, err)
 			}
-			got, _, err := leaf.sealedEvent(drafts[i].disclosures(nil))
+			got, _, err := leaf.disclosed(drafts[i].disclosures(nil))
 			if err != nil || got.Actor != events[i].Actor || got.Tenant != events[i].Tenant || !bytes.Equal(got.Original, events[i].Original) || got.Attributes["a/b"] != "sealed" {
 				t.Fatalf("draft %d is another event: %v", i, err)
 			}

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/attestlog/attestlog/internal/canon"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/mod/sumdb/note"
 )
@@ -76,11 +77,11 @@ func (v *vector) derive() error {
 	if err != nil {
 		return err
 	}
-	r := new(room)
-	if err := set.seal(r, &e); err != nil {
+	s := new(scratch)
+	if err := set.seal(s, &e); err != nil {
 		return err
 	}
-	disclosures := (&draft{sealed: r.buf}).disclosures(nil)
+	disclosures := (&draft{sealed: s.buf}).disclosures(nil)
 	var seals []Seal
 	for i := range disclosures {
 		d := &disclosures[i]
@@ -179,7 +180,7 @@ func TestLeavesFollowFromTheirVectors(t *testing.T) {
 			t.Errorf("%s: ParseLine: %v", want.Name, err)
 			return
 		}
-		if _, erased, err := leaf.sealedEvent(r.Disclosures); err != nil || erased != nil {
+		if _, erased, err := leaf.disclosed(r.Disclosures); err != nil || erased != nil {
 			t.Errorf("%s: disclosures: %v, erased %v", want.Name, err, erased)
 		}
 	})
@@ -269,10 +270,10 @@ func TestSecondImplementationAgreesOnVectors(t *testing.T) {
 
 func TestTimesAreWrittenWithFixedDigits(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6_007_008, time.FixedZone("", 3600))
-	if got, want := string(appendTime(nil, at, 9)), "2026-01-02T02:04:05.006007008Z"; got != want {
-		t.Errorf("appendTime(9) = %s, want %s", got, want)
+	if got, want := string(canon.AppendTime(nil, at, 9)), "2026-01-02T02:04:05.006007008Z"; got != want {
+		t.Errorf("AppendTime(9) = %s, want %s", got, want)
 	}
-	if got, want := string(appendTime(nil, at, 6)), "2026-01-02T02:04:05.006007Z"; got != want {
-		t.Errorf("appendTime(6) = %s, want %s", got, want)
+	if got, want := string(canon.AppendTime(nil, at, 6)), "2026-01-02T02:04:05.006007Z"; got != want {
+		t.Errorf("AppendTime(6) = %s, want %s", got, want)
 	}
 }

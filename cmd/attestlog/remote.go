@@ -34,6 +34,14 @@ type reader interface {
 	Verify(ctx context.Context, opts verify.Options) (verify.Report, error)
 }
 
+// A local log is one that is not a server's.
+type local struct{ *attestlog.Log }
+
+// Verify verifies the log.
+func (l local) Verify(ctx context.Context, opts verify.Options) (verify.Report, error) {
+	return verify.Log(ctx, l.Log, opts)
+}
+
 // A writer takes events. Closing it waits until they are stored.
 type writer interface {
 	Append(ctx context.Context, events ...attestlog.Event) ([]attestlog.Receipt, error)
@@ -71,7 +79,7 @@ func (a *app) dial() (*client.Client, error) {
 // reading runs fn with the log open for reading.
 func (a *app) reading(fn func(reader) error) error {
 	if !isRemote(a.url) {
-		return a.readingHere(func(log *attestlog.Log, _ attestlog.Store) error { return fn(log) })
+		return a.readingHere(func(log *attestlog.Log, _ attestlog.Store) error { return fn(local{log}) })
 	}
 	c, err := a.dial()
 	if err != nil {

@@ -71,7 +71,7 @@ func (c *statsCmd) Run(a *app) error {
 
 // statsOf returns a log's figures, of a server's log those that it tells.
 func statsOf(ctx context.Context, log reader) (st attestlog.Stats, err error) {
-	if here, ok := log.(*attestlog.Log); ok {
+	if here, ok := log.(local); ok {
 		return here.Stats(ctx)
 	}
 	if st.Size, err = log.Size(ctx); err != nil {

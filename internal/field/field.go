@@ -1,0 +1,309 @@
+// Package field has the one table of an event's fields. The reader of JSON, the
+// search terms, the query language, sealing, exports, the API's description and
+// the readers of foreign records follow it.
+//
+// To add a field, add
+//
+//   - an ID and a line of the table, here;
+//   - the struct's field and a case of the method that finds it, in event.go of
+//     package attestlog;
+//   - a line in leaf_write.go there, which writes the fields in the order of
+//     RFC 8785 without looking anything up.
+//
+// Tests fail until all three agree. docs/format.md, the vectors and the verifier
+// in Python have to follow, because a leaf that holds the field is of another
+// format.
+package field
+
+import (
+	"cmp"
+	"slices"
+)
+
+// An ID numbers a field.
+type ID uint8
+
+// The fields. One of a target or a change is that of each of them.
+const (
+	EventID ID = iota
+	Time
+	Tenant
+	Service
+	Module
+	Action
+	Operation
+	Outcome
+	Reason
+	ActorID
+	ActorType
+	ActorName
+	ActorSession
+	ActorOnBehalfOf
+	SourceIP
+	SourceHost
+	SourceUserAgent
+	TargetID
+	TargetType
+	TargetName
+	RequestID
+	RequestMethod
+	RequestPath
+	RequestRoute
+	RequestStatus
+	RequestDuration
+	TraceID
+	TraceSpan
+	ChangePath
+	ChangeOp
+	ChangeOld
+	ChangeNew
+	Message
+	Original
+	count
+)
+
+// A Kind says what a field's value is.
+type Kind uint8
+
+// The kinds of a field.
+const (
+	Text    Kind = iota
+	Name         // text with dots, each prefix of which can be searched for
+	Address      // text that is an IP address, whose networks can be searched for
+	Instant      // an RFC 3339 time, nine fractional digits
+	Number       // a whole number from 0 on; 0 is absent
+	Value        // any JSON value
+	Bytes        // text, or base64 if it is not UTF-8
+)
+
+// An Object is the part of an event to which a field belongs.
+type Object uint8
+
+// The objects of an event.
+const (
+	Event   Object = iota // the event itself
+	Actor                 // "actor"
+	Source                // "source"
+	Target                // each of "targets"
+	Request               // "request"
+	Trace                 // "trace"
+	Change                // each of "changes"
+	objects
+)
+
+// A Field is one line of the table.
+type Field struct {
+	ID     ID
+	Object Object
+	Name   string // in its object's JSON
+	Kind   Kind
+
+	// Query is the field's name in the query language, and Aliases are others
+	// that mean the same. A field without one cannot be searched.
+	Query   string
+	Aliases []string
+	// Words says that a search for free text looks at the field. WordsOnly says
+	// that it has no term for the whole value, because that is long.
+	Words     bool
+	WordsOnly bool
+
+	// Sealable says that the value can be kept outside the leaf.
+	Sealable bool
+
+	// Values are the only ones allowed, if there are any.
+	Values []string
+	// About describes the field in the API.
+	About string
+}
+
+var table = [count]Field{
+	EventID: {Name: "id", Query: "id", About: "The caller's idempotency key, at most 128 bytes. One that is not a UUIDv7 needs a time."},
+	Time:    {Name: "time", Kind: Instant, About: "When it happened, RFC 3339. Defaults to now."},
+	Tenant:  {Name: "tenant", Query: "tenant", About: "Whose event it is."},
+	Service: {Name: "service", Kind: Name, Query: "service", About: "Which program reports it."},
+	Module:  {Name: "module", Kind: Name, Query: "module", About: "Which part of the program."},
+	Action:  {Name: "action", Kind: Name, Query: "action", About: "What was done: by convention a dotted name such as mail.view."},
+	Operation: {Name: "operation", Query: "operation",
+		About: "The kind of action: create, read, update, delete, login, …"},
+	Outcome: {Name: "outcome", Query: "outcome", Values: []string{"success", "failure", "unknown"}, About: "How it ended."},
+	Reason:  {Name: "reason", Query: "reason", Words: true, Sealable: true, About: "Why, if the outcome is not success."},
+
+	ActorID:         {Object: Actor, Name: "id", Query: "actor", Sealable: true},
+	ActorType:       {Object: Actor, Name: "type", Query: "actor.type", Values: []string{"user", "service", "system", "anonymous"}},
+	ActorName:       {Object: Actor, Name: "name", Query: "actor.name", Words: true, Sealable: true},
+	ActorSession:    {Object: Actor, Name: "session", Query: "actor.session", Aliases: []string{"session"}, Sealable: true},
+	ActorOnBehalfOf: {Object: Actor, Name: "on_behalf_of", Query: "actor.on_behalf_of", Sealable: true, About: "The principal that the actor acted for."},
+
+	SourceIP:        {Object: Source, Name: "ip", Kind: Address, Query: "ip", Sealable: true},
+	SourceHost:      {Object: Source, Name: "host", Query: "host", Sealable: true},
+	SourceUserAgent: {Object: Source, Name: "user_agent", Query: "user_agent", Sealable: true},
+
+	TargetID:   {Object: Target, Name: "id", Query: "target.id"},
+	TargetType: {Object: Target, Name: "type", Query: "target.type"},
+	TargetName: {Object: Target, Name: "name", Query: "target.name", Words: true},
+
+	RequestID:       {Object: Request, Name: "id", Query: "request.id"},
+	RequestMethod:   {Object: Request, Name: "method", Query: "request.method", Aliases: []string{"method"}},
+	RequestPath:     {Object: Request, Name: "path", Query: "request.path", Aliases: []string{"path"}, Sealable: true},
+	RequestRoute:    {Object: Request, Name: "route", Query: "request.route", Aliases: []string{"route"}},
+	RequestStatus:   {Object: Request, Name: "status", Kind: Number, Query: "request.status", Aliases: []string{"status"}},
+	RequestDuration: {Object: Request, Name: "duration_us", Kind: Number, About: "Microseconds."},
+
+	TraceID:   {Object: Trace, Name: "trace_id", Query: "trace", Aliases: []string{"trace_id"}},
+	TraceSpan: {Object: Trace, Name: "span_id", Query: "span", Aliases: []string{"span_id"}},
+
+	ChangePath: {Object: Change, Name: "path", Query: "change"},
+	ChangeOp:   {Object: Change, Name: "op"},
+	ChangeOld:  {Object: Change, Name: "old", Kind: Value},
+	ChangeNew:  {Object: Change, Name: "new", Kind: Value},
+
+	Message:  {Name: "message", Query: "message", Words: true, WordsOnly: true, Sealable: true, About: "Free text."},
+	Original: {Name: "original", Kind: Bytes, Sealable: true, About: "A foreign record's exact bytes: text, or data:;base64,… if they are not UTF-8."},
+}
+
+// TargetReference is the query name of each target's type and id, with a slash
+// between.
+const TargetReference = "target"
+
+// objectNames are the objects' names in an event's JSON.
+var objectNames = [objects]string{Actor: "actor", Source: "source", Target: "targets", Request: "request", Trace: "trace", Change: "changes"}
+
+// Name returns the object's name in an event's JSON, "" for the event itself.
+func (o Object) Name() string { return objectNames[o] }
+
+// List reports whether an event has a list of such objects.
+func (o Object) List() bool { return o == Target || o == Change }
+
+// Get returns a field's line of the table, which must not be changed.
+func (id ID) Get() *Field { return &table[id] }
+
+// All returns the table, in the order in which people read an event.
+func All() []Field { return table[:] }
+
+// Pointer returns the RFC 6901 pointer of the field, with a star for the index
+// of a list: "/actor/name", "/targets/*/id".
+func (f *Field) Pointer() string {
+	switch {
+	case f.Object == Event:
+		return "/" + f.Name
+	case f.Object.List():
+		return "/" + f.Object.Name() + "/*/" + f.Name
+	}
+	return "/" + f.Object.Name() + "/" + f.Name
+}
+
+// Path returns the field's dotted name: "actor.name", "targets.id".
+func (f *Field) Path() string {
+	if f.Object == Event {
+		return f.Name
+	}
+	return f.Object.Name() + "." + f.Name
+}
+
+// Prefixes returns the field of the terms of a name's dotted prefixes, or "".
+func (f *Field) Prefixes() string { return derived.prefixes[f.ID] }
+
+// SealedPointer is Pointer of a field that can be sealed, without making one.
+func (f *Field) SealedPointer() string { return derived.pointers[f.ID] }
+
+// derived is what follows from the table.
+var derived = derive()
+
+type tables struct {
+	prefixes   [count]string
+	pointers   [count]string     // of those that can be sealed
+	byLength   [objects][16][]ID // by the length of the name
+	byPointer  map[string]ID
+	byQuery    map[string]ID
+	queryNames []string // sorted
+	sealable   []ID     // in the order of their pointers
+}
+
+func derive() *tables {
+	t := &tables{byPointer: map[string]ID{}, byQuery: map[string]ID{}}
+	for i := range table {
+		f := &table[i]
+		f.ID = ID(i)
+		t.byLength[f.Object][len(f.Name)] = append(t.byLength[f.Object][len(f.Name)], f.ID)
+		t.byPointer[f.Pointer()] = f.ID
+
+		if f.Query != "" {
+			t.queryNames = append(t.queryNames, f.Query)
+			t.byQuery[f.Query] = f.ID
+			for _, alias := range f.Aliases {
+				t.byQuery[alias] = f.ID
+			}
+			if f.Object != Target {
+				t.byQuery[f.Path()] = f.ID
+			}
+		}
+
+		if f.Kind == Name {
+			t.prefixes[i] = f.Query + ".*"
+		}
+		if f.Sealable {
+			t.pointers[i] = f.Pointer()
+			t.sealable = append(t.sealable, f.ID)
+		}
+	}
+
+	t.queryNames = append(t.queryNames, TargetReference)
+	slices.Sort(t.queryNames)
+
+	// Pointers are ASCII, so this is also the order of RFC 8785.
+	slices.SortFunc(t.sealable, func(a, b ID) int { return cmp.Compare(t.pointers[a], t.pointers[b]) })
+
+	return t
+}
+
+// Find returns the field of a name in an object.
+func (o Object) Find(name []byte) (ID, bool) {
+	if len(name) >= len(derived.byLength[o]) {
+		return 0, false
+	}
+	for _, id := range derived.byLength[o][len(name)] {
+		if table[id].Name == string(name) {
+			return id, true
+		}
+	}
+	return 0, false
+}
+
+// ObjectNamed returns the object, or the list of objects, of a name in an
+// event's JSON.
+func ObjectNamed(name []byte) (Object, bool) {
+	for o := Actor; o < objects; o++ {
+		if objectNames[o] == string(name) {
+			return o, true
+		}
+	}
+	return 0, false
+}
+
+// ByPointer returns the field of a pointer as Pointer writes it.
+func ByPointer(pointer string) (ID, bool) {
+	id, ok := derived.byPointer[pointer]
+	return id, ok
+}
+
+// ByQuery returns the field that the query language calls name.
+func ByQuery(name string) (ID, bool) {
+	id, ok := derived.byQuery[name]
+	return id, ok
+}
+
+// QueryNames returns the names in the query language, sorted, without aliases.
+func QueryNames() []string { return derived.queryNames }
+
+// Sealable returns the fields that can be sealed, in the order of their
+// pointers, which is that of a leaf's sealed object.
+func Sealable() []ID { return derived.sealable }
+
+// A Set is a set of fields.
+type Set uint64
+
+// Add adds a field.
+func (s *Set) Add(id ID) { *s |= 1 << id }
+
+// Has reports whether a field is in the set.
+func (s Set) Has(id ID) bool { return s&(1<<id) != 0 }

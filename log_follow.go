@@ -1,0 +1,121 @@
+package attestlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/attestlog/attestlog/internal/retry"
+)
+
+// A followerWorker drives one follower.
+type followerWorker struct {
+	follower  Follower
+	reader    *reader
+	publisher *publisher
+	head      *head
+	life      *lifecycle
+	logger    *slog.Logger
+
+	position atomic.Uint64
+	failures atomic.Uint64
+	held     atomic.Bool // by another process
+
+	noted uint64 // size of the last checkpoint given; owned by run
+}
+
+// run ends once the follower has caught up after the last checkpoint, or cannot,
+// and when Close gives up.
+func (w *followerWorker) run() {
+	backoff := retry.Backoff{First: retryFirst, Longest: retryLongest}
+	for {
+		changed := w.head.changed.Next()
+		last := w.life.published.reached()
+		moved, err := w.step(w.life.gaveUp)
+		w.held.Store(errors.Is(err, ErrFollowerHeld))
+
+		pause := pollInterval
+		switch {
+		case moved:
+			backoff.Reset()
+			continue
+		case err == nil:
+			backoff.Reset()
+		case errors.Is(err, ErrFollowerHeld):
+			changed = nil // the other process has to be waited for
+		default:
+			w.failures.Add(1)
+			w.logger.Warn("attestlog: a follower is behind and tries again", "follower", w.follower.Name(), "err", err)
+			changed = nil
+			pause = backoff.Next()
+		}
+		if last {
+			return
+		}
+
+		select {
+		case <-changed:
+		case <-time.After(pause):
+		case <-w.life.published.Done():
+		case <-w.life.gaveUp.Done():
+			return
+		}
+	}
+}
+
+// step gives the follower a chunk of entries, or the newest checkpoint, and
+// reports whether there was one to give.
+func (w *followerWorker) step(ctx context.Context) (bool, error) {
+	// The checkpoint is read before the tree, which has all that it covers.
+	newest, _ := w.publisher.newest()
+	position, err := w.follower.Position(ctx)
+	if err != nil {
+		return false, err
+	}
+	w.position.Store(position)
+
+	tree, err := w.reader.Tree(ctx)
+	if err != nil {
+		return false, err
+	}
+	switch {
+	case position > tree.Size:
+		return false, fmt.Errorf("it has %d entries, the log %d: it belongs to another log, or to a history that this log no longer has", position, tree.Size)
+	case position == tree.Size:
+		return w.giveCheckpoint(ctx, newest, position)
+	}
+
+	end := min(tree.Size, position+readChunk)
+	entries := make([]RawEntry, 0, end-position)
+	err = w.reader.Scan(ctx, position, end, func(r *RawEntry) error {
+		entries = append(entries, r.Clone())
+		return nil
+	})
+	if err != nil {
+		return false, err
+	}
+	err = w.follower.Take(ctx, entries)
+	if err != nil {
+		return false, err
+	}
+	w.position.Store(end)
+	return true, nil
+}
+
+// giveCheckpoint gives the follower a checkpoint that it does not have yet, if it
+// has all the entries.
+func (w *followerWorker) giveCheckpoint(ctx context.Context, newest Checkpoint, position uint64) (bool, error) {
+	if newest.Note == nil || newest.Size > position || newest.Size <= w.noted {
+		return false, nil
+	}
+
+	err := w.follower.Checkpoint(ctx, newest)
+	if err != nil {
+		return false, err
+	}
+	w.noted = newest.Size
+	return true, nil
+}

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/attestlog/attestlog/fit"
 	"github.com/attestlog/attestlog/internal/loosejson"
 )
 
@@ -71,7 +70,7 @@ func (o Object) Add(name string, value any) { loosejson.Add(o, name, value) }
 
 // Put adds a value under the name, or with as many underscores behind it as it
 // takes to be free.
-func (o Object) Put(name string, value any) { o[fit.FreeName(o, name)] = value }
+func (o Object) Put(name string, value any) { loosejson.Put(o, name, value) }
 
 // Unwrap replaces a list of one value under a dotted name by the value, unless
 // that is a list or an object.

@@ -1,10 +1,13 @@
 package convert
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/attestlog/attestlog"
 )
 
 // layouts are tried after RFC 3339.
@@ -107,4 +110,15 @@ func unix(text string) (time.Time, bool) {
 	}
 	perSecond := 1_000_000_000 / unit
 	return time.Unix(int64(n/perSecond), int64(n%perSecond*unit+part)).UTC(), true
+}
+
+// UUIDTime returns the time in an id that is a UUIDv7 (RFC 9562, Section 5.7),
+// in milliseconds.
+func UUIDTime(id string) (time.Time, bool) {
+	key := attestlog.KeyOf(id, time.Unix(0, 0), "", "")
+	if key != attestlog.KeyOf(id, time.Unix(1, 0), "", "") {
+		return time.Time{}, false // the key of any other id depends on the time
+	}
+	milliseconds := binary.BigEndian.Uint64(key[:]) >> 16
+	return time.UnixMilli(int64(milliseconds)).UTC(), true
 }

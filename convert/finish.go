@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"maps"
 	"strings"
 
 	"github.com/attestlog/attestlog"
@@ -8,8 +9,8 @@ import (
 	"github.com/attestlog/attestlog/internal/loosejson"
 )
 
-// Complete puts what is left of a foreign record into the attributes of its
-// event, which is Undated if it has no time, and finishes the event.
+// Complete puts the rest of a foreign record into the attributes of its event,
+// notes with fit.Undated if the event has no time, and finishes the event.
 func Complete(e *attestlog.Event, rest Object) {
 	e.Attributes = fit.Foreign(rest)
 	if e.Time.IsZero() {
@@ -18,93 +19,119 @@ func Complete(e *attestlog.Event, rest Object) {
 	Finish(e)
 }
 
-// Finish bounds the event of a foreign record. Of one that keeps an original, it
-// first sweeps the attributes: a value that has found a field which is sealed
-// must not stand beside it in clear, where erasing the field leaves it. So
-// strings that are the source's address or user agent go, wherever they are, and
-// those that are the actor's name under members whose names say that they are a
-// user or a name. The original has them all.
+// Finish fits the event of a foreign record into the log's rules.
+//
+// If the event keeps an original, Finish first removes from the attributes what
+// has found a field that is sealed: a value must not be stored in clear next to
+// its sealed field, because erasing the field would leave it there. These are the
+// strings that equal the source's address or user agent, wherever they are, and
+// those that equal the actor's name in members whose names contain "user" or
+// "name". The original has them all.
 func Finish(e *attestlog.Event) {
 	if len(e.Original) > 0 {
-		s := sweeper{anywhere: map[string]bool{}, name: e.Actor.Name}
-		for _, text := range [...]string{e.Source.IP, e.Source.UserAgent} {
-			if text != "" {
-				s.anywhere[text] = true
-			}
-		}
-		if len(s.anywhere) > 0 || s.name != "" {
-			if kept, changed := s.members(e.Attributes); changed {
-				e.Attributes = kept
-			}
-		}
+		sweep(e)
 	}
 	fit.Event(e)
 }
 
-type sweeper struct {
-	anywhere map[string]bool
-	name     string
+func sweep(e *attestlog.Event) {
+	s := sweeper{anywhere: map[string]bool{}, name: e.Actor.Name}
+	for _, text := range [...]string{e.Source.IP, e.Source.UserAgent} {
+		if text != "" {
+			s.anywhere[text] = true
+		}
+	}
+	if len(s.anywhere) == 0 && s.name == "" {
+		return
+	}
+	e.Attributes, _ = s.members(e.Attributes)
 }
 
-// value returns what is kept of a value, or that nothing is. named is whether
-// it stands under a member that may hold the actor's name. What was given stays
-// as it is, for it may be part of other events.
-func (s *sweeper) value(v any, named bool) (kept any, none, changed bool) {
+// A sweeper removes strings from values. It changes copies only, for a value may
+// be part of other events.
+type sweeper struct {
+	anywhere map[string]bool // removed wherever they are
+	name     string          // removed in members that may hold a name
+}
+
+// A swept says what sweeping did to a value.
+type swept int
+
+const (
+	unchanged swept = iota
+	changed         // a part of it is removed
+	removed         // nothing of it is left
+)
+
+// value sweeps a value. named is whether it is in a member that may hold a name.
+func (s *sweeper) value(v any, named bool) (any, swept) {
 	switch v := v.(type) {
 	case string:
-		gone := s.anywhere[v] || named && v != "" && v == s.name
-		return v, gone, gone
+		isName := named && v != "" && v == s.name
+		if s.anywhere[v] || isName {
+			return nil, removed
+		}
 	case []any:
-		out, changed := s.list(v, named)
-		return out, changed && len(out) == 0, changed
+		return s.list(v, named)
 	case loosejson.Repeated:
-		out, changed := s.list(v, named)
-		return loosejson.Repeated(out), changed && len(out) == 0, changed
+		out, result := s.list(v, named)
+		return loosejson.Repeated(out), result
 	case map[string]any:
-		out, changed := s.members(v)
-		return out, changed && len(out) == 0, changed
+		return s.members(v)
 	}
-	return v, false, false
+	return v, unchanged
 }
 
-func (s *sweeper) list(v []any, named bool) (out []any, changed bool) {
+func (s *sweeper) list(v []any, named bool) ([]any, swept) {
+	var out []any
+	result := unchanged
 	for i, item := range v {
-		kept, none, itemChanged := s.value(item, named)
-		if itemChanged && !changed {
-			changed = true
+		item, itemResult := s.value(item, named)
+		if itemResult != unchanged && result == unchanged {
+			result = changed
 			out = append(make([]any, 0, len(v)), v[:i]...)
 		}
-		if changed && !none {
-			out = append(out, kept)
+		if result == changed && itemResult != removed {
+			out = append(out, item)
 		}
 	}
-	if !changed {
-		return v, false
+
+	switch {
+	case result == unchanged:
+		return v, unchanged
+	case len(out) == 0:
+		return nil, removed
 	}
-	return out, true
+	return out, changed
 }
 
-func (s *sweeper) members(m map[string]any) (out map[string]any, changed bool) {
-	swept := map[string]any{} // what changes, nil for what goes
+func (s *sweeper) members(m map[string]any) (map[string]any, swept) {
+	var out map[string]any // a copy, as soon as a member changes
 	for name, v := range m {
-		lower := strings.ToLower(name)
-		kept, none, memberChanged := s.value(v, strings.Contains(lower, "user") || strings.Contains(lower, "name"))
-		if none {
-			swept[name] = nil
-		} else if memberChanged {
-			swept[name] = kept
+		v, result := s.value(v, mayHoldName(name))
+		if result == unchanged {
+			continue
 		}
-	}
-	if len(swept) == 0 {
-		return m, false
-	}
-	out = make(map[string]any, len(m))
-	for name, v := range m {
-		if kept, found := swept[name]; !found {
+		if out == nil {
+			out = maps.Clone(m)
+		}
+		if result == removed {
+			delete(out, name)
+		} else {
 			out[name] = v
-		} else if kept != nil {
-			out[name] = kept
 		}
 	}
-	return out, true
+
+	switch {
+	case out == nil:
+		return m, unchanged
+	case len(out) == 0:
+		return nil, removed
+	}
+	return out, changed
+}
+
+func mayHoldName(member string) bool {
+	lower := strings.ToLower(member)
+	return strings.Contains(lower, "user") || strings.Contains(lower, "name")
 }

@@ -34,8 +34,8 @@
 //	            Complete             puts the rest into the attributes, and
 //	                                 finishes the event
 //
-// A format that defines few fields itself, or none, uses Named and Finish in the
-// place of Fill and Complete:
+// A format that defines few fields itself, or none, uses Named and Finish instead
+// of Fill and Complete:
 //
 //	Named     is Fill, puts the rest into the attributes, and dates an event
 //	          without a time (fit.Undated). The format can still change the event.

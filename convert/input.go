@@ -59,7 +59,7 @@ func (in *input) unread(c byte) {
 	}
 }
 
-// giveBack gives back the last bytes that were read, of which the first was at
+// giveBack gives back b, the last bytes that were read. The first of them was at
 // from.
 func (in *input) giveBack(b []byte, from position) {
 	in.back = slices.Concat(b, in.back[in.used:])

@@ -10,7 +10,7 @@ import (
 	"github.com/attestlog/attestlog"
 )
 
-// ErrTooLong says that a record is longer than MaxRecord bytes.
+// ErrTooLong is returned for a record of more than MaxRecord bytes.
 var ErrTooLong = fmt.Errorf("longer than %d bytes", MaxRecord)
 
 // ByLine reads a source's records if each is a line. event maps a line without

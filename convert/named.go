@@ -210,8 +210,8 @@ func findActorType(o Object) string {
 	return ""
 }
 
-// findAddress takes an IP address, or one with a port, which becomes a member of
-// its own if there is none. What is not an address stays, for it may be anything.
+// findAddress takes an IP address, or one with a port. The port then becomes the
+// member "port", unless there is one. Other text stays: it may be anything.
 func findAddress(o Object) string {
 	for path := range pathsOf(ipNames...) {
 		text := o.Text(path...)

@@ -69,8 +69,8 @@ func One(e attestlog.Event, err error) iter.Seq2[attestlog.Event, error] {
 	return func(yield func(attestlog.Event, error) bool) { yield(e, err) }
 }
 
-// A splitter finds records: the objects that are in no other object, or in none
-// but a wrapper.
+// A splitter finds records: objects that are not inside others, except inside a
+// wrapper.
 //
 // It checks no more of their syntax than it takes to find where they end, and to
 // find the next record after one that is torn. A record is torn where an object
@@ -152,12 +152,12 @@ func (s *splitter) next() ([]byte, error) {
 				continue
 			}
 			s.begin(1)
-			return nil, s.other(c)
+			return nil, s.skipOther(c)
 		}
 	}
 }
 
-// begin starts a record, of which read bytes have been read.
+// begin starts a record. read is how many of its bytes have been read.
 func (s *splitter) begin(read int64) {
 	s.start = position{s.offset - read, s.line}
 }
@@ -213,7 +213,7 @@ func (s *splitter) object() ([]byte, error) {
 
 		if !s.canFollow(last, c) {
 			s.unread(c)
-			return nil, s.again(errTorn)
+			return nil, s.reread(errTorn)
 		}
 		if c == '{' && s.buf[len(s.buf)-1] == '\n' {
 			if s.tooLong && !s.wrapped {
@@ -252,8 +252,8 @@ func (s *splitter) object() ([]byte, error) {
 	return bytes.Clone(s.buf), nil
 }
 
-// canFollow reports whether c can come after last, as far as torn records are
-// found by it.
+// canFollow reports whether c can come after last. It checks only what shows that
+// a record is torn.
 func (s *splitter) canFollow(last, c byte) bool {
 	closing := s.open[len(s.open)-1]
 	switch c {
@@ -266,14 +266,14 @@ func (s *splitter) canFollow(last, c byte) bool {
 	return true
 }
 
-// store adds a byte to the record. If the record becomes too long, store refuses
-// it if it may have taken other records for its own, so that these are read. Of
-// any other, the rest is read but not kept.
+// store adds a byte to the record. If the record becomes too long, it may have
+// taken other records for its own values: then it is refused, and they are read.
+// If it cannot have, its rest is read, but not kept.
 func (s *splitter) store(c byte) error {
 	if len(s.buf) == MaxRecord {
 		if s.inner > 0 && !s.wrapped {
 			s.unread(c)
-			return s.again(ErrTooLong)
+			return s.reread(ErrTooLong)
 		}
 		s.tooLong = true
 		s.inner = 0
@@ -300,7 +300,7 @@ func (s *splitter) str() error {
 
 		switch {
 		case c == '\n':
-			return s.again(errTorn)
+			return s.reread(errTorn)
 		case escaped:
 			escaped = false
 		case c == '\\':
@@ -311,16 +311,16 @@ func (s *splitter) str() error {
 	}
 }
 
-// endsTorn refuses a record that the input's end cuts off. That says too that a
-// wrapper has no end.
+// endsTorn refuses a record that the input's end cuts off. It leaves the wrapper, so
+// that its missing end is not an error of its own.
 func (s *splitter) endsTorn() error {
 	s.wrapped = false
-	return s.again(errTorn)
+	return s.reread(errTorn)
 }
 
-// other refuses what is not an object, and skips it: a JSON value, or else the
+// skipOther refuses what is not an object, and skips it: a JSON value, or else the
 // rest of the line.
-func (s *splitter) other(c byte) error {
+func (s *splitter) skipOther(c byte) error {
 	const maxValue = 4096
 	value := []byte{c}
 	for len(value) < maxValue {
@@ -353,20 +353,19 @@ func (s *splitter) other(c byte) error {
 	}
 }
 
-// again refuses a record, and gives back what it has from its first inner object
+// reread refuses a record, and gives back what it has from its first inner object
 // on that begins a line, so that this is read as records of its own.
 //
-// Of the objects in there, those that are open where the record failed would fail
-// at the same byte. They are noted as failed, so that no byte is read more than
-// twice.
-func (s *splitter) again(reason error) error {
+// Inner objects that are open where the record failed would fail at the same
+// byte. They are kept in failed, so that no byte is read more than twice.
+func (s *splitter) reread(reason error) error {
 	if s.inner == 0 {
 		return refuse(reason)
 	}
 
 	open, begins := outline(s.buf)
 	if reason == ErrTooLong {
-		// Those that began late are short enough to have an end yet.
+		// Objects that began late can still end before they are too long.
 		late, _ := slices.BinarySearch(open, MaxRecord/2)
 		open = open[:late]
 	}

@@ -3,8 +3,7 @@ package convert
 import "github.com/attestlog/attestlog"
 
 // Rest returns the parts of an entry for which the schemas of other programs have
-// no fields: attributes, targets, changes and erased, as far as the entry has
-// them.
+// no fields: its attributes, targets, changes and erased pointers.
 func Rest(e *attestlog.Entry) map[string]any {
 	o := map[string]any{}
 	if len(e.Attributes) > 0 {

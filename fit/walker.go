@@ -25,8 +25,8 @@ type walker struct {
 	notes notes
 	size  int // bounds the JSON so far in bytes, without the notes
 
-	// budget bounds the bytes of JSON and notes together, or is 0. Of a container
-	// that takes more, the rest is not walked: its value is of no use.
+	// budget bounds the bytes of JSON and notes together, or is 0 for no bound. The
+	// walk of a container that takes more ends, and the value is of no use.
 	budget    int
 	noteBytes int  // the least that the notes take
 	exceeded  bool // the budget
@@ -216,8 +216,8 @@ func (w *walker) container(v any, depth int) any {
 	}
 }
 
-// exceeds reports whether the budget is exceeded once a container's remaining
-// items are walked, of which each takes at least least bytes.
+// exceeds reports whether the walk will exceed its budget, even if each of a
+// container's remaining items takes only the least bytes.
 func (w *walker) exceeds(items, least int) bool {
 	if w.budget > 0 && w.size+w.noteBytes+items*least > w.budget {
 		w.exceeded = true

@@ -126,8 +126,8 @@ func (r *Record) SetTime(t time.Time) {
 	r.Timestamp = &t
 }
 
-// Time returns the time of a record, and whether it has one: NULL and the
-// infinities are none.
+// Time returns the time of a record, and whether it has one. NULL and infinity are
+// not times.
 func (r *Record) Time() (time.Time, bool) {
 	if r.Timestamp != nil {
 		return *r.Timestamp, true

@@ -2,8 +2,8 @@ package convert
 
 import "github.com/attestlog/attestlog"
 
-// Rest returns what the schemas of others have no fields for, as far as the entry
-// has it: attributes, targets, changes and erased.
+// Rest returns the parts of an entry for which the schemas of other programs have
+// no fields: its attributes, targets, changes and erased pointers.
 func Rest(e *attestlog.Entry) map[string]any {
 	o := map[string]any{}
 	if len(e.Attributes) > 0 {
@@ -21,7 +21,7 @@ func Rest(e *attestlog.Entry) map[string]any {
 	return o
 }
 
-// SetText sets a member, but to no empty text.
+// SetText sets a member to a text that is not empty.
 func SetText(to map[string]any, name, value string) {
 	if value != "" {
 		to[name] = value
@@ -46,10 +46,11 @@ func changes(all []attestlog.Change) []map[string]any {
 		o := map[string]any{}
 		SetText(o, "path", c.Path)
 		SetText(o, "op", c.Op)
-		for name, v := range map[string]any{"old": c.Old, "new": c.New} {
-			if v != nil {
-				o[name] = v
-			}
+		if c.Old != nil {
+			o["old"] = c.Old
+		}
+		if c.New != nil {
+			o["new"] = c.New
 		}
 		out = append(out, o)
 	}

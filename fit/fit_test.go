@@ -1,4 +1,4 @@
-package convert_test
+package fit_test
 
 import (
 	"encoding/json"
@@ -43,7 +43,7 @@ func accepted(t interface {
 	return got
 }
 
-func TestBoundMapsAndRestores(t *testing.T) {
+func TestEventMapsAndRestoreMapsBack(t *testing.T) {
 	actor := attestlog.Actor{ID: "alice"}
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
 	epoch := time.Unix(0, 0).UTC()
@@ -175,7 +175,7 @@ func TestBoundMapsAndRestores(t *testing.T) {
 			got := tt.in
 			fit.Event(&got)
 			if diff := cmp.Diff(tt.want, got); diff != "" {
-				t.Fatalf("Bound (-want +got):\n%s", diff)
+				t.Fatalf("Event (-want +got):\n%s", diff)
 			}
 			accepted(t, got)
 			want := fmt.Sprintf("%v", plain(tt.in))
@@ -205,7 +205,7 @@ func jsonOf(v any) string {
 	return string(b)
 }
 
-func TestBoundCutsWhatIsTooLong(t *testing.T) {
+func TestEventCutsWhatIsTooLong(t *testing.T) {
 	many := map[string]any{}
 	for i := range 20_000 {
 		many[fmt.Sprint("name", i)] = i
@@ -270,7 +270,7 @@ func make20k() []attestlog.Target {
 // Of a record with very many members, only as many are looked at as can count,
 // each try: ten times as many must not take much more work. It is counted in
 // allocations, which do not depend on the machine.
-func TestBoundOfWideRecordsTakesLinearWork(t *testing.T) {
+func TestWideEventsTakeLinearWork(t *testing.T) {
 	members := func(n int) map[string]any {
 		m := map[string]any{}
 		for i := range n {
@@ -294,9 +294,9 @@ func TestBoundOfWideRecordsTakesLinearWork(t *testing.T) {
 	} {
 		work := func(n int) float64 {
 			e := event(n)
-			bounded := e
-			fit.Event(&bounded)
-			accepted(t, bounded)
+			fitted := e
+			fit.Event(&fitted)
+			accepted(t, fitted)
 			return testing.AllocsPerRun(1, func() { e := e; fit.Event(&e) })
 		}
 		few, many := work(loosejson.MaxValues/10), work(loosejson.MaxValues)
@@ -306,7 +306,7 @@ func TestBoundOfWideRecordsTakesLinearWork(t *testing.T) {
 	}
 }
 
-func TestBoundKeepsDeepValuesAsText(t *testing.T) {
+func TestDeepValuesAreKeptAsText(t *testing.T) {
 	deep := any("x")
 	for range 62 {
 		deep = []any{deep}
@@ -325,13 +325,48 @@ func TestBoundKeepsDeepValuesAsText(t *testing.T) {
 	}
 }
 
-func TestBoundLeavesItsInputAlone(t *testing.T) {
+func TestEventLeavesItsInputAlone(t *testing.T) {
 	inner := map[string]any{"s": "\xff"}
 	targets := []attestlog.Target{{ID: "\xff"}, {}}
 	attributes := map[string]any{"m": inner}
 	e := attestlog.Event{Attributes: attributes, Targets: targets}
 	fit.Event(&e)
 	if inner["s"] != "\xff" || targets[0].ID != "\xff" || len(attributes) != 1 {
-		t.Errorf("Bound changed its input: %v %v", attributes, targets)
+		t.Errorf("Event changed its input: %v %v", attributes, targets)
 	}
+}
+
+func TestUndatedIsNoted(t *testing.T) {
+	e := attestlog.Event{ID: "x:1", Action: "a", Actor: attestlog.Actor{ID: "b"}, Attributes: map[string]any{fit.NotesName: 1.0}}
+	fit.Undated(&e)
+	fit.Event(&e)
+	want := map[string]any{
+		fit.NotesName + "_": 1.0,
+		fit.NotesName: map[string]any{
+			"/time":                         map[string]any{"as": "unknown"},
+			"/attributes/attestlog_mapped_": map[string]any{"name": "renamed"},
+		},
+	}
+	if diff := cmp.Diff(want, e.Attributes); diff != "" || !e.Time.Equal(time.Unix(0, 0)) {
+		t.Errorf("Undated: time %v, attributes (-want +got):\n%s", e.Time, diff)
+	}
+	if back := fit.Restore(e); !back.Time.IsZero() || back.Attributes[fit.NotesName] != 1.0 {
+		t.Errorf("Restore = %+v", back)
+	}
+}
+
+// Any JSON that a foreign program writes can become part of an event.
+func FuzzEvent(f *testing.F) {
+	for _, s := range []string{`{"a":[1,{"b":null}],"a":"\ud800"}`, `[1e999,-0]`, "\"\xff\"", strings.Repeat(`{"x":[`, 70)} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		v, err := loosejson.Decode(data)
+		if err != nil {
+			return
+		}
+		e := attestlog.Event{Attributes: map[string]any{"v": v, "raw": json.RawMessage(data)}}
+		fit.Event(&e)
+		accepted(t, e)
+	})
 }

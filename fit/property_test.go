@@ -1,4 +1,4 @@
-package convert_test
+package fit_test
 
 import (
 	"encoding/json"
@@ -91,7 +91,7 @@ func eventGen() *rapid.Generator[attestlog.Event] {
 	})
 }
 
-func TestBoundEventsAreAccepted(t *testing.T) {
+func TestFittedEventsAreAccepted(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		e := eventGen().Draw(t, "event")
 		got := e
@@ -100,7 +100,7 @@ func TestBoundEventsAreAccepted(t *testing.T) {
 		again := read
 		fit.Event(&again)
 		if diff := cmp.Diff(mustJSON(t, read), mustJSON(t, again)); diff != "" {
-			t.Fatalf("Bound changed an event that the core accepts (-want +got):\n%s", diff)
+			t.Fatalf("Event changed an event that the core accepts (-want +got):\n%s", diff)
 		}
 		notes, _ := read.Attributes[fit.NotesName].(map[string]any)
 		for _, n := range notes {

@@ -43,8 +43,8 @@
 // # Files
 //
 // Without rotation everything is in one file, the path given to Open. With
-// rotation each file is named by the index of its first entry, in 20 digits:
-// audit.jsonl stands for audit-00000000000000000000.jsonl,
+// rotation each file is named by the index of its first entry, in 20 digits. If
+// the path is audit.jsonl, they are audit-00000000000000000000.jsonl,
 // audit-00000000000000012345.jsonl and so on, and the newest is written to.
 // Nothing is renamed, since an append-only file cannot be. Files lists them.
 //

@@ -12,9 +12,8 @@
 //  1. It waits while too many entries are not in the search index yet, and
 //     takes a connection from the pool.
 //  2. One round trip begins the transaction, sets its limits and locks the row
-//     of the table tree. All writers of the log, in whatever process, take
-//     turns on that row. The round trip also returns the tree and the greatest
-//     key.
+//     of the table tree. All writers of the log, of all processes, take turns
+//     on that row. The round trip also returns the tree and the greatest key.
 //  3. The log asks Tx.PutKeys which ids are new. Only keys up to the greatest
 //     are looked up. The keys of new events are mostly beyond it, so most
 //     transactions look up none.
@@ -23,10 +22,10 @@
 //     tree's row. The last statements and the COMMIT are one round trip.
 //  5. What was committed is handed to the index's filler.
 //
-// A transaction is given up when one of its steps takes too long. An error that
-// may pass has it run again, for Config.Retry. Whether a transaction was
-// committed although its answer was lost, the next try finds out by the ids,
-// once it has the lock.
+// A transaction is given up when one of its steps takes too long. After an error
+// that may pass it is tried again, for as long as Config.Retry. If an answer was
+// lost, the next try finds out by the ids whether the transaction was
+// committed, once it has the lock.
 //
 // # A search
 //
@@ -39,10 +38,11 @@
 //
 // # Goroutines
 //
-// A Store has two goroutines that fill and merge the search index, which
-// Close waits for; see internal/inverted. All else happens on the goroutines of
-// the callers, of which there may be any number: Write's transaction belongs
-// to the goroutine that calls Write.
+// A Store that may write has two goroutines, which fill and merge the search
+// index (package internal/inverted). Close ends them and waits for them.
+// Everything else happens on the callers' goroutines, of which there may be
+// any number. The transaction of a Write belongs to the goroutine that called
+// it.
 package postgres
 
 import (

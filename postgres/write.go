@@ -20,9 +20,10 @@ const (
 	retryLongest = 500 * time.Millisecond
 )
 
-// Write runs fn in a transaction that holds the tree's row. What can be tried
-// again is, for Config.Retry: fn then runs again, and finds events that were
-// committed although the answer was lost by their ids.
+// Write runs fn in a transaction that holds the tree's row. After an error that
+// may pass, fn runs again in another transaction, for as long as Config.Retry.
+// It then finds events that were committed although the answer was lost by
+// their ids.
 func (s *Store) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 	if s.cfg.ReadOnly {
 		return fmt.Errorf("postgres: %w: it was opened for reading", attestlog.ErrReadOnly)

@@ -23,7 +23,7 @@ var arrows = []struct {
 	},
 	{
 		module + "/internal/home", "the files beside a log are plain files",
-		[]string{module},
+		[]string{module, module + "/internal/durable", module + "/internal/filelock"},
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
 	},
 	{
@@ -33,7 +33,7 @@ var arrows = []struct {
 	},
 	{
 		module + "/sqlite", "who embeds the SQLite log must not compile a PostgreSQL driver, a web framework or metrics",
-		[]string{module, module + "/internal/home", module + "/internal/inverted", module + "/internal/leafrow", module + "/internal/multiset", module + "/internal/unindexed"},
+		[]string{module, module + "/internal/durable", module + "/internal/filelock", module + "/internal/home", module + "/internal/inverted", module + "/internal/leafrow", module + "/internal/multiset", module + "/internal/unindexed"},
 		[]string{
 			"golang.org/x/mod/", "github.com/google/uuid", "github.com/dchest/siphash", "zombiezen.com/go/sqlite", "modernc.org/",
 			"golang.org/x/sys/", "github.com/dustin/go-humanize", "github.com/mattn/go-isatty", "github.com/ncruces/go-strftime",
@@ -42,14 +42,14 @@ var arrows = []struct {
 	},
 	{
 		module + "/postgres", "who keeps the log in PostgreSQL must not compile SQLite, a web framework or metrics",
-		[]string{module, module + "/internal/home", module + "/internal/inverted", module + "/internal/leafrow", module + "/internal/multiset", module + "/internal/unindexed"},
+		[]string{module, module + "/internal/durable", module + "/internal/filelock", module + "/internal/home", module + "/internal/inverted", module + "/internal/leafrow", module + "/internal/multiset", module + "/internal/retry", module + "/internal/unindexed"},
 		[]string{
 			"golang.org/x/mod/", "github.com/google/uuid", "github.com/dchest/siphash", "github.com/jackc/", "golang.org/x/text/", "golang.org/x/sync/",
 		},
 	},
 	{
 		module + "/jsonl", "a follower knows the log, not the stores",
-		[]string{module},
+		[]string{module, module + "/internal/durable", module + "/internal/filelock"},
 		[]string{"golang.org/x/mod/", "golang.org/x/sys/", "github.com/google/uuid"},
 	},
 	{

@@ -13,40 +13,48 @@ import (
 	"strings"
 )
 
+// Suffixes of the names of other files than a follower's own.
 const (
-	gzipSuffix  = ".gz"
-	indexDigits = 20
+	lockSuffix     = ".lock"
+	positionSuffix = ".position"
+	gzipSuffix     = ".gz"
 )
 
+const indexDigits = 20
+
 // Files returns the files of a follower that was opened with path, oldest
-// first: path itself if it exists, then the rotated ones, also those that were
-// compressed afterwards (audit-00000000000000000000.jsonl.gz) unless the plain
-// file is still there. None is no error.
+// first: path itself if it exists, then the rotated ones. A rotated file that
+// was compressed (audit-00000000000000000000.jsonl.gz) is among them unless
+// the plain file is still there. It is no error if there are none.
 func Files(path string) ([]string, error) {
 	dir, base := filepath.Split(path)
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil {
 		return nil, fmt.Errorf("jsonl: files of %s: %w", path, err)
 	}
+
 	var files []string
-	for _, e := range entries { // sorted: path.gz comes behind path
+	for _, e := range entries { // sorted, so a plain file comes before a compressed one
 		plain := strings.TrimSuffix(e.Name(), gzipSuffix)
-		_, indexed := firstIndex(base, plain)
-		switch n := len(files); {
-		case !indexed || n > 0 && files[n-1] == dir+plain:
-		default:
+		_, rotated := firstIndex(base, plain)
+		again := len(files) > 0 && files[len(files)-1] == dir+plain
+		if rotated && !again {
 			files = append(files, dir+e.Name())
 		}
 	}
-	if _, err := os.Stat(path); err == nil {
-		files = slices.Insert(files, 0, path)
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("jsonl: %w", err)
+
+	_, err = os.Stat(path)
+	switch {
+	case err == nil:
+		return slices.Insert(files, 0, path), nil
+	case errors.Is(err, fs.ErrNotExist):
+		return files, nil
 	}
-	return files, nil
+	return nil, fmt.Errorf("jsonl: %w", err)
 }
 
-// firstIndex returns the index in the name of a rotated file of base.
+// firstIndex returns the index in the name of a rotated file. base is the base
+// name of the follower's path.
 func firstIndex(base, name string) (uint64, bool) {
 	ext := filepath.Ext(base)
 	digits, ok := strings.CutPrefix(name, strings.TrimSuffix(base, ext)+"-")
@@ -57,22 +65,25 @@ func firstIndex(base, name string) (uint64, bool) {
 	if !ok || len(digits) != indexDigits {
 		return 0, false
 	}
+
 	n, err := strconv.ParseUint(digits, 10, 63)
 	return n, err == nil
 }
 
+// firstIndex returns the index in the name of one of the follower's rotated
+// files.
 func (f *Follower) firstIndex(name string) (uint64, bool) {
 	return firstIndex(filepath.Base(f.path), filepath.Base(name))
 }
 
-// indexed returns the path of the file whose first entry is next.
-func (f *Follower) indexed(next uint64) string {
+// rotatedName returns the path of the rotated file whose first entry is next.
+func (f *Follower) rotatedName(next uint64) string {
 	ext := filepath.Ext(f.path)
 	return fmt.Sprintf("%s-%0*d%s", strings.TrimSuffix(f.path, ext), indexDigits, next, ext)
 }
 
-// newer reports whether file a comes after b.
-func (f *Follower) newer(a, b string) bool {
+// isAfter reports whether file a comes after file b.
+func (f *Follower) isAfter(a, b string) bool {
 	i, ok := f.firstIndex(a)
 	if !ok {
 		return false
@@ -81,12 +92,13 @@ func (f *Follower) newer(a, b string) bool {
 	return !ok || i > j
 }
 
-// openFile opens a file for reading, a compressed one for what is in it.
+// openFile opens a file for reading. A compressed one is decompressed.
 func openFile(name string) (io.ReadCloser, error) {
 	file, err := os.Open(name)
 	if err != nil || !strings.HasSuffix(name, gzipSuffix) {
 		return file, err
 	}
+
 	r, err := gzip.NewReader(file)
 	if err != nil {
 		file.Close()
@@ -95,6 +107,7 @@ func openFile(name string) (io.ReadCloser, error) {
 	return gzipFile{r, file}, nil
 }
 
+// A gzipFile closes the file that it reads.
 type gzipFile struct {
 	*gzip.Reader
 	file *os.File

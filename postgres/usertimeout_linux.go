@@ -10,16 +10,18 @@ const tcpUserTimeout = 0x12 // TCP_USER_TIMEOUT of linux/tcp.h, which package sy
 
 // userTimeout sets how long sent data may stay unacknowledged (tcp(7)).
 func userTimeout(d time.Duration) func(network, address string, c syscall.RawConn) error {
-	return func(network, _ string, c syscall.RawConn) (err error) {
+	return func(network, _ string, c syscall.RawConn) error {
 		if !strings.HasPrefix(network, "tcp") {
 			return nil
 		}
-		ctl := c.Control(func(fd uintptr) {
-			err = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout, int(d.Milliseconds()))
+
+		var setErr error
+		err := c.Control(func(fd uintptr) {
+			setErr = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout, int(d.Milliseconds()))
 		})
-		if ctl != nil {
-			return ctl
+		if err != nil {
+			return err
 		}
-		return err
+		return setErr
 	}
 }

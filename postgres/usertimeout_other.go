@@ -7,4 +7,5 @@ import (
 	"time"
 )
 
+// userTimeout sets nothing here: only Linux has TCP_USER_TIMEOUT.
 func userTimeout(time.Duration) func(network, address string, c syscall.RawConn) error { return nil }

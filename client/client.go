@@ -97,7 +97,8 @@ func New(cfg Config) (*Client, error) {
 	u, err := url.Parse(cfg.URL)
 	isHTTP := err == nil && (u.Scheme == "http" || u.Scheme == "https")
 	if !isHTTP || u.Host == "" {
-		return nil, fmt.Errorf("client: %q: want the server's URL with the log's name, such as https://audit.example.com/webmail", cfg.URL)
+		return nil, fmt.Errorf("client: %q: want the server's URL with the log's name, such as %s",
+			cfg.URL, "https://audit.example.com/webmail")
 	}
 	name := strings.Trim(u.Path, "/")
 	if name == "" || strings.Contains(name, "/") {

@@ -33,11 +33,15 @@ var (
 
 // call makes a request to the log's API and reads the whole answer. A nil body
 // sends none.
-func (c *Client) call(ctx context.Context, method, path string, params url.Values, body []byte) (http.Header, []byte, error) {
+func (c *Client) call(
+	ctx context.Context, method, path string, params url.Values, body []byte,
+) (http.Header, []byte, error) {
 	return c.callURL(ctx, method, c.api+path, params, body)
 }
 
-func (c *Client) callURL(ctx context.Context, method, target string, params url.Values, body []byte) (http.Header, []byte, error) {
+func (c *Client) callURL(
+	ctx context.Context, method, target string, params url.Values, body []byte,
+) (http.Header, []byte, error) {
 	bounded, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 
@@ -49,7 +53,9 @@ func (c *Client) callURL(ctx context.Context, method, target string, params url.
 	return header, text, err
 }
 
-func (c *Client) readAnswer(ctx context.Context, method, target string, params url.Values, body []byte) (http.Header, []byte, error) {
+func (c *Client) readAnswer(
+	ctx context.Context, method, target string, params url.Values, body []byte,
+) (http.Header, []byte, error) {
 	resp, err := c.request(ctx, method, target, params, body, nil)
 	if err != nil {
 		return nil, nil, err

@@ -12,8 +12,8 @@ import (
 
 // Witnesses cosign the checkpoints of a log.
 type Witnesses struct {
-	witness.Policy
-	// Require publishes nothing that fewer than Policy.Need witnesses cosigned: the
+	witness.Quorum
+	// Require publishes nothing that fewer than Quorum.Need witnesses cosigned: the
 	// checkpoint that the server gives out stays the last one that they did.
 	// Receipts do not wait. Defaults to giving out the newest if the last one with
 	// any cosignatures is more than ten seconds old.

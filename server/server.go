@@ -111,7 +111,7 @@ type hosted struct {
 	log    *attestlog.Log
 	tokens TokenStore
 	keys   keyring
-	access *auditpolicy.Recorder
+	access *auditpolicy.Filter
 	hub    *hub
 	jobs   jobs
 

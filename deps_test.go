@@ -101,12 +101,13 @@ var arrows = []struct {
 		module + "/server", "a server is given logs: it compiles no store and no command line",
 		[]string{
 			module, module + "/audithttp", module + "/auditpolicy", module + "/fit", module + "/internal/loosejson", module + "/convert", module + "/convert/cloudevents", module + "/convert/csv",
-			module + "/convert/kubernetes", module + "/convert/opa", module + "/convert/otel", module + "/convert/syslog", module + "/internal/otlp", module + "/witness",
+			module + "/convert/kubernetes", module + "/convert/opa", module + "/convert/otel", module + "/convert/syslog", module + "/internal/otlp", module + "/internal/halve",
+			module + "/internal/retry", module + "/internal/wake", module + "/witness",
 		},
 		[]string{
 			"golang.org/x/", "github.com/google/uuid", "github.com/danielgtaylor/huma/v2", "github.com/prometheus/", "github.com/beorn7/perks", "github.com/cespare/xxhash",
 			"github.com/munnerz/goautoneg", "go.yaml.in/yaml", "google.golang.org/protobuf/", "go.opentelemetry.io/proto/otlp", "github.com/leodido/", "github.com/coreos/go-oidc",
-			"github.com/go-jose/go-jose",
+			"github.com/go-jose/go-jose", "github.com/felixge/httpsnoop",
 		},
 	},
 	{

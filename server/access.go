@@ -93,8 +93,8 @@ func (s *Server) enterAll(ctx context.Context, scope string) ([]*visit, error) {
 	if len(visits) > 0 {
 		return visits, nil
 	}
-	// A token of one log is wrong for all the others, so it counts as a wrong one
-	// only here, where it is of none.
+	// A token belongs to one log, and the others do not know it. So it is a wrong
+	// token only if no log knows it, and then it counts once.
 	if errors.Is(refusal, ErrToken) {
 		return nil, s.refuseToken(wrong)
 	}
@@ -132,9 +132,9 @@ func (s *Server) enterFirst(scope string) func(huma.Context, func(huma.Context))
 	}
 }
 
-// signedIn returns who makes a request, if it shows no token and its cookie is
-// that of somebody who has signed in.
-func (s *Server) signedIn(r *request) (session, bool) {
+// signedIn returns the session of a request's cookie. ok is false if it has no
+// valid one, or if it shows a token, which takes precedence.
+func (s *Server) signedIn(r *request) (who session, ok bool) {
 	if s.signIn == nil || r.bearer != "" {
 		return session{}, false
 	}
@@ -143,7 +143,7 @@ func (s *Server) signedIn(r *request) (session, bool) {
 
 // enterSignedIn lets somebody who has signed in use h, which may be nil.
 func (s *Server) enterSignedIn(h *hosted, scope string, who session, r *request) (*visit, error) {
-	// The browser sends the cookie with whatever another site makes it request.
+	// A browser sends the cookie also when another site makes it send the request.
 	err := http.NewCrossOriginProtection().Check(r.http)
 	if err != nil {
 		return nil, problem(http.StatusForbidden, "the request comes from another site: "+err.Error())
@@ -190,10 +190,10 @@ func (s *Server) enterWithToken(ctx context.Context, h *hosted, scope string) (*
 	return &visit{log: h.log, hosted: h, token: t, actor: actor, from: r.from, id: r.id, bearer: r.bearer}, nil
 }
 
-// wrongTokensOf returns what counts the wrong tokens from a request's address. It
-// returns a problem if the request shows no token, or if there were too many
-// wrong ones: then even a valid token is refused, because the answer would tell
-// that it is valid.
+// wrongTokensOf returns the limiter that counts the wrong tokens from a request's
+// address. It returns a problem if the request shows no token, or if there were
+// too many wrong ones: then even a valid token is refused, because the answer
+// would tell that it is valid.
 func (s *Server) wrongTokensOf(r *request) (*rate.Limiter, error) {
 	if r.bearer == "" {
 		return nil, unauthorized("a token is needed: Authorization: Bearer al_…; attestlog token create makes one")
@@ -264,8 +264,8 @@ func refuseEvent(field, detail string) error {
 	return huma.NewError(http.StatusForbidden, detail, &huma.ErrorDetail{Message: detail, Location: "body[0]." + field})
 }
 
-// hideConflict returns an error without what a limited token must not know: a
-// conflict names the entry that has the id, and it may be anybody's.
+// hideConflict removes the details of a conflict from an error if the token is
+// limited: they name the entry that has the id, and it may be anybody's.
 func (v *visit) hideConflict(err error) error {
 	if v.token.Limited() && errors.Is(err, attestlog.ErrConflict) {
 		return attestlog.ErrConflict

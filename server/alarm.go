@@ -11,7 +11,7 @@ import (
 	"github.com/attestlog/attestlog"
 )
 
-// Alarms: what an operator has to know at once.
+// Alarms tell an operator something that cannot wait.
 const (
 	AlarmTampered   = "tampered"    // a verification or a read found that the log was changed
 	AlarmDisk       = "disk"        // the disk is nearly full
@@ -30,7 +30,7 @@ type Alarm struct {
 	Log   string    `json:"log"`
 	Alarm string    `json:"alarm"` // one of the constants
 	Text  string    `json:"text"`
-	Over  bool      `json:"over"` // what an earlier alarm told of has ended
+	Over  bool      `json:"over"` // the alarm has ended, and Text is empty
 }
 
 const (
@@ -38,7 +38,7 @@ const (
 	recordWait = time.Minute
 )
 
-// An alarmSetter is where those who look after a log raise its alarms: *alarms.
+// An alarmSetter raises and ends the alarms of a log: *alarms.
 type alarmSetter interface {
 	// set raises an alarm with err's text, unless it was raised within the hour.
 	// If err is nil, it ends the alarm.
@@ -123,7 +123,8 @@ func (a *alarms) tell(alarm Alarm) {
 	a.webhook.post(alarm)
 }
 
-// record records an alarm in the log, which may be what the alarm is about.
+// record records an alarm in the log. If the alarm is about this very log, that
+// may fail; the server's log and the webhook have it all the same.
 func (a *alarms) record(ctx context.Context, alarm Alarm) {
 	ctx, cancel := context.WithTimeout(ctx, recordWait)
 	defer cancel()

@@ -221,8 +221,7 @@ func tooManyEvents() error {
 	return problem(http.StatusRequestEntityTooLarge, fmt.Sprintf("more than %d events; no more are stored together", maxEvents))
 }
 
-// deriveIDs gives ids that come from an idempotency key to the events that have
-// none.
+// deriveIDs makes the ids of those events that lack one from an idempotency key.
 func deriveIDs(events []attestlog.Event, key string) error {
 	id, err := uuid.Parse(key)
 	isV7 := err == nil && id.Version() == 7
@@ -236,7 +235,8 @@ func deriveIDs(events []attestlog.Event, key string) error {
 		case isV7:
 			e.ID = siblingOf(id, i).String()
 		case e.Time.IsZero():
-			return problem(http.StatusBadRequest, fmt.Sprintf("event %d has neither an id nor a time, so the Idempotency-Key has to be a UUIDv7", i))
+			return problem(http.StatusBadRequest,
+				fmt.Sprintf("event %d has neither an id nor a time, so the Idempotency-Key has to be a UUIDv7", i))
 		default:
 			sum := sha256.Sum256(fmt.Appendf(nil, "%d %s", i, key))
 			e.ID = "key:" + hex.EncodeToString(sum[:16])

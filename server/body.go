@@ -18,15 +18,16 @@ func (s *Server) body(r *http.Request) ([]byte, error) {
 	return s.inflate(r.Header.Get("Content-Encoding"), raw)
 }
 
-// inflate undoes a body's Content-Encoding. What comes out is bounded like what
-// came in, so that a small body cannot become a huge one.
+// inflate undoes a body's Content-Encoding. The result has the same bound as the
+// body, so that a small body cannot become a huge one.
 func (s *Server) inflate(encoding string, body []byte) ([]byte, error) {
 	switch encoding {
 	case "", "identity":
 		return body, nil
 	case "gzip":
 	default:
-		return nil, problem(http.StatusUnsupportedMediaType, fmt.Sprintf("Content-Encoding %q: want gzip or none", encoding))
+		return nil, problem(http.StatusUnsupportedMediaType,
+			fmt.Sprintf("Content-Encoding %q: want gzip or none", encoding))
 	}
 
 	z, err := gzip.NewReader(bytes.NewReader(body))

@@ -40,7 +40,7 @@ const (
 // checkpoint.
 var errNotCosigned = errors.New("the witnesses have not cosigned a checkpoint yet")
 
-// A checkpointer is what a publisher needs of a log: *attestlog.Log.
+// A checkpointer is a log, as a publisher needs it: *attestlog.Log.
 type checkpointer interface {
 	Checkpoint(ctx context.Context) (attestlog.Checkpoint, error)
 	Publish(ctx context.Context) (attestlog.Checkpoint, error)
@@ -57,9 +57,9 @@ type publisher struct {
 	clock     func() time.Time
 
 	mu       sync.Mutex
-	cosigned attestlog.Checkpoint // the newest with cosignatures, as the policy wants; the zero one before there is any
+	cosigned attestlog.Checkpoint // the newest with cosignatures; without a Note there is none yet
 	when     time.Time            // when it was cosigned
-	changed  wake.Signal          // that cosigned did
+	changed  wake.Signal          // fired when cosigned changes
 
 	// These are owned by the goroutine that asks the witnesses.
 	rolledBack   int       // times in a row that a witness knew a larger tree

@@ -64,8 +64,8 @@ func (c *sealedCookies) set(w http.ResponseWriter, name string, value any, lasts
 	return nil
 }
 
-// get reads into value what set kept. A value that is out of date is returned as
-// well: browsers need not forget it.
+// get reads a value that set had the browser keep. It does not know how long the
+// value should last, and a browser need not forget it: the caller checks that.
 func (c *sealedCookies) get(r *http.Request, name string, value any) error {
 	cookie, err := r.Cookie(c.fullName(name))
 	if err != nil {

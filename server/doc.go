@@ -1,6 +1,6 @@
-// Package server makes logs a service: an HTTP API, ways in for what other
-// programs send, a live tail, the tiles of c2sp.org/tlog-tiles, and figures for
-// Prometheus.
+// Package server makes logs a service: an HTTP API, endpoints that take the
+// records of other programs, a live tail, the tiles of c2sp.org/tlog-tiles, and
+// figures for Prometheus.
 //
 //	store, err := sqlite.Open(ctx, "audit.db", sqlite.Config{})
 //	log, err := attestlog.New(ctx, store, attestlog.Config{})
@@ -26,12 +26,12 @@
 // handler gives entries out it records the look in the log (look.go). An error
 // of the log becomes an answer in Server.problemOf (problem.go).
 //
-// The handlers, by what they are about:
+// The handlers, by their subject:
 //
 //   - entries: append.go, entries.go, facets.go, histogram.go, export.go, and
 //     tail.go with the hub that reads a log once for all its tails, hub.go
-//   - what other programs send: ingest.go with its formats ingest_json.go and
-//     ingest_otlp.go, and syslog.go, which is no HTTP
+//   - records of other programs: ingest.go with its formats ingest_json.go and
+//     ingest_otlp.go, and syslog.go, whose connections are not HTTP
 //   - proofs: checkpoint.go, prove.go, tiles.go, verify.go
 //   - the server itself: info.go, health.go, metrics.go, docs.go
 //

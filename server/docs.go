@@ -10,20 +10,42 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// docsTemplate has no scripts, and nothing that is loaded from elsewhere.
+// docsTemplate has no scripts, and loads nothing.
 var docsTemplate = template.Must(template.New("docs").Parse(`<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>attestlog API</title>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>attestlog API</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<style>body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}
-h2{border-top:1px solid #ccc;padding-top:1rem;font-size:1.1rem}code{background:#f2f2f2;padding:.1em .3em}
-table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:.2rem .6rem .2rem 0;border-bottom:1px solid #eee}
-@media(prefers-color-scheme:dark){body{color:#eee;background:#161616}code{background:#2a2a2a}td,th{border-color:#333}a{color:#9cf}}</style></head>
-<body><h1>attestlog API</h1><p>{{.About}} The whole description: <a href="/openapi.json">/openapi.json</a>.</p>
-{{range .Operations}}<h2 id="{{.ID}}"><code>{{.Method}} {{.Path}}</code></h2><p>{{.Summary}}.</p>
-{{if .Params}}<table><thead><tr><th scope="col">Parameter</th><th scope="col">In</th><th scope="col">Meaning</th></tr></thead><tbody>
-{{range .Params}}<tr><td><code>{{.Name}}</code>{{if .Required}} (required){{end}}</td><td>{{.In}}</td><td>{{.Doc}}</td></tr>{{end}}</tbody></table>{{end}}
-<p>Answers: {{.Answers}}</p>{{end}}
-</body></html>
+<style>
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 52rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; background: #fff }
+h2 { border-top: 1px solid #ccc; padding-top: 1rem; font-size: 1.1rem }
+code { background: #f2f2f2; padding: .1em .3em }
+table { border-collapse: collapse; width: 100% }
+td, th { text-align: left; vertical-align: top; padding: .2rem .6rem .2rem 0; border-bottom: 1px solid #eee }
+@media (prefers-color-scheme: dark) {
+	body { color: #eee; background: #161616 }
+	code { background: #2a2a2a }
+	td, th { border-color: #333 }
+	a { color: #9cf }
+}
+</style>
+</head>
+<body>
+<h1>attestlog API</h1>
+<p>{{.About}} The whole description: <a href="/openapi.json">/openapi.json</a>.</p>
+{{range .Operations}}
+<h2 id="{{.ID}}"><code>{{.Method}} {{.Path}}</code></h2>
+<p>{{.Summary}}.</p>
+{{if .Params}}<table>
+<thead><tr><th scope="col">Parameter</th><th scope="col">In</th><th scope="col">Meaning</th></tr></thead>
+<tbody>
+{{range .Params}}<tr><td><code>{{.Name}}</code>{{if .Required}} (required){{end}}</td><td>{{.In}}</td><td>{{.Doc}}</td></tr>
+{{end}}</tbody>
+</table>
+{{end}}<p>Answers: {{.Answers}}</p>
+{{end}}</body>
+</html>
 `))
 
 type docOperation struct {

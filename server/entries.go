@@ -230,7 +230,9 @@ func (s *Server) visibleEntry(ctx context.Context, v *visit, index uint64) (atte
 func noSuchEntry() error { return problem(http.StatusNotFound, "the log has no such entry") }
 
 // entryOutput records that an entry is looked at, and answers with it.
-func (s *Server) entryOutput(ctx context.Context, v *visit, e attestlog.Entry, asLines bool, attributes map[string]any) (*rawOutput, error) {
+func (s *Server) entryOutput(
+	ctx context.Context, v *visit, e attestlog.Entry, asLines bool, attributes map[string]any,
+) (*rawOutput, error) {
 	err := s.recordLook(ctx, v, "audit.show", "read", attributes)
 	if err != nil {
 		return nil, err

@@ -29,8 +29,8 @@ type histogramOutput struct {
 	}
 }
 
-// histogram answers with how many entries there are in each of equal parts of a
-// span of time.
+// histogram divides a span of time into equal buckets, and answers with the number
+// of entries in each.
 func (s *Server) histogram(ctx context.Context, in *histogramInput) (*histogramOutput, error) {
 	v, q, err := s.enterQuery(ctx, in.Log, in.Q)
 	if err != nil {
@@ -60,7 +60,7 @@ func (s *Server) histogram(ctx context.Context, in *histogramInput) (*histogramO
 	return out, nil
 }
 
-// parts returns a query for each bucket, that selects what is in it.
+// parts returns a query for each bucket, which selects the entries in it.
 func (in *histogramInput) parts(ctx context.Context, log *attestlog.Log) ([]attestlog.Query, error) {
 	if in.By == "time" {
 		return in.partsByTime(), nil
@@ -124,7 +124,7 @@ func firstLogged(ctx context.Context, log *attestlog.Log, t time.Time, low, high
 	return low, nil
 }
 
-// edge returns where a bucket begins, and with Buckets where the last one ends.
+// edge returns the beginning of a bucket, and with Buckets the end of the last one.
 //
 // It reckons seconds and nanoseconds apart: a Duration holds half of the years
 // that a log can span.

@@ -14,7 +14,7 @@ import (
 // same, and so how soon a token that is no longer valid ends its tail.
 const heartbeatEvery = 15 * time.Second
 
-// A followedLog is what a hub needs of a log: *attestlog.Log.
+// A followedLog is a log, as a hub needs it: *attestlog.Log.
 type followedLog interface {
 	Size(ctx context.Context) (uint64, error)
 	Entries(ctx context.Context, q attestlog.Query) iter.Seq2[attestlog.Entry, error]
@@ -35,14 +35,14 @@ type hub struct {
 // A feed follows a log, from when somebody subscribes until nobody does any more.
 type feed struct {
 	cancel  context.CancelFunc
-	changed wake.Signal // that ring or err did
+	changed wake.Signal // fired when ring or err changes
 
 	mu   sync.Mutex
 	ring ring
 	err  error // why there will be no more entries, or nil
 }
 
-// A sharedEntry is written as JSON once for all subscribers that want it so.
+// A sharedEntry is encoded as JSON once, for all subscribers that want JSON.
 type sharedEntry struct {
 	attestlog.Entry
 	once sync.Once
@@ -95,8 +95,8 @@ func (h *hub) tail(ctx context.Context, from uint64, q attestlog.Query, fn func(
 		}
 		from = next
 
-		// Also if there were entries: else a busy log would keep a tail that selects
-		// none of them from its heartbeats, and from the end of the server.
+		// Also if there were entries: else a tail of a busy log that selects none of
+		// them would get no heartbeats, and would not end with the server.
 		select {
 		case <-changed:
 		case <-timer.C:

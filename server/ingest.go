@@ -28,7 +28,7 @@ const (
 	maxRecords = 5 * maxEvents
 
 	// maxOriginals bounds the originals of one request's records together, in bytes:
-	// each can repeat what the request says of all of them.
+	// each can repeat the parts of the body that belong to all of them.
 	maxOriginals = 128 << 20
 
 	// maxRefusalsLogged bounds the records of one request that are logged one by one
@@ -36,8 +36,8 @@ const (
 	maxRefusalsLogged = 10
 )
 
-// sources are the ways in for what other programs send, by their paths below
-// /ingest/{log}/.
+// sources are the endpoints for the records of other programs, by their paths
+// below /ingest/{log}/.
 var sources = map[string]source{
 	"v1/logs":     {read: readOTLP, answer: answerLogs, fail: failOTLP},
 	"v1/audit":    {read: readAudit, answer: answerAudit, fail: failOTLP, whole: true},
@@ -47,13 +47,13 @@ var sources = map[string]source{
 	"json":        {read: readJSON, answer: answerReceipts},
 }
 
-// A source is a way in for what other programs send.
+// A source is an endpoint that takes the records of other programs.
 type source struct {
 	// whole stores all records of a request or none: one that is refused refuses
 	// the request.
 	whole bool
-	// read returns the records of a body. Those that are none come as errors of the
-	// type *convert.RecordError; any other error refuses the request.
+	// read returns the records of a body. A record that cannot be read comes as a
+	// *convert.RecordError; any other error refuses the request.
 	read func(s *Server, r *http.Request, body []byte) (iter.Seq2[attestlog.Event, error], error)
 	// answer answers a request whose records are durable.
 	answer func(w http.ResponseWriter, r *http.Request, got ingested)
@@ -61,15 +61,15 @@ type source struct {
 	fail func(w http.ResponseWriter, r *http.Request, status int, detail string)
 }
 
-// ingested is what became of the records of one request.
+// ingested has the results of one request's records.
 type ingested struct {
 	receipts []attestlog.Receipt
 	refused  []error // of records that could not be read, or that the log never takes
 }
 
 // ingest returns the handler of a source. It answers once the records of a
-// request are durable. It tells which were refused, and logs it: some senders
-// cannot be told, and shall not lose records unseen.
+// request are durable. The refused ones are in the answer and in the server's
+// log, because some senders do not look at the answer.
 func (s *Server) ingest(src source, logOf func(*http.Request) string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
@@ -127,7 +127,9 @@ func (s *Server) logRefused(v *visit, r *http.Request, refused []error) {
 
 // store stores the records of a body. Records that the log refuses do not keep
 // the others out, unless whole is set.
-func (s *Server) store(ctx context.Context, v *visit, whole bool, records iter.Seq2[attestlog.Event, error]) (ingested, error) {
+func (s *Server) store(
+	ctx context.Context, v *visit, whole bool, records iter.Seq2[attestlog.Event, error],
+) (ingested, error) {
 	var got ingested
 	events, err := s.collect(ctx, v, &got, records)
 	if err != nil {
@@ -154,9 +156,11 @@ func (s *Server) store(ctx context.Context, v *visit, whole bool, records iter.S
 	return got, nil
 }
 
-// collect returns the events that records are, and appends to got the errors of
-// those that are none.
-func (s *Server) collect(ctx context.Context, v *visit, got *ingested, records iter.Seq2[attestlog.Event, error]) ([]attestlog.Event, error) {
+// collect returns the records as events. It appends the errors of those that
+// cannot be read to got.refused.
+func (s *Server) collect(
+	ctx context.Context, v *visit, got *ingested, records iter.Seq2[attestlog.Event, error],
+) ([]attestlog.Event, error) {
 	var events []attestlog.Event
 	originals := 0
 	for e, err := range records {
@@ -201,8 +205,8 @@ func checkWhole(events []attestlog.Event, refused []error) error {
 	return nil
 }
 
-// storeBatch stores those of a batch that the log does not refuse, and appends to
-// got what became of each. An error for which blames is false ends it.
+// storeBatch stores the events of a batch that the log does not refuse, and
+// appends the results to got. An error for which blames is false ends it.
 func storeBatch(ctx context.Context, v *visit, batch []attestlog.Event, blames func(error) bool, got *ingested) error {
 	appendPart := func(part []attestlog.Event) error {
 		stored, err := v.log.Append(ctx, part...)

@@ -51,8 +51,8 @@ func readJSON(s *Server, r *http.Request, body []byte) (iter.Seq2[attestlog.Even
 	}), nil
 }
 
-// A fieldSetter moves the value at a path of an object to where a field of the
-// event is made from it.
+// A fieldSetter takes the value at a path out of an object and sets a field of
+// the event to it, or has convert.Fill do that.
 type fieldSetter func(e *attestlog.Event, o convert.Object, path string)
 
 // A mappedField is a parameter map=FIELD:PATH.
@@ -67,7 +67,8 @@ func parseMapping(params []string) ([]mappedField, error) {
 		name, path, ok := strings.Cut(text, ":")
 		set := mappable[name]
 		if !ok || set == nil || path == "" {
-			return nil, fmt.Errorf("map=%s: want FIELD:PATH, such as actor:user.login; the fields are action, actor, target, ip, outcome, tenant and others of the documentation", text)
+			return nil, fmt.Errorf("map=%s: want FIELD:PATH, such as actor:user.login; the fields are action, actor, target, "+
+				"ip, outcome, tenant and others of the documentation", text)
 		}
 		fields = append(fields, mappedField{path, set})
 	}

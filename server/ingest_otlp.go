@@ -28,8 +28,7 @@ const (
 	otlpJSON     = "application/json"
 )
 
-// maxRefusalText bounds what an answer says of records that were refused, in
-// bytes.
+// maxRefusalText bounds the text about refused records in an answer, in bytes.
 const maxRefusalText = 4096
 
 func isJSON(r *http.Request) bool {
@@ -82,8 +81,8 @@ func refusalText(refused []error) string {
 	return cutText(b.String(), maxRefusalText)
 }
 
-// answerLogs answers an export of logs. A sender must not send again what the log
-// refuses: that is OTLP's partial success.
+// answerLogs answers an export of logs. Refused records are a partial success in
+// OTLP's words, which tells the sender not to send them again.
 func answerLogs(w http.ResponseWriter, r *http.Request, got ingested) {
 	kind := otlpProtobuf
 	if isJSON(r) {

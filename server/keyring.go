@@ -16,7 +16,7 @@ const tokenLife = time.Second
 // maxKnownTokens bounds the tokens of one log that are known at a time.
 const maxKnownTokens = 10_000
 
-// tokenReader is what a keyring needs of a TokenStore.
+// A tokenReader is a TokenStore, as a keyring needs it.
 type tokenReader interface {
 	Token(ctx context.Context, id string) ([]byte, error)
 }

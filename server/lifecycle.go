@@ -10,10 +10,9 @@ import (
 //
 //	serving ── stop ──▶ draining ── close ──▶ closed
 //
-// While the server drains it still answers requests, but what would go on by
-// itself has ended: tails, exports, verifications, connections of syslog. In
-// the last phase there are no requests any more, and the goroutines next to
-// them have ended too.
+// While the server drains it still answers requests, but everything that could go
+// on for hours has ended: tails, exports, verifications, connections of syslog.
+// When it is closed, the goroutines next to the requests have ended too.
 type lifecycle struct {
 	untilStop  context.Context // ends with the first phase
 	untilClose context.Context // ends with the second
@@ -24,7 +23,7 @@ type lifecycle struct {
 	goroutines sync.WaitGroup
 }
 
-// errStopping is returned by what stop has ended.
+// errStopping is returned by tails and exports that stop has ended.
 var errStopping = errors.New("the server stops")
 
 func newLifecycle() *lifecycle {

@@ -33,8 +33,8 @@ const (
 	maxBundleReaders = 10_000
 )
 
-// looks records in a log who looked into it: reading an audit log is an event of
-// its own.
+// looks records in a log that somebody looked into it: reading an audit log is an
+// audit event too.
 type looks struct {
 	log      string
 	writable interface{ ReadOnly() error }

@@ -81,7 +81,8 @@ func (m *metrics) observe(r *http.Request, status int, took time.Duration) {
 
 	method := r.Method
 	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodPatch, http.MethodOptions:
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete,
+		http.MethodPatch, http.MethodOptions:
 	default:
 		method = "other"
 	}

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// providerLife is how long what a provider says of itself is used without
-	// asking it again.
+	// providerLife is how long a provider's description of itself is used before the
+	// provider is asked for it again.
 	providerLife = 10 * time.Minute
 
 	// providerWait bounds a request to a provider, and is how long it is left alone
@@ -25,9 +25,9 @@ const (
 	maxProviderAnswer = 1 << 20
 )
 
-// An oidcProvider talks to an OpenID Connect provider. It is asked who it is when
-// somebody signs in, and not when the server starts, because the server has to
-// start without it.
+// An oidcProvider talks to an OpenID Connect provider. It asks for the provider's
+// description of itself when somebody signs in, and not when the server starts,
+// because the server has to start without the provider.
 type oidcProvider struct {
 	cfg    OIDC
 	client *http.Client
@@ -64,7 +64,7 @@ func (t boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// discover returns what the provider says of itself (OpenID Connect Discovery
+// discover returns the provider's description of itself (OpenID Connect Discovery
 // 1.0, Section 4).
 func (p *oidcProvider) discover() (*oidc.Provider, error) {
 	p.mu.Lock()
@@ -80,7 +80,8 @@ func (p *oidcProvider) discover() (*oidc.Provider, error) {
 		return nil, p.failure
 	}
 
-	// The answer is for all who sign in, so it does not end with one request.
+	// The description is for everybody who signs in, so the request that asks for it
+	// first does not end this when it ends.
 	provider, err := oidc.NewProvider(oidc.ClientContext(context.Background(), p.client), p.cfg.Issuer)
 	p.failure = err
 	if err != nil {
@@ -92,7 +93,7 @@ func (p *oidcProvider) discover() (*oidc.Provider, error) {
 	return provider, nil
 }
 
-// signInURL returns where the provider signs people in.
+// signInURL returns the provider's URL that the browser is sent to.
 func (p *oidcProvider) signInURL(in *pendingSignIn) (string, error) {
 	provider, err := p.discover()
 	if err != nil {

@@ -22,7 +22,7 @@ const (
 // bodyWait bounds how long a client may take to send a body.
 const bodyWait = 30 * time.Second
 
-// An operation is what /openapi.json says of a handler that huma runs.
+// An operation describes a handler that huma runs.
 type operation struct {
 	id, method, path string
 	summary          string
@@ -36,8 +36,8 @@ type operation struct {
 	enterFirst string
 }
 
-// addOperations adds the handlers that huma runs: it parses their parameters, and
-// writes what they return.
+// addOperations adds the handlers that huma runs: it parses their parameters and
+// writes the values that they return.
 func (s *Server) addOperations(api huma.API) {
 	const get, post = http.MethodGet, http.MethodPost
 
@@ -182,7 +182,8 @@ func (o *operation) allErrors() []int {
 // tailOperation describes Server.tail.
 func tailOperation() *huma.Operation {
 	responses := streamProblems()
-	responses["200"] = response("Entries as they come: id is the index, data the entry", "text/event-stream", text("Server-Sent Events"))
+	responses["200"] = response("Entries as they come: id is the index, data the entry",
+		"text/event-stream", text("Server-Sent Events"))
 
 	return &huma.Operation{
 		OperationID: "tail-entries",
@@ -196,7 +197,10 @@ func tailOperation() *huma.Operation {
 			queryParam("q", "A query.", text("")),
 			queryParam("from", "The index to begin at. Defaults to new entries alone.", integer()),
 			queryParam("lines", "Send the entries' exact bytes, as an export has them.", &schema{Type: huma.TypeBoolean}),
-			{Name: "Last-Event-ID", In: "header", Schema: text("The index of the last entry that was seen; browsers send it by themselves.")},
+			{
+				Name: "Last-Event-ID", In: "header",
+				Schema: text("The index of the last entry that was seen; browsers send it by themselves."),
+			},
 		},
 	}
 }
@@ -225,7 +229,8 @@ func exportOperation() *huma.Operation {
 			queryParam("from", "The index to begin at: the one after the last whole line's of a stream that broke off.", integer()),
 			queryParam("format", "Defaults to jsonl.", words("", "jsonl", "csv")),
 			queryParam("fields", "Columns of csv, with commas between them.", text("")),
-			queryParam("disclosures", "Whether sealed values go with the entries. Defaults to true.", &schema{Type: huma.TypeBoolean}),
+			queryParam("disclosures", "Whether sealed values go with the entries. Defaults to true.",
+				&schema{Type: huma.TypeBoolean}),
 		},
 	}
 }
@@ -239,7 +244,8 @@ func queryParam(name, doc string, s *schema) *huma.Param {
 	return &huma.Param{Name: name, In: "query", Schema: s, Description: doc}
 }
 
-// streamProblems are the problems that a stream may be answered with in its place.
+// streamProblems describes the problems that a request for a stream may be
+// answered with.
 func streamProblems() map[string]*huma.Response {
 	problems := map[string]*huma.Response{}
 	for _, code := range []int{400, 401, 403, 429, 500, 503} {

@@ -28,9 +28,9 @@ func unauthorized(detail string) error {
 	)
 }
 
-// problemOf turns an error of the log into an answer; one that is an answer
-// already stays. What is not the client's business is logged under the request's
-// id, and answered without its text. Tampering raises an alarm.
+// problemOf turns an error of the log into an answer; an error that is an answer
+// already stays. An error that is not for the client is logged under the
+// request's id, and answered without its text. Tampering raises an alarm.
 func (s *Server) problemOf(ctx context.Context, err error) error {
 	var status huma.StatusError
 	if errors.As(err, &status) {
@@ -49,7 +49,8 @@ func (s *Server) problemOf(ctx context.Context, err error) error {
 		return answer
 	}
 	if ctx.Err() != nil {
-		return problem(http.StatusServiceUnavailable, "the request ended first; whether its events are stored is unknown, and sending them again with the same ids tells")
+		return problem(http.StatusServiceUnavailable,
+			"the request ended first; whether its events are stored is unknown, and sending them again with the same ids tells")
 	}
 
 	s.cfg.Logger.Error("server: a request failed", "request", r.id, "path", r.http.URL.Path, "err", err)
@@ -84,11 +85,11 @@ func problemOfClient(err error) error {
 // problemOfLog returns the answer to an error that the server's log has under the
 // request's id.
 func problemOfLog(err error, id string) error {
-	unavailable := errors.Is(err, attestlog.ErrUnavailable) || errors.Is(err, attestlog.ErrQueueFull) || errors.Is(err, attestlog.ErrClosed)
 	switch {
 	case errors.Is(err, attestlog.ErrReadOnly):
-		return problem(http.StatusServiceUnavailable, "the log can be read but not written; the server's log says why, request "+id)
-	case unavailable:
+		return problem(http.StatusServiceUnavailable,
+			"the log can be read but not written; the server's log says why, request "+id)
+	case errors.Is(err, attestlog.ErrUnavailable), errors.Is(err, attestlog.ErrQueueFull), errors.Is(err, attestlog.ErrClosed):
 		return huma.ErrorWithHeaders(
 			problem(http.StatusServiceUnavailable, "the log cannot take it now; send it again with the same ids"),
 			http.Header{"Retry-After": {strconv.Itoa(retryAfter)}},

@@ -18,14 +18,15 @@ import (
 // maxUserAgent bounds the bytes that are recorded of a User-Agent.
 const maxUserAgent = 512
 
-// A request is what ServeHTTP knows of a request, for the handlers.
+// A request has the facts about an HTTP request that ServeHTTP finds out, for the
+// handlers.
 type request struct {
 	id     string
 	bearer string // the token that it shows, not looked at yet; may be empty
 	from   attestlog.Source
 	http   *http.Request
 
-	// visit is what enterFirst let in with scope, before the body was read.
+	// visit is set if enterFirst let the request in with scope.
 	visit *visit
 	scope string
 }
@@ -38,10 +39,10 @@ func requestOf(ctx context.Context) *request {
 }
 
 func (s *Server) newRequest(r *http.Request) *request {
-	// Not realclientip-go: its strategies look at the header alone, so a client
-	// that connects directly could write any address into it; and they give no
-	// address at all where every hop is trusted or one cannot be read. The rules
-	// here are those of audithttp, which is to compile nothing else.
+	// Not realclientip-go: its strategies look at the header alone, so a client that
+	// connects directly could claim any address; and they return no address at all
+	// if every hop is trusted, or if one cannot be read. Config.TrustedProxies means
+	// the same here as in audithttp, which compiles the standard library alone.
 	hops := r.Header.Values(s.cfg.ProxyHeader)
 	ip, host := audithttp.ClientAddress(r.RemoteAddr, hops, s.cfg.TrustedProxies, s.cfg.ProxyHeader)
 

@@ -41,7 +41,8 @@ func (s *Server) addRoutes() {
 // addAPI adds the operations of the API, its streams, and its description.
 func (s *Server) addAPI() {
 	cfg := huma.DefaultConfig("attestlog", Version)
-	cfg.Info.Description = "An audit log that can prove itself. Every request shows a token of the log: Authorization: Bearer al_…"
+	cfg.Info.Description = "An audit log that can prove itself. " +
+		"Every request shows a token of the log: Authorization: Bearer al_…"
 	cfg.DocsPath = "" // ours is below
 	cfg.SchemasPath = ""
 	cfg.CreateHooks = nil
@@ -65,7 +66,7 @@ func (s *Server) addAPI() {
 	})
 }
 
-// addIngest adds the ways in for what other programs send.
+// addIngest adds the endpoints for the records of other programs.
 func (s *Server) addIngest() {
 	for path, src := range sources {
 		s.router.HandleFunc("POST /ingest/{log}/"+path, s.ingest(src, logByName))
@@ -77,9 +78,8 @@ func (s *Server) addIngest() {
 	}
 }
 
-// addTiles adds the default log and each log by its name as
-// c2sp.org/tlog-tiles, and the place where a load generator of such logs adds
-// entries.
+// addTiles adds the logs as c2sp.org/tlog-tiles, and the endpoint that load
+// generators of such logs add entries with.
 func (s *Server) addTiles() {
 	s.router.HandleFunc("GET /checkpoint", atCheckpoint(s.tiles(s.firstLog)))
 	s.router.HandleFunc("GET /tile/{tile...}", atTile(s.tiles(s.firstLog)))
@@ -94,7 +94,8 @@ func logByName(r *http.Request) string { return r.PathValue("log") }
 // firstLog returns the name of the default log.
 func (s *Server) firstLog(*http.Request) string { return s.first.name }
 
-// atCheckpoint gives the path value "tile" of a checkpoint to a handler of tiles.
+// atCheckpoint gives next the path value "tile" of the checkpoint, which the
+// pattern does not have.
 func atCheckpoint(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		r.SetPathValue("tile", checkpointPath)
@@ -102,7 +103,8 @@ func atCheckpoint(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// atTile puts back what the pattern took off the path value "tile".
+// atTile gives next the path value "tile" with the beginning that the pattern has
+// cut off.
 func atTile(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		r.SetPathValue("tile", "tile/"+r.PathValue("tile"))

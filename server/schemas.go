@@ -8,8 +8,7 @@ import (
 
 type schema = huma.Schema
 
-// addSchemas describes what the log's own packages read and write. Those have no
-// tags for huma.
+// addSchemas describes the JSON of types of the log, which have no tags for huma.
 func addSchemas(r huma.Registry) {
 	event := eventFields()
 

@@ -86,7 +86,7 @@ type Server struct {
 	requests    *limiters // by the id of the token that they show
 }
 
-// hosted is a log with what the server has for it.
+// hosted is a log with the parts of the server that are about it alone.
 type hosted struct {
 	name          string
 	log           *attestlog.Log
@@ -157,7 +157,7 @@ func (cfg *Config) setDefaults() {
 
 var logName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,63}$`)
 
-// hostAll makes what the server has for each log.
+// hostAll makes s.logs.
 func (s *Server) hostAll(hook *webhook) error {
 	for _, l := range s.cfg.Logs {
 		if !logName.MatchString(l.Name) {
@@ -209,9 +209,9 @@ func (s *Server) host(l Log, hook *webhook) (*hosted, error) {
 	return h, nil
 }
 
-// Stop ends what would go on by itself: tails, exports, verifications, and
-// connections of syslog. New requests are still answered, so that a server
-// that drains can be reached. An http.Server calls it by RegisterOnShutdown.
+// Stop ends everything that could go on for hours: tails, exports, verifications,
+// and connections of syslog. New requests are still answered, so that a server
+// that drains can be reached. Give Stop to http.Server.RegisterOnShutdown.
 func (s *Server) Stop() { s.life.stop() }
 
 // Close stops the server and waits for the goroutines that it started. It is

@@ -53,7 +53,7 @@ const (
 	defaultLasts  = 8 * time.Hour
 
 	callbackPath  = "/auth/callback"
-	afterSignIn   = "/docs" // where people go who came from nowhere
+	afterSignIn   = "/docs" // for people who did not come from a page of the server
 	maxOAuthError = 200     // bytes
 )
 
@@ -68,14 +68,14 @@ type signIn struct {
 	logger   *slog.Logger
 }
 
-// A pendingSignIn is what the browser keeps while somebody is at the provider.
+// A pendingSignIn is kept by the browser while somebody is at the provider.
 type pendingSignIn struct {
 	State, Nonce, Verifier string
 	To                     string // the path to go to afterwards
 	Until                  time.Time
 }
 
-// A session is somebody who has signed in, and what the browser keeps of them.
+// A session is somebody who has signed in. The browser keeps it.
 type session struct {
 	Subject, Name string
 	Tenant        string // empty for all tenants
@@ -225,8 +225,8 @@ func (s *signIn) callback(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, in.To, http.StatusSeeOther)
 }
 
-// sessionOf returns who somebody with these claims is, and what they may do. Its
-// Until is not set. An error is for them to read.
+// sessionOf returns the session of somebody with these claims, without its Until.
+// An error is for them to read.
 func (s *signIn) sessionOf(claims map[string]any) (session, error) {
 	var who session
 	who.Subject, _ = claims["sub"].(string)
@@ -284,7 +284,7 @@ func scopesWithinTenant(scopes []string) []string {
 	return slices.DeleteFunc(scopes, func(scope string) bool { return scope != ScopeRead && scope != ScopeAppend })
 }
 
-// logout has the browser forget who has signed in.
+// logout has the browser forget the session.
 func (s *signIn) logout(w http.ResponseWriter, r *http.Request) {
 	err := http.NewCrossOriginProtection().Check(r)
 	if err != nil {
@@ -300,16 +300,15 @@ func (s *signIn) logout(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// session returns who makes a request, if its cookie is that of somebody who has
-// signed in.
-func (s *signIn) session(r *http.Request) (session, bool) {
-	var who session
+// session returns the session of a request's cookie. ok is false if it has none
+// or if that has ended.
+func (s *signIn) session(r *http.Request) (who session, ok bool) {
 	err := s.cookies.get(r, sessionCookie, &who)
-	ok := err == nil && who.Subject != "" && s.clock().Before(who.Until)
+	ok = err == nil && who.Subject != "" && s.clock().Before(who.Until)
 	return who, ok
 }
 
-// token returns what somebody who has signed in may do, in the form of a token.
+// token returns a token that may do the same as somebody who has signed in.
 func (s session) token() *Token {
 	return &Token{ID: s.Subject, Note: s.Name, Scopes: s.Scopes, Tenant: s.Tenant}
 }

@@ -97,7 +97,8 @@ func (s *Server) serveSyslogSender(h *hosted, conn net.Conn) {
 	defer conn.Close()
 	logger := s.cfg.Logger.With("log", h.name, "from", conn.RemoteAddr().String())
 
-	// When the server stops nothing more is read, but what was read is stored.
+	// When the server stops nothing more is read, but a message that was read before
+	// is stored.
 	ctx, cancel := context.WithCancel(s.life.untilClose)
 	defer cancel()
 	defer context.AfterFunc(s.life.untilStop, func() {
@@ -144,8 +145,8 @@ func shakeHands(ctx context.Context, conn net.Conn) error {
 	return secure.HandshakeContext(ctx)
 }
 
-// addressOf returns the IP address that a connection comes from; empty if it has
-// none.
+// addressOf returns the IP address that a connection comes from; empty for a
+// connection that is not over IP.
 func addressOf(conn net.Conn) string {
 	address, err := netip.ParseAddrPort(conn.RemoteAddr().String())
 	if err != nil {

@@ -116,7 +116,8 @@ func tailFrom(r *http.Request, size uint64) (uint64, error) {
 		return 0, problem(http.StatusBadRequest, "Last-Event-ID and from are indexes of entries")
 	}
 	if n+skip > size {
-		return 0, problem(http.StatusBadRequest, fmt.Sprintf("the log has %d entries, so no tail can begin at entry %d", size, n+skip))
+		return 0, problem(http.StatusBadRequest,
+			fmt.Sprintf("the log has %d entries, so no tail can begin at entry %d", size, n+skip))
 	}
 	return n + skip, nil
 }

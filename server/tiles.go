@@ -74,7 +74,7 @@ func (s *Server) enterTiles(ctx context.Context, name string, bundle bool) error
 	return s.recordBundles(ctx, v)
 }
 
-// tile returns what is at a path of a log, or a problem.
+// tile returns the bytes at a path of a log, or a problem.
 func (s *Server) tile(ctx context.Context, h *hosted, path string) ([]byte, error) {
 	if path == checkpointPath {
 		c, err := h.publisher.newest(ctx)
@@ -100,7 +100,8 @@ func (s *Server) tile(ctx context.Context, h *hosted, path string) ([]byte, erro
 	return data, nil
 }
 
-var errTilePath = errors.New("not a path of c2sp.org/tlog-tiles: checkpoint, tile/LEVEL/N, tile/entries/N, with .p/WIDTH for a partial one")
+var errTilePath = errors.New("not a path of c2sp.org/tlog-tiles: " +
+	"checkpoint, tile/LEVEL/N, tile/entries/N, with .p/WIDTH for a partial one")
 
 // parseTilePath undoes attestlog.TilePath. The level of a bundle of entries is
 // bundleLevel.

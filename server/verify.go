@@ -218,7 +218,8 @@ func (s *Server) verification(ctx context.Context, in *jobInput) (*jobOutput, er
 
 	progress, ok := v.hosted.verifications.find(in.ID)
 	if !ok {
-		return nil, problem(http.StatusNotFound, fmt.Sprintf("no such verification; a server remembers its last %d", maxVerifications))
+		return nil, problem(http.StatusNotFound,
+			fmt.Sprintf("no such verification; a server remembers its last %d", maxVerifications))
 	}
 	return &jobOutput{Body: progress}, nil
 }

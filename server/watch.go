@@ -11,7 +11,8 @@ import (
 
 const (
 	watchEvery = 5 * time.Second
-	// alarmAfter is how long something has to last that is no alarm for a moment.
+	// alarmAfter is how long something has to go on before it is an alarm, if it is
+	// normal for a moment.
 	alarmAfter = time.Minute
 
 	// This much of a disk has to be free: so many bytes, and this share of it.
@@ -19,7 +20,7 @@ const (
 	minFreeShare = 0.02
 )
 
-// A watchedLog is what a watcher asks a log: *attestlog.Log.
+// A watchedLog is a log, as a watcher needs it: *attestlog.Log.
 type watchedLog interface {
 	Stats(ctx context.Context) (attestlog.Stats, error)
 	Ready(ctx context.Context) error
@@ -33,19 +34,22 @@ type watcher struct {
 	disk   func() (free, total uint64, err error) // may be nil
 	clock  func() time.Time
 
-	// What was seen before is owned by the goroutine that looks.
+	// These are owned by the goroutine that runs, and remember its earlier looks.
 	jumps     uint64
 	followers map[string]progress  // by name
 	since     map[string]time.Time // by alarm, since when something has not been as it should be
 }
 
-// progress is where a follower was when it last moved.
+// progress is the position of a follower, and the time when it was first seen
+// there.
 type progress struct {
 	position uint64
 	since    time.Time
 }
 
-func newWatcher(log watchedLog, alarms alarmSetter, disk func() (free, total uint64, err error), clock func() time.Time) *watcher {
+func newWatcher(
+	log watchedLog, alarms alarmSetter, disk func() (free, total uint64, err error), clock func() time.Time,
+) *watcher {
 	return &watcher{
 		log: log, alarms: alarms, disk: disk, clock: clock,
 		followers: map[string]progress{},
@@ -69,7 +73,7 @@ func (w *watcher) run(ctx context.Context) {
 	}
 }
 
-// look compares the log with what was seen before.
+// look compares the log with the looks before, and sets its alarms.
 func (w *watcher) look(ctx context.Context) {
 	now := w.clock()
 	timed, cancel := context.WithTimeout(ctx, watchEvery)

@@ -176,7 +176,7 @@ func (s *Server) enterWithToken(ctx context.Context, h *hosted, scope string) (*
 		return nil, s.problemOf(ctx, err)
 	}
 
-	if s.cfg.Rate > 0 && !s.requests.of(t.ID).Allow() {
+	if s.cfg.Rate > 0 && !s.requestRates.of(t.ID).Allow() {
 		return nil, huma.ErrorWithHeaders(
 			problem(http.StatusTooManyRequests, "the token makes more requests than it may"),
 			http.Header{"Retry-After": {strconv.Itoa(retryAfter)}},

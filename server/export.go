@@ -261,6 +261,7 @@ func (x *export) writeWhole(ctx context.Context, out *bufio.Writer) error {
 		if err != nil {
 			return err
 		}
+
 		if !x.disclosures {
 			r.Disclosures = nil
 		}

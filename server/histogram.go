@@ -48,6 +48,7 @@ func (s *Server) histogram(ctx context.Context, in *histogramInput) (*histogramO
 	if err != nil {
 		return nil, s.problemOf(ctx, err)
 	}
+
 	out := &histogramOutput{}
 	out.Body.Before = in.Before.UTC()
 	for i, part := range parts {

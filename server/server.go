@@ -72,7 +72,7 @@ const (
 )
 
 // A Server is an http.Handler that serves logs. It is safe for concurrent use.
-// Nothing but Close waits for the goroutines that it starts.
+// Close ends the goroutines that it starts.
 type Server struct {
 	cfg     Config
 	logs    map[string]*hosted // by name; complete when New returns
@@ -82,8 +82,8 @@ type Server struct {
 	metrics *metrics
 	signIn  *signIn // nil without Config.OIDC
 
-	wrongTokens *limiters // by the address that they come from
-	requests    *limiters // by the id of the token that they show
+	wrongTokens  *limiters // by the address that they come from
+	requestRates *limiters // by the token's id
 }
 
 // hosted is a log with the parts of the server that are about it alone.
@@ -99,7 +99,9 @@ type hosted struct {
 	verifications *verifications
 }
 
-// New makes a server of open logs.
+// New makes a server of open logs. It returns an error if the configuration lacks
+// something or contradicts itself, and panics if the Registry has the figures of
+// another Server.
 func New(cfg Config) (*Server, error) {
 	cfg.setDefaults()
 	if len(cfg.Logs) == 0 {
@@ -107,12 +109,12 @@ func New(cfg Config) (*Server, error) {
 	}
 
 	s := &Server{
-		cfg:         cfg,
-		logs:        map[string]*hosted{},
-		life:        newLifecycle(),
-		metrics:     newMetrics(cfg.Registry),
-		wrongTokens: newLimiters(rate.Every(wrongTokenEvery), wrongTokenBurst),
-		requests:    newLimiters(rate.Limit(cfg.Rate), max(1, int(cfg.Rate*rateSpan.Seconds()))),
+		cfg:          cfg,
+		logs:         map[string]*hosted{},
+		life:         newLifecycle(),
+		metrics:      newMetrics(cfg.Registry),
+		wrongTokens:  newLimiters(rate.Every(wrongTokenEvery), wrongTokenBurst),
+		requestRates: newLimiters(rate.Limit(cfg.Rate), max(1, int(cfg.Rate*rateSpan.Seconds()))),
 	}
 
 	hook := newWebhook(cfg.Webhook, cfg.Logger)
@@ -121,6 +123,7 @@ func New(cfg Config) (*Server, error) {
 		s.signIn, err = newSignIn(*cfg.OIDC, s.first.looks.recorder, cfg.Clock, cfg.Logger)
 	}
 	if err != nil {
+		s.life.close()
 		return nil, err
 	}
 
@@ -214,9 +217,10 @@ func (s *Server) host(l Log, hook *webhook) (*hosted, error) {
 // that drains can be reached. Give Stop to http.Server.RegisterOnShutdown.
 func (s *Server) Stop() { s.life.stop() }
 
-// Close stops the server and waits for the goroutines that it started. It is
-// called after the last request and before the logs are closed. An error is one
-// of recording how many looks into a log there were; ctx bounds that.
+// Close stops the server, waits for the goroutines that it started, and records
+// the looks into the logs that were summed up; ctx bounds that. Call it after the
+// last request and before the logs are closed. It returns an error if a look could
+// not be recorded.
 func (s *Server) Close(ctx context.Context) error {
 	s.life.close()
 

@@ -12,12 +12,13 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protowire"
+
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
 	"github.com/attestlog/attestlog/convert/otel"
 	"github.com/attestlog/attestlog/fit"
 	"github.com/attestlog/attestlog/internal/otlp"
-	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // OTLP over HTTP (opentelemetry.io/docs/specs/otlp, "OTLP/HTTP"): answers are in
@@ -27,27 +28,37 @@ const (
 	otlpJSON     = "application/json"
 )
 
+// maxRefusalText bounds the text about refused records in an answer, in bytes.
+const maxRefusalText = 4096
+
 func isJSON(r *http.Request) bool {
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	return kind == otlpJSON
 }
 
+// readOTLP reads an export of logs.
 func readOTLP(s *Server, r *http.Request, body []byte) (iter.Seq2[attestlog.Event, error], error) {
 	if !isJSON(r) {
 		var err error
-		if body, err = otlp.JSON(body); errors.Is(err, otlp.ErrTooLarge) {
+		body, err = otlp.JSON(body)
+		if errors.Is(err, otlp.ErrTooLarge) {
 			return nil, problem(http.StatusRequestEntityTooLarge, err.Error())
-		} else if err != nil {
+		}
+		if err != nil {
 			return nil, problem(http.StatusBadRequest, err.Error())
 		}
 	}
+
 	return func(yield func(attestlog.Event, error) bool) {
 		for e, err := range otel.Read(bytes.NewReader(body), "request") {
-			// Equal records at one instant are one that was sent again; those without
-			// any time are not known to be.
-			if err == nil && e.Time.Equal(time.Unix(0, 0)) && strings.HasPrefix(e.ID, otel.Format+":") {
-				e.ID, e.Time = "", s.cfg.Clock()
+			// An id made from the record says that equal records at one instant are one
+			// that was sent twice. That is not known of records without any time.
+			hasMadeID := strings.HasPrefix(e.ID, otel.Format+":")
+			if err == nil && hasMadeID && e.Time.Equal(time.Unix(0, 0)) {
+				e.ID = ""
+				e.Time = s.cfg.Clock()
 			}
+
 			if !yield(e, err) {
 				return
 			}
@@ -55,35 +66,30 @@ func readOTLP(s *Server, r *http.Request, body []byte) (iter.Seq2[attestlog.Even
 	}, nil
 }
 
-// maxTold bounds what an answer says of records that were refused.
-const maxTold = 4096
-
-// told says how many records were refused, and why the first ones were.
-func told(refused []error) string {
-	if len(refused) == 0 {
-		return ""
-	}
+// refusalText says why records were refused, or why the first ones were.
+func refusalText(refused []error) string {
 	var b strings.Builder
 	for i, err := range refused {
 		if i > 0 {
 			b.WriteString("; ")
 		}
-		if b.WriteString(err.Error()); b.Len() > maxTold {
+		b.WriteString(err.Error())
+		if b.Len() > maxRefusalText {
 			break
 		}
 	}
-	return cutText(b.String(), maxTold)
+	return cutText(b.String(), maxRefusalText)
 }
 
-// answerLogs answers an export of logs. What the log refuses is no reason to send
-// it again: that is OTLP's partial success.
-func answerLogs(w http.ResponseWriter, r *http.Request, t taken) {
+// answerLogs answers an export of logs. Refused records are a partial success in
+// OTLP's words, which tells the sender not to send them again.
+func answerLogs(w http.ResponseWriter, r *http.Request, got ingested) {
 	kind := otlpProtobuf
 	if isJSON(r) {
 		kind = otlpJSON
 	}
 	w.Header().Set("Content-Type", kind)
-	w.Write(otlp.Response(int64(len(t.refused)), told(t.refused), isJSON(r)))
+	w.Write(otlp.Response(int64(len(got.refused)), refusalText(got.refused), isJSON(r)))
 }
 
 // failOTLP answers with a google.rpc.Status, of which exporters read the message.
@@ -92,25 +98,30 @@ func failOTLP(w http.ResponseWriter, r *http.Request, status int, detail string)
 		writeJSON(w, status, map[string]string{"message": detail})
 		return
 	}
+
+	const message = 2 // the field's number
+	body := protowire.AppendTag(nil, message, protowire.BytesType)
+	body = protowire.AppendString(body, strings.ToValidUTF8(detail, "\uFFFD"))
+
 	w.Header().Set("Content-Type", otlpProtobuf)
 	w.WriteHeader(status)
-	const message = 2 // google.rpc.Status
-	w.Write(protowire.AppendString(protowire.AppendTag(nil, message, protowire.BytesType), strings.ToValidUTF8(detail, "\uFFFD")))
+	w.Write(body)
 }
 
-// readAudit is readOTLP for the audit signal, whose records have to be whole.
+// readAudit is readOTLP for the audit signal, whose records have mandatory
+// attributes.
 func readAudit(s *Server, r *http.Request, body []byte) (iter.Seq2[attestlog.Event, error], error) {
 	records, err := readOTLP(s, r, body)
 	if err != nil {
 		return nil, err
 	}
+
 	return func(yield func(attestlog.Event, error) bool) {
 		n := 0
 		for e, err := range records {
-			if n++; err == nil {
-				if missing := missingAudit(&e); missing != "" {
-					err = &convert.RecordError{Source: "request", Record: n, Err: fmt.Errorf("an audit record needs %s", missing)}
-				}
+			n++
+			if err == nil {
+				err = checkAudit(&e, n)
 			}
 			if !yield(e, err) {
 				return
@@ -119,9 +130,19 @@ func readAudit(s *Server, r *http.Request, body []byte) (iter.Seq2[attestlog.Eve
 	}, nil
 }
 
-// missingAudit names a mandatory attribute that a record lacks (OTEP 0267, data
-// model, "Mandatory Attributes").
-func missingAudit(e *attestlog.Event) string {
+// checkAudit returns an error about the nth record if it lacks a mandatory
+// attribute.
+func checkAudit(e *attestlog.Event, n int) error {
+	missing := missingAttribute(e)
+	if missing == "" {
+		return nil
+	}
+	return &convert.RecordError{Source: "request", Record: n, Err: fmt.Errorf("an audit record needs %s", missing)}
+}
+
+// missingAttribute names a mandatory attribute that a record lacks (OTEP 0267,
+// data model, "Mandatory Attributes").
+func missingAttribute(e *attestlog.Event) string {
 	switch {
 	case e.ID == "" || strings.HasPrefix(e.ID, otel.Format+":"):
 		return "audit.record.id"
@@ -139,7 +160,7 @@ func missingAudit(e *attestlog.Event) string {
 
 // answerAudit answers with a receipt for each record (OTEP 0267, collector,
 // "Batch Response Fields"). The hash is the entry's RFC 6962 leaf hash.
-func answerAudit(w http.ResponseWriter, _ *http.Request, t taken) {
+func answerAudit(w http.ResponseWriter, _ *http.Request, got ingested) {
 	type status struct {
 		RecordID      string `json:"record_id"`
 		Status        string `json:"status"`
@@ -149,13 +170,19 @@ func answerAudit(w http.ResponseWriter, _ *http.Request, t taken) {
 		Index         uint64 `json:"index"`
 	}
 	const delivered = "delivered_all_sinks"
+
 	out := struct {
 		Status  string            `json:"status"`
 		Records map[string]status `json:"record_status_map"`
 	}{delivered, map[string]status{}}
-	for _, r := range t.receipts {
+	for _, r := range got.receipts {
 		out.Records[r.ID] = status{
-			r.ID, delivered, base64.StdEncoding.EncodeToString(r.LeafHash[:]), strconv.FormatInt(r.LoggedTime.UnixNano(), 10), "deferred", r.Index,
+			RecordID:      r.ID,
+			Status:        delivered,
+			IntegrityHash: base64.StdEncoding.EncodeToString(r.LeafHash[:]),
+			SinkTimestamp: strconv.FormatInt(r.LoggedTime.UnixNano(), 10),
+			VerifyStatus:  "deferred",
+			Index:         r.Index,
 		}
 	}
 	writeJSON(w, http.StatusOK, out)

@@ -28,12 +28,12 @@ var arrows = []struct {
 	},
 	{
 		module + "/internal/inverted", "the search index of both stores knows entries, no database",
-		[]string{module, module + "/internal/multiset", module + "/internal/unindexed"},
+		[]string{module, module + "/internal/multiset", module + "/internal/retry", module + "/internal/unindexed", module + "/internal/wake"},
 		[]string{"golang.org/x/mod/", "golang.org/x/sys/", "github.com/google/uuid", "github.com/dchest/siphash"},
 	},
 	{
 		module + "/sqlite", "who embeds the SQLite log must not compile a PostgreSQL driver, a web framework or metrics",
-		[]string{module, module + "/internal/home", module + "/internal/inverted", module + "/internal/leafrow", module + "/internal/multiset", module + "/internal/unindexed"},
+		[]string{module, module + "/internal/home", module + "/internal/inverted", module + "/internal/leafrow", module + "/internal/multiset", module + "/internal/retry", module + "/internal/unindexed", module + "/internal/wake"},
 		[]string{
 			"golang.org/x/mod/", "github.com/google/uuid", "github.com/dchest/siphash", "zombiezen.com/go/sqlite", "modernc.org/",
 			"golang.org/x/sys/", "github.com/dustin/go-humanize", "github.com/mattn/go-isatty", "github.com/ncruces/go-strftime",
@@ -42,7 +42,7 @@ var arrows = []struct {
 	},
 	{
 		module + "/postgres", "who keeps the log in PostgreSQL must not compile SQLite, a web framework or metrics",
-		[]string{module, module + "/internal/home", module + "/internal/inverted", module + "/internal/leafrow", module + "/internal/multiset", module + "/internal/unindexed"},
+		[]string{module, module + "/internal/home", module + "/internal/inverted", module + "/internal/leafrow", module + "/internal/multiset", module + "/internal/retry", module + "/internal/unindexed", module + "/internal/wake"},
 		[]string{
 			"golang.org/x/mod/", "github.com/google/uuid", "github.com/dchest/siphash", "github.com/jackc/", "golang.org/x/text/", "golang.org/x/sync/",
 		},

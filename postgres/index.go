@@ -74,12 +74,12 @@ func (ix *index) Add(ctx context.Context, f *inverted.Filler) (more bool, err er
 	}
 	err = read(ix.s.pool)
 	if err == nil && newer {
-		f.Backlog.Settled(0, true)
+		f.Unindexed.GiveUp()
 		return false, nil
 	}
 	if err != nil || indexed >= size && !old {
 		if err == nil {
-			f.Backlog.Settled(indexed, false)
+			f.Unindexed.Indexed(indexed)
 		}
 		return false, err
 	}
@@ -108,7 +108,7 @@ func (ix *index) Add(ctx context.Context, f *inverted.Filler) (more bool, err er
 	if err != nil {
 		return false, err
 	}
-	f.Backlog.Settled(indexed, false)
+	f.Unindexed.Indexed(indexed)
 	return free && indexed < size, nil
 }
 

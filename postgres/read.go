@@ -111,7 +111,7 @@ func (s *Store) scanChunk(ctx context.Context, db queryer, from, to uint64, fn f
 }
 
 // The rows of entries that hold those of a range, or of a list of indexes; %[1]d
-// is the partition. A row holds 64 leaves at most: leafrow.Most. Rows beyond the
+// is the partition. A row holds 64 leaves at most: leafrow.MaxLeaves. Rows beyond the
 // tree are no entries yet.
 const (
 	rowsOfRange = "idx > $1 - 64 AND idx < $2 AND idx < (SELECT size FROM @.tree)"

@@ -54,9 +54,9 @@ func (s *Store) Count(ctx context.Context, plan attestlog.Plan, limit uint64) (n
 // entries reads the log for the search index.
 type entries struct{ *Store }
 
-var _ inverted.Entries = entries{}
+var _ inverted.Log = entries{}
 
-func (e entries) Records(ctx context.Context, ids []uint64, fn func(*attestlog.RawEntry) error) error {
+func (e entries) Entries(ctx context.Context, ids []uint64, fn func(*attestlog.RawEntry) error) error {
 	found := 0
 	for part, list := range byPartition(ids) {
 		n, err := e.records(ctx, e.pool, part, rowsOfList, "idx = ANY($1)", list.has, fn, []int64(list))

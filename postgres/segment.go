@@ -56,7 +56,7 @@ func (r segments) RowsBefore(ctx context.Context, id int64, kind inverted.Kind, 
 	// The join tells a segment without such rows from one that is gone.
 	result, err := r.db.Query(ctx, r.s.sql(`SELECT r.a, r.b, r.data FROM @.segments s LEFT JOIN LATERAL (
 		SELECT a, b, data FROM @.runs WHERE segment = $1 AND kind = $2 AND (a, b) <= ($3, $4) ORDER BY a DESC, b DESC LIMIT $5) r ON true
-		WHERE s.id = $1`), id, int16(kind), p.A, int64(p.B), limit)
+		WHERE s.id = $1`), id, int16(kind), p.Value, int64(p.Index), limit)
 	if err != nil {
 		return nil, r.s.clarify(ctx, err)
 	}
@@ -66,7 +66,7 @@ func (r segments) RowsBefore(ctx context.Context, id int64, kind inverted.Kind, 
 	found := false
 	_, err = pgx.ForEachRow(result, []any{&a, &b, &data}, func() error {
 		if found = true; a != nil {
-			out = append(out, inverted.Row{First: inverted.Pair{A: *a, B: uint64(*b)}, Data: slices.Clone(data)})
+			out = append(out, inverted.Row{First: inverted.Pair{Value: *a, Index: uint64(*b)}, Data: slices.Clone(data)})
 		}
 		return nil
 	})
@@ -81,7 +81,7 @@ func (r segments) RowsAfter(ctx context.Context, id int64, kind inverted.Kind, p
 	sql := "SELECT a, b, data FROM @.runs WHERE segment = $1 AND kind = $2 ORDER BY a, b LIMIT $3"
 	if p != nil {
 		sql = "SELECT a, b, data FROM @.runs WHERE segment = $1 AND kind = $2 AND (a, b) > ($4, $5) ORDER BY a, b LIMIT $3"
-		args = append(args, p.A, int64(p.B))
+		args = append(args, p.Value, int64(p.Index))
 	}
 	result, err := r.db.Query(ctx, r.s.sql(sql), args...)
 	if err != nil {
@@ -90,7 +90,7 @@ func (r segments) RowsAfter(ctx context.Context, id int64, kind inverted.Kind, p
 	defer result.Close()
 	for result.Next() {
 		v := result.RawValues()
-		row := inverted.Row{First: inverted.Pair{A: int64(binary.BigEndian.Uint64(v[0])), B: binary.BigEndian.Uint64(v[1])}, Data: v[2]}
+		row := inverted.Row{First: inverted.Pair{Value: int64(binary.BigEndian.Uint64(v[0])), Index: binary.BigEndian.Uint64(v[1])}, Data: v[2]}
 		if err := fn(row); err != nil {
 			return err
 		}
@@ -119,8 +119,8 @@ func (w *segmentWriter) row(kind inverted.Kind, r inverted.Row) error {
 	w.rows.row(5)
 	w.rows.int8(w.id)
 	w.rows.int2(int16(kind))
-	w.rows.int8(r.First.A)
-	w.rows.int8(int64(r.First.B))
+	w.rows.int8(r.First.Value)
+	w.rows.int8(int64(r.First.Index))
 	w.rows.bytes(r.Data)
 	if len(w.rows.buf) < copyBytes {
 		return nil

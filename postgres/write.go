@@ -32,7 +32,7 @@ func (s *Store) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 		return fmt.Errorf("postgres: %w: it was opened for reading", attestlog.ErrReadOnly)
 	}
 	if f := s.index.filler; f != nil {
-		if err := f.Backlog.WaitForRoom(ctx); err != nil {
+		if err := f.Unindexed.Wait(ctx); err != nil {
 			return unavailable(err)
 		}
 	}
@@ -103,7 +103,7 @@ func (s *Store) write(ctx context.Context, step func(), fn func(attestlog.Tx) er
 	}
 	if t.committed {
 		if s.index.filler != nil {
-			s.index.filler.Offer(t.batch)
+			s.index.filler.Committed(t.batch)
 		}
 		return nil, nil
 	}

@@ -300,7 +300,8 @@ func (ix *index) clear(conn *sqlite.Conn) error {
 	if err != nil {
 		return err
 	}
-	return change(conn, "INSERT INTO state (one, log, terms, last) VALUES (1, ?, ?, x'')", ix.logHash[:], attestlog.TermsVersion)
+	return change(conn, "INSERT INTO state (one, log, terms, last) VALUES (1, ?, ?, x'')",
+		ix.logHash[:], attestlog.TermsVersion)
 }
 
 // isOurs reports whether an index is of this log and of this program's terms.
@@ -380,7 +381,12 @@ func (ix *index) Add(ctx context.Context, f *inverted.Filler) (more bool, err er
 
 // addSegment adds a segment of the next entries, within a transaction, unless
 // another process has added all below size. It returns the new watermark.
-func (ix *index) addSegment(ctx context.Context, conn *sqlite.Conn, f *inverted.Filler, size uint64) (indexed uint64, err error) {
+func (ix *index) addSegment(
+	ctx context.Context,
+	conn *sqlite.Conn,
+	f *inverted.Filler,
+	size uint64,
+) (indexed uint64, err error) {
 	state, err := readState(conn)
 	if err != nil || state.size >= size {
 		return state.size, err

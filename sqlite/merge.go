@@ -22,7 +22,10 @@ const (
 // Merge replaces segments. It takes many short transactions, so that entries can
 // be indexed in between. Until the last of them, the new segment is not live;
 // after it, the old ones are not.
-func (ix *index) Merge(ctx context.Context, choose func(context.Context, inverted.Reader) (*inverted.Merge, error)) (done bool, err error) {
+func (ix *index) Merge(
+	ctx context.Context,
+	choose func(context.Context, inverted.Reader) (*inverted.Merge, error),
+) (done bool, err error) {
 	_, err = home.TryLocked(ix.store.path+mergeSuffix, func() error {
 		// A merge that did not end may have left a segment.
 		if err := ix.sweep(ctx); err != nil {

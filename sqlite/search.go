@@ -13,7 +13,12 @@ import (
 
 // Search calls fn with the entries that plan selects, and perhaps others. No
 // connection is held while fn runs.
-func (s *Store) Search(ctx context.Context, plan attestlog.Plan, below *attestlog.Position, fn func(*attestlog.RawEntry) (bool, error)) (uint64, error) {
+func (s *Store) Search(
+	ctx context.Context,
+	plan attestlog.Plan,
+	below *attestlog.Position,
+	fn func(*attestlog.RawEntry) (bool, error),
+) (size uint64, err error) {
 	tree, err := s.Tree(ctx)
 	if err != nil {
 		return 0, err

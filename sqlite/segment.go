@@ -62,7 +62,13 @@ func (r segments) Spans(ctx context.Context, id int64) (spans []byte, err error)
 	return spans, err
 }
 
-func (r segments) RowsBefore(ctx context.Context, id int64, kind inverted.Kind, p inverted.Pair, limit int) (out []inverted.Row, err error) {
+func (r segments) RowsBefore(
+	ctx context.Context,
+	id int64,
+	kind inverted.Kind,
+	p inverted.Pair,
+	limit int,
+) (out []inverted.Row, err error) {
 	const query = `SELECT a, b, data FROM runs WHERE segment = ? AND kind = ? AND (a, b) <= (?, ?)
 		AND EXISTS (SELECT 1 FROM segments s WHERE s.id = ?1 AND live) ORDER BY a DESC, b DESC LIMIT ?`
 
@@ -86,7 +92,14 @@ func (r segments) RowsBefore(ctx context.Context, id int64, kind inverted.Kind, 
 	return nil, err
 }
 
-func (r segments) RowsAfter(ctx context.Context, id int64, kind inverted.Kind, p *inverted.Pair, limit int, fn func(inverted.Row) error) error {
+func (r segments) RowsAfter(
+	ctx context.Context,
+	id int64,
+	kind inverted.Kind,
+	p *inverted.Pair,
+	limit int,
+	fn func(inverted.Row) error,
+) error {
 	query := "SELECT a, b, data FROM runs WHERE segment = ? AND kind = ? ORDER BY a, b LIMIT ?"
 	args := []int64{id, int64(kind), int64(limit)}
 	if p != nil {

@@ -15,11 +15,11 @@ import (
 // stored. It is used once.
 type Check struct {
 	Key      Key
-	Reader   Reader   // of one snapshot
-	Size     uint64   // of the log, not smaller than when the snapshot was taken
-	Scan     ScanFunc // reads the log
-	Workers  int      // how many goroutines may call Scan at a time; defaults to 1
-	Progress func(done, total uint64)
+	Reader   Reader                   // of one snapshot
+	Size     uint64                   // of the log, not smaller than when the snapshot was taken
+	Scan     ScanFunc                 // reads the log
+	Workers  int                      // how many goroutines may call Scan at a time; defaults to 1
+	Progress func(done, total uint64) // may be nil
 
 	segs      []Segment
 	watermark uint64
@@ -63,13 +63,15 @@ func (c *Check) Run(ctx context.Context) error {
 func (c *Check) checkRanges() error {
 	for _, seg := range c.segs {
 		if seg.Lo != c.watermark {
-			return Corrupt(min(c.watermark, seg.Lo), fmt.Sprintf("has a segment from entry %d on after one that ends at %d", seg.Lo, c.watermark))
+			return Corrupt(min(c.watermark, seg.Lo),
+				fmt.Sprintf("has a segment from entry %d on after one that ends at %d", seg.Lo, c.watermark))
 		}
 		if seg.Hi <= seg.Lo {
 			return Corrupt(seg.Lo, "has a segment of no entries")
 		}
 		if seg.Hi > c.Size {
-			return Corrupt(c.Size, fmt.Sprintf("has a segment of the entries %d to %d, and the log has %d", seg.Lo, seg.Hi, c.Size))
+			return Corrupt(c.Size,
+				fmt.Sprintf("has a segment of the entries %d to %d, and the log has %d", seg.Lo, seg.Hi, c.Size))
 		}
 		c.watermark = seg.Hi
 	}

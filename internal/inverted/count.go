@@ -27,7 +27,14 @@ func (ix *Index) Count(ctx context.Context, size uint64, plan attestlog.Plan, li
 	}
 }
 
-func (ix *Index) count(ctx context.Context, plan attestlog.Plan, limit uint64, counted map[Segment]uint64) (n, upto uint64, err error) {
+// count counts the segments as they are now, except those that are in counted,
+// and adds the others to it.
+func (ix *Index) count(
+	ctx context.Context,
+	plan attestlog.Plan,
+	limit uint64,
+	counted map[Segment]uint64,
+) (n, upto uint64, err error) {
 	segs, err := ix.reader.Segments(ctx)
 	if err != nil {
 		return 0, 0, err

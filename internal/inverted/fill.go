@@ -19,10 +19,10 @@ const (
 	fillEntries  = 20_000  // about how many entries a segment has at first …
 	fillTerms    = 1 << 20 // … and about how many terms at most
 
-	fillPause = 50 * time.Millisecond  // from one small segment to the next
-	fillPoll  = 200 * time.Millisecond // how often to look for what other processes committed
-	fillRetry = 2 * time.Second        // from an error to the next try
-	quietPoll = 5                      // polls without a commit after which mergeFew segments are merged
+	fillPause  = 50 * time.Millisecond  // from one small segment to the next
+	fillPoll   = 200 * time.Millisecond // how often to look for what other processes committed
+	fillRetry  = 2 * time.Second        // from an error to the next try
+	quietPolls = 5                      // polls without a commit after which mergeFew segments are merged
 
 	finishTime  = 5 * time.Second // for catching up when the store is closed
 	finishMerge = 100_000         // entries of the largest segment that is made then
@@ -113,7 +113,7 @@ func (f *Filler) addSegments() {
 			return
 		}
 
-		quiet := polls >= quietPoll
+		quiet := polls >= quietPolls
 		f.quiet.Store(quiet)
 		if quiet {
 			f.added.Ring()
@@ -161,8 +161,8 @@ func (f *Filler) finish() {
 		}
 		added = true
 
-		// If nothing is left to add, the entries are in the hands of another
-		// process, or of a transaction that is being given up.
+		// The rest is being added by another process, or by a transaction that
+		// was cancelled and has not ended yet.
 		if !more {
 			retry.Sleep(ctx, fillPause/10)
 		}
@@ -214,7 +214,7 @@ func (f *Filler) Build(ctx context.Context, lo, size uint64, scan ScanFunc, put 
 var errFull = errors.New("the segment is full")
 
 // Refill fills an index that was emptied. It adds segments until lag reports
-// that no entries are missing. Progress, if it is not nil, is called after each.
+// that no entries are missing. It calls progress, if that is not nil, after each.
 func (f *Filler) Refill(
 	ctx context.Context,
 	lag func(context.Context) (missing, size uint64, err error),
@@ -270,7 +270,7 @@ func (f *Filler) warnMerge(err error) {
 // mergeOnce merges segments if there are any to merge, and reports whether it
 // did. See mergeable.
 func (f *Filler) mergeOnce(ctx context.Context, minSegs int, maxEntries uint64) (bool, error) {
-	// Taking the lock of the merges and looking again costs more than looking.
+	// Most of the time there are none, and no lock is needed to find that out.
 	segs, err := f.w.Segments(ctx)
 	if err != nil {
 		return false, err

@@ -203,12 +203,12 @@ func (ix *Index) spansOf(ctx context.Context, seg Segment) (spans, error) {
 }
 
 // Corrupt returns the *attestlog.CorruptError of an index that is damaged at an
-// entry. What completes the sentence "the search index …".
-func Corrupt(index uint64, what string) error {
+// entry. The text completes the sentence "The search index …".
+func Corrupt(index uint64, text string) error {
 	return &attestlog.CorruptError{
 		Index: index,
 		Where: "search index",
-		Err:   errors.New(what + "; `attestlog reindex` builds it again"),
+		Err:   errors.New(text + "; `attestlog reindex` builds it again"),
 	}
 }
 

@@ -108,9 +108,8 @@ func eachGroup(row Row, seg Segment, fn func(value int64, indexes []uint64) bool
 	value := row.First.Value
 	for pos := 0; pos < len(row.Data); {
 		var n uint64
-		var ok bool
-		value, n, pos, ok = groupHead(row.Data, pos, value)
-		if !ok {
+		value, n, pos = groupHead(row.Data, pos, value)
+		if pos == 0 {
 			return errRow
 		}
 
@@ -133,25 +132,27 @@ func eachGroup(row Row, seg Segment, fn func(value int64, indexes []uint64) bool
 	return nil
 }
 
-// groupHead reads how a group begins: with its value, of which previous is the
-// one of the group before, and how many indexes follow at next.
-func groupHead(data []byte, pos int, previous int64) (value int64, n uint64, next int, ok bool) {
+// groupHead reads the beginning of a group: its value, of which previous is the
+// one of the group before, and the number n of its indexes. They begin at next,
+// which is 0 if there is no such group.
+func groupHead(data []byte, pos int, previous int64) (value int64, n uint64, next int) {
 	delta, next := uvarint(data, pos)
 	if next == 0 {
-		return 0, 0, 0, false
+		return 0, 0, 0
 	}
-	value = previous + int64(delta)
 	n, next = uvarint(data, next)
-	if next == 0 {
-		return 0, 0, 0, false
+	if n == 0 || n > uint64(len(data)) {
+		return 0, 0, 0
 	}
 
-	// The first group of a row has the value of its first pair. A delta that
-	// does not fit an int64 makes the value smaller.
+	// Only the first group of a row has the previous value, which is that of
+	// the row's first pair. A delta that is too large for an int64 is negative.
 	first := pos == 0
-	ascends := (delta == 0) == first && value >= previous
-	plausible := 0 < n && n <= uint64(len(data))
-	return value, n, next, ascends && plausible
+	value = previous + int64(delta)
+	if (delta == 0) != first || value < previous {
+		return 0, 0, 0
+	}
+	return value, n, next
 }
 
 // uvarint reads a varint, and returns the position after it, or 0 if there is
@@ -179,8 +180,8 @@ type group struct {
 // of the group before. It checks what eachGroup checks, and returns the position
 // after the group, or 0 if there is none.
 func (g *group) read(data []byte, pos int, previous int64, seg Segment) (next int) {
-	value, n, pos, ok := groupHead(data, pos, previous)
-	if !ok {
+	value, n, pos := groupHead(data, pos, previous)
+	if pos == 0 {
 		return 0
 	}
 	delta, pos := uvarint(data, pos)

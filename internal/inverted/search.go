@@ -263,9 +263,9 @@ func (s *search) partsInTime(ctx context.Context, p piece) ([]piece, error) {
 	return out, nil
 }
 
-// setInTime returns the entries of a segment within the plan's time, or nil if
-// they are many, or if so few entries lie in parts that looking at each costs
-// less.
+// setInTime returns the entries of a segment within the plan's time. It returns
+// nil if there are many, and if the parts have so few entries that looking at
+// the time of each costs less.
 func (s *search) setInTime(ctx context.Context, parts []piece, seg Segment) (list, error) {
 	entries := uint64(0)
 	for _, p := range parts {

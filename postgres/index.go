@@ -93,10 +93,10 @@ func (ix *index) Add(ctx context.Context, f *inverted.Filler) (more bool, err er
 	case err != nil:
 		return false, err
 	case st.newer:
-		f.Backlog.Settled(0, true)
+		f.Unindexed.GiveUp()
 		return false, nil
 	case st.indexed >= st.size && !st.old:
-		f.Backlog.Settled(st.indexed, false)
+		f.Unindexed.Indexed(st.indexed)
 		return false, nil
 	}
 
@@ -129,7 +129,7 @@ func (ix *index) Add(ctx context.Context, f *inverted.Filler) (more bool, err er
 	if err != nil {
 		return false, err
 	}
-	f.Backlog.Settled(st.indexed, false)
+	f.Unindexed.Indexed(st.indexed)
 	return held && st.indexed < st.size, nil
 }
 

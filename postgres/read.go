@@ -136,7 +136,7 @@ func (s *Store) scanChunk(
 // Conditions by which entries are selected: those of a range, from $1 on and
 // below $2, or of a list of indexes, $1.
 //
-// A row of the table entries holds up to 64 leaves (leafrow.Most), so the row
+// A row of the table entries holds up to 64 leaves (leafrow.MaxLeaves), so the row
 // that an index is in may begin before it. Rows beyond the tree are not
 // entries yet. %[1]d is the number of the partition.
 const (

@@ -62,11 +62,11 @@ func (s *Store) Count(ctx context.Context, plan attestlog.Plan, limit uint64) (n
 // indexedLog is the log as the search index reads it.
 type indexedLog struct{ *Store }
 
-var _ inverted.Entries = indexedLog{}
+var _ inverted.Log = indexedLog{}
 
-// Records calls fn with entries, in no order. The bytes are valid only during
+// Entries calls fn with entries, in no order. The bytes are valid only during
 // the call.
-func (l indexedLog) Records(ctx context.Context, indexes []uint64, fn func(*attestlog.RawEntry) error) error {
+func (l indexedLog) Entries(ctx context.Context, indexes []uint64, fn func(*attestlog.RawEntry) error) error {
 	found := 0
 	for partition, list := range splitIndexes(indexes) {
 		sql := l.selectEntries(partition, rowsOfList, ofList)
@@ -83,7 +83,7 @@ func (l indexedLog) Records(ctx context.Context, indexes []uint64, fn func(*atte
 	return nil
 }
 
-// Leaves is Records without disclosures.
+// Leaves is Entries without disclosures.
 func (l indexedLog) Leaves(ctx context.Context, indexes []uint64, fn func(index uint64, leaf []byte) error) error {
 	for partition, list := range splitIndexes(indexes) {
 		sql := l.sql(fmt.Sprintf("SELECT idx, n, leaves FROM @.entries_%[1]d WHERE "+rowsOfList, partition))

@@ -66,7 +66,7 @@ func (r segmentReader) RowsBefore(
 	result, err := r.db.Query(ctx, r.s.sql(`SELECT r.a, r.b, r.data FROM @.segments s LEFT JOIN LATERAL (
 			SELECT a, b, data FROM @.runs WHERE segment = $1 AND kind = $2 AND (a, b) <= ($3, $4)
 			ORDER BY a DESC, b DESC LIMIT $5
-		) r ON true WHERE s.id = $1`), id, int16(kind), p.A, int64(p.B), limit)
+		) r ON true WHERE s.id = $1`), id, int16(kind), p.Value, int64(p.Index), limit)
 	if err != nil {
 		return nil, r.s.readError(ctx, err)
 	}
@@ -78,7 +78,7 @@ func (r segmentReader) RowsBefore(
 	_, err = pgx.ForEachRow(result, []any{&a, &b, &data}, func() error {
 		found = true
 		if a != nil {
-			first := inverted.Pair{A: *a, B: uint64(*b)}
+			first := inverted.Pair{Value: *a, Index: uint64(*b)}
 			out = append(out, inverted.Row{First: first, Data: slices.Clone(data)})
 		}
 		return nil
@@ -99,7 +99,7 @@ func (r segmentReader) RowsAfter(
 	args := []any{pgx.QueryResultFormats{pgx.BinaryFormatCode}, id, int16(kind), limit}
 	if p != nil {
 		sql = "SELECT a, b, data FROM @.runs WHERE segment = $1 AND kind = $2 AND (a, b) > ($4, $5) ORDER BY a, b LIMIT $3"
-		args = append(args, p.A, int64(p.B))
+		args = append(args, p.Value, int64(p.Index))
 	}
 	result, err := r.db.Query(ctx, r.s.sql(sql), args...)
 	if err != nil {
@@ -109,7 +109,7 @@ func (r segmentReader) RowsAfter(
 
 	for result.Next() {
 		v := result.RawValues()
-		first := inverted.Pair{A: int64(binary.BigEndian.Uint64(v[0])), B: binary.BigEndian.Uint64(v[1])}
+		first := inverted.Pair{Value: int64(binary.BigEndian.Uint64(v[0])), Index: binary.BigEndian.Uint64(v[1])}
 		err := fn(inverted.Row{First: first, Data: v[2]})
 		if err != nil {
 			return err
@@ -143,8 +143,8 @@ func (w *segmentWriter) add(kind inverted.Kind, r inverted.Row) error {
 	w.rows.row(5)
 	w.rows.bigint(w.id)
 	w.rows.smallint(int16(kind))
-	w.rows.bigint(r.First.A)
-	w.rows.bigint(int64(r.First.B))
+	w.rows.bigint(r.First.Value)
+	w.rows.bigint(int64(r.First.Index))
 	w.rows.bytes(r.Data)
 	if len(w.rows.buf) < flushBytes {
 		return nil

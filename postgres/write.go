@@ -29,7 +29,7 @@ func (s *Store) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 		return fmt.Errorf("postgres: %w: it was opened for reading", attestlog.ErrReadOnly)
 	}
 	if s.index.filler != nil {
-		err := s.index.filler.Backlog.WaitForRoom(ctx)
+		err := s.index.filler.Unindexed.Wait(ctx)
 		if err != nil {
 			return unavailable(err)
 		}
@@ -126,7 +126,7 @@ func (s *Store) transact(timer *stepTimer, fn func(attestlog.Tx) error) (fnErr, 
 
 	if t.put != nil { // and committed
 		if s.index.filler != nil {
-			s.index.filler.Offer(t.put)
+			s.index.filler.Committed(t.put)
 		}
 		return nil, nil
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/diff"
 	"github.com/attestlog/attestlog/fit"
 	"github.com/attestlog/attestlog/internal/jsonpointer"
 )
@@ -110,7 +111,7 @@ func (ed *editor) apply(r *rule) {
 		if r.Effect == Hash {
 			return ed.filter.hash(textOf(v))
 		}
-		return attestlog.Redacted
+		return diff.Redacted
 	}
 	switch r.path[0] {
 	case "attributes":
@@ -210,13 +211,13 @@ func (ed *editor) redactSecrets() {
 // withoutSecrets returns a plain value of the editor's own without the secrets in
 // it. Any name in its path, except the first, may say that it is one.
 func (ed *editor) withoutSecrets(path []string, v any) any {
-	if v == nil || v == "" || v == attestlog.Redacted || ed.isExempt(path) {
+	if v == nil || v == "" || v == diff.Redacted || ed.isExempt(path) {
 		return v
 	}
 	_, isFlag := v.(bool) // such as "password": true
 	if !isFlag && slices.ContainsFunc(path[1:], SecretName) {
 		ed.countHidden()
-		return attestlog.Redacted
+		return diff.Redacted
 	}
 
 	switch v := v.(type) {
@@ -241,7 +242,7 @@ func (ed *editor) withoutSecrets(path []string, v any) any {
 		text, err := json.Marshal(v)
 		if err == nil && isCardName(path[len(path)-1]) && isCard(string(text)) {
 			ed.countHidden()
-			return attestlog.Redacted
+			return diff.Redacted
 		}
 	}
 	return v
@@ -285,7 +286,7 @@ func (ed *editor) plain(v any) any { return ed.plainWithin(v, 0) }
 func (ed *editor) plainWithin(v any, depth int) any {
 	ed.values++
 	if ed.values > maxValues || depth > attestlog.MaxDepth {
-		return attestlog.Redacted
+		return diff.Redacted
 	}
 
 	switch v := v.(type) {
@@ -329,7 +330,7 @@ func plainOther(v any) any {
 	if fitted, ok := e.Attributes["v"].(string); ok {
 		return fitted
 	}
-	return attestlog.Redacted
+	return diff.Redacted
 }
 
 // marshal is json.Marshal for values whose methods may panic, as on a nil

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/diff"
 )
 
 // SecretName reports whether a member's name says that its value is a secret. It
@@ -161,15 +161,15 @@ func Secret(text string) (string, bool) {
 		return text, false
 	}
 
-	out := tokenForms.ReplaceAllLiteralString(text, attestlog.Redacted)
+	out := tokenForms.ReplaceAllLiteralString(text, diff.Redacted)
 	out = credential.ReplaceAllStringFunc(out, func(found string) string {
 		m := credential.FindStringSubmatch(found)
 		if !isCredential(m[1], m[2]) {
 			return found
 		}
-		return attestlog.Redacted
+		return diff.Redacted
 	})
-	out = userInfo.ReplaceAllString(out, "${1}"+attestlog.Redacted+"@")
+	out = userInfo.ReplaceAllString(out, "${1}"+diff.Redacted+"@")
 	out = withoutCards(out)
 	return out, out != text
 }
@@ -186,7 +186,7 @@ func withoutCards(text string) string {
 			continue
 		}
 		out.WriteString(text[end:from])
-		out.WriteString(attestlog.Redacted)
+		out.WriteString(diff.Redacted)
 		end = to
 	}
 	if end == 0 {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/client"
+	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/server"
 	"github.com/attestlog/attestlog/sqlite"
 )
@@ -42,7 +43,7 @@ func Example() {
 	if err != nil {
 		panic(err)
 	}
-	n, err := log.Count(ctx, attestlog.Field("actor", "alice"), 0)
+	n, err := log.Count(ctx, query.Field("actor", "alice"), 0)
 	fmt.Println(n, "entries", err)
 
 	fmt.Println("closed", log.Close(ctx))

@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 // maxPage is how many entries the server returns on a page.
@@ -16,7 +17,7 @@ const maxPage = 1000
 
 // Query returns one page of the entries that q selects, as attestlog.Log.Query
 // does. A page has at most 1,000 entries.
-func (c *Client) Query(ctx context.Context, q attestlog.Query, opts attestlog.PageOptions) (attestlog.Page, error) {
+func (c *Client) Query(ctx context.Context, q query.Query, opts attestlog.PageOptions) (attestlog.Page, error) {
 	if err := q.Err(); err != nil {
 		return attestlog.Page{}, err
 	}
@@ -78,7 +79,7 @@ func (c *Client) entry(ctx context.Context, path string, params url.Values) (att
 
 // Count returns how many entries q selects, counting no further than limit; 0
 // means no limit.
-func (c *Client) Count(ctx context.Context, q attestlog.Query, limit uint64) (uint64, error) {
+func (c *Client) Count(ctx context.Context, q query.Query, limit uint64) (uint64, error) {
 	if err := q.Err(); err != nil {
 		return 0, err
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 const (
@@ -28,7 +29,7 @@ const (
 
 // Entries returns the entries that q selects, oldest first, in constant memory.
 // A stream that breaks off is continued where it ended.
-func (c *Client) Entries(ctx context.Context, q attestlog.Query) iter.Seq2[attestlog.Entry, error] {
+func (c *Client) Entries(ctx context.Context, q query.Query) iter.Seq2[attestlog.Entry, error] {
 	return func(yield func(attestlog.Entry, error) bool) {
 		if err := q.Err(); err != nil {
 			yield(attestlog.Entry{}, err)
@@ -68,7 +69,7 @@ func (c *Client) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.R
 		return nil
 	}
 
-	for e, err := range c.Entries(ctx, attestlog.Indexes(from, to)) {
+	for e, err := range c.Entries(ctx, query.Indexes(from, to)) {
 		if err != nil {
 			return err
 		}
@@ -83,7 +84,7 @@ func (c *Client) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.R
 // export reads one stream of entries, until fn returns false (stopped). A stream
 // is whole if it ends with the log's size, which export returns.
 func (c *Client) export(
-	ctx context.Context, q attestlog.Query, from uint64, fn func(attestlog.Entry) bool,
+	ctx context.Context, q query.Query, from uint64, fn func(attestlog.Entry) bool,
 ) (size uint64, stopped bool, err error) {
 	ctx, watchdog, stop := withWatchdog(ctx, exportSilence)
 	defer stop()
@@ -130,7 +131,7 @@ func (c *Client) export(
 // Tail returns the entries from an index on that q selects, oldest first, and
 // then each new one soon after it is durable. It reconnects by itself, and ends
 // without an error when ctx does.
-func (c *Client) Tail(ctx context.Context, from uint64, q attestlog.Query) iter.Seq2[attestlog.Entry, error] {
+func (c *Client) Tail(ctx context.Context, from uint64, q query.Query) iter.Seq2[attestlog.Entry, error] {
 	return func(yield func(attestlog.Entry, error) bool) {
 		if err := q.Err(); err != nil {
 			yield(attestlog.Entry{}, err)
@@ -166,7 +167,7 @@ func (c *Client) Tail(ctx context.Context, from uint64, q attestlog.Query) iter.
 // follow reads one connection's entries until fn returns false (stopped), or the
 // connection ends, which is an error.
 func (c *Client) follow(
-	ctx context.Context, q attestlog.Query, from uint64, fn func(attestlog.Entry) bool,
+	ctx context.Context, q query.Query, from uint64, fn func(attestlog.Entry) bool,
 ) (stopped bool, err error) {
 	ctx, watchdog, stop := withWatchdog(ctx, tailSilence)
 	defer stop()

@@ -8,6 +8,7 @@ import (
 	"net/url"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // HashTile returns the first width hashes of a tile, 32 bytes each.
@@ -32,13 +33,13 @@ func (c *Client) tile(ctx context.Context, path string) ([]byte, error) {
 // tiles that the server gives out, and compares the result with the signed
 // checkpoint. Sealed values are not part of these files, and are not checked.
 // opts.Keys are the verifier keys to trust; Verify asks the server for none.
-func (c *Client) Verify(ctx context.Context, opts attestlog.VerifyOptions) (attestlog.Report, error) {
+func (c *Client) Verify(ctx context.Context, opts verify.Options) (verify.Report, error) {
 	checkpoint, err := c.Checkpoint(ctx)
 	if err != nil {
-		return attestlog.Report{}, err
+		return verify.Report{}, err
 	}
 
-	source := attestlog.VerifySource{
+	source := verify.Source{
 		Size:  checkpoint.Size,
 		Clear: true,
 		Scan: func(ctx context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error {
@@ -49,7 +50,7 @@ func (c *Client) Verify(ctx context.Context, opts attestlog.VerifyOptions) (atte
 		},
 		Checkpoints: func(fn func(signed []byte) error) error { return fn(checkpoint.Note) },
 	}
-	return attestlog.VerifyEntries(ctx, source, "", opts)
+	return verify.Entries(ctx, source, "", opts)
 }
 
 // scanBundles calls fn with each leaf from ≤ index < to of a log of a size.

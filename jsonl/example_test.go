@@ -12,6 +12,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/jsonl"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // A Log calls Position, Take and Close of the followers in its Config; here it
@@ -68,7 +69,7 @@ func ExampleVerify() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	opts := attestlog.VerifyOptions{Keys: []note.Verifier{key}}
+	opts := verify.Options{Keys: []note.Verifier{key}}
 	report, err := jsonl.Verify(context.Background(), opts, "testdata/example.jsonl")
 	if err != nil {
 		log.Fatal(err)

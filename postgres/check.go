@@ -8,6 +8,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/inverted"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // CheckRows looks for rows that belong to no entry, and for triggers, functions,
@@ -58,7 +59,7 @@ func (s *Store) CheckRows(ctx context.Context) error {
 // with the search index. progress, if not nil, is called now and then.
 func (s *Store) CheckIndex(ctx context.Context, progress func(done, total uint64)) error {
 	if s.cfg.NoIndex {
-		return fmt.Errorf("postgres: %w: the log was opened without its search index", attestlog.ErrCannotVerify)
+		return fmt.Errorf("postgres: %w: the log was opened without its search index", verify.ErrCannotVerify)
 	}
 
 	// In one snapshot, since segments may be merged at the same time.

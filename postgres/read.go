@@ -51,7 +51,7 @@ func scanTree(row pgx.Row) (attestlog.Tree, error) {
 	tree.Size = uint64(size)
 	tree.Root = attestlog.Hash(root)
 	tree.Peaks = splitHashes(peaks)
-	tree.Tail = splitHashes(tail)
+	tree.OpenTile = splitHashes(tail)
 	if size > 0 {
 		tree.LoggedTime = time.UnixMicro(logged).UTC()
 	}

@@ -380,7 +380,7 @@ func (t *tx) putBatch(b *attestlog.Batch) error {
 	// ends the transaction before its COMMIT: an answer would come too late.
 	out.Queue(t.s.sql(`UPDATE @.tree SET size = CASE size WHEN $6 THEN $1 ELSE -1 END,
 		root = $2, peaks = $3, tail = $4, logged_time = $5`),
-		int64(b.Tree.Size), b.Tree.Root[:], joinHashes(b.Tree.Peaks), joinHashes(b.Tree.Tail),
+		int64(b.Tree.Size), b.Tree.Root[:], joinHashes(b.Tree.Peaks), joinHashes(b.Tree.OpenTile),
 		b.Tree.LoggedTime.UnixMicro(), int64(t.tree.Size))
 	out.Queue("COMMIT")
 	err = t.conn.SendBatch(t.timer.ctx, &out).Close()

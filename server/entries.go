@@ -16,6 +16,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 // maxPage bounds the stored bytes of a page's entries.
@@ -58,25 +59,25 @@ func rawLines(entries ...attestlog.Entry) *rawOutput {
 
 // enterQuery is enter for a search. The query that it returns selects nothing that
 // the token may not see.
-func (s *Server) enterQuery(ctx context.Context, log, text string) (*visit, attestlog.Query, error) {
+func (s *Server) enterQuery(ctx context.Context, log, text string) (*visit, query.Query, error) {
 	v, err := s.enter(ctx, log, ScopeRead)
 	if err != nil {
-		return nil, attestlog.Query{}, err
+		return nil, query.Query{}, err
 	}
 	q, err := v.parseQuery(text)
 	if err != nil {
-		return nil, attestlog.Query{}, s.problemOf(ctx, err)
+		return nil, query.Query{}, s.problemOf(ctx, err)
 	}
 	return v, q, nil
 }
 
 // parseQuery parses a query, and limits it to what the token may see.
-func (v *visit) parseQuery(text string) (attestlog.Query, error) {
-	q, err := attestlog.ParseQuery(text)
+func (v *visit) parseQuery(text string) (query.Query, error) {
+	q, err := query.Parse(text)
 	if err != nil {
-		return attestlog.Query{}, err
+		return query.Query{}, err
 	}
-	return attestlog.And(q, v.token.visible()), nil
+	return query.And(q, v.token.visible()), nil
 }
 
 // query answers with a page of entries.
@@ -196,7 +197,7 @@ func (s *Server) entryByID(ctx context.Context, in *idInput) (*rawOutput, error)
 		return nil, err
 	}
 
-	q := attestlog.And(attestlog.Field("id", in.ID), v.token.visible())
+	q := query.And(query.Field("id", in.ID), v.token.visible())
 	err = q.Err()
 	if err != nil {
 		return nil, problem(http.StatusUnprocessableEntity, err.Error())

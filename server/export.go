@@ -14,6 +14,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert/csv"
+	"github.com/attestlog/attestlog/query"
 )
 
 // exportCheckEvery is how many entries are written between two looks at whether
@@ -95,7 +96,7 @@ type export struct {
 	clock func() time.Time
 
 	text        string // of the query
-	q           attestlog.Query
+	q           query.Query
 	format      string   // jsonl or csv
 	fields      []string // the columns of csv
 	disclosures bool
@@ -140,7 +141,7 @@ func (s *Server) newExport(ctx context.Context, v *visit, r *http.Request) (*exp
 	}
 
 	// The checkpoint is read before the size, so that the export covers it.
-	selectsAll := attestlog.And(x.q.OrderBy(attestlog.ByIndex)).Equal(attestlog.Query{})
+	selectsAll := query.And(x.q.OrderBy(query.ByIndex)).Equal(query.Query{})
 	x.whole = selectsAll && x.format == "jsonl"
 	if x.whole {
 		c, err := v.hosted.publisher.newest(ctx)
@@ -218,7 +219,7 @@ func (x *export) writeTable(ctx context.Context, out *bufio.Writer) error {
 
 // eachEntry calls fn with the entries that the query selects, oldest first.
 func (x *export) eachEntry(ctx context.Context, fn func(*attestlog.Entry) error) error {
-	q := attestlog.And(x.q.OrderBy(attestlog.ByIndex), attestlog.Indexes(x.from, x.size)).OrderBy(attestlog.ByIndex)
+	q := query.And(x.q.OrderBy(query.ByIndex), query.Indexes(x.from, x.size)).OrderBy(query.ByIndex)
 	n := 0
 	var entry attestlog.Entry // one for all, because fn's argument is allocated
 	for e, err := range x.visit.log.Entries(ctx, q) {

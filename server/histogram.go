@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 type histogramInput struct {
@@ -52,7 +53,7 @@ func (s *Server) histogram(ctx context.Context, in *histogramInput) (*histogramO
 	out := &histogramOutput{}
 	out.Body.Before = in.Before.UTC()
 	for i, part := range parts {
-		n, err := v.log.Count(ctx, attestlog.And(q, part), 0)
+		n, err := v.log.Count(ctx, query.And(q, part), 0)
 		if err != nil {
 			return nil, s.problemOf(ctx, err)
 		}
@@ -62,24 +63,24 @@ func (s *Server) histogram(ctx context.Context, in *histogramInput) (*histogramO
 }
 
 // parts returns a query for each bucket, which selects the entries in it.
-func (in *histogramInput) parts(ctx context.Context, log *attestlog.Log) ([]attestlog.Query, error) {
+func (in *histogramInput) parts(ctx context.Context, log *attestlog.Log) ([]query.Query, error) {
 	if in.By == "time" {
 		return in.partsByTime(), nil
 	}
 	return in.partsByLoggedTime(ctx, log)
 }
 
-func (in *histogramInput) partsByTime() []attestlog.Query {
-	var parts []attestlog.Query
+func (in *histogramInput) partsByTime() []query.Query {
+	var parts []query.Query
 	for i := range in.Buckets {
-		parts = append(parts, attestlog.Between(in.edge(i), in.edge(i+1)))
+		parts = append(parts, query.Between(in.edge(i), in.edge(i+1)))
 	}
 	return parts
 }
 
 // partsByLoggedTime uses that the logged time never goes back: each bucket is a
 // range of indexes, whose entries are counted without reading them.
-func (in *histogramInput) partsByLoggedTime(ctx context.Context, log *attestlog.Log) ([]attestlog.Query, error) {
+func (in *histogramInput) partsByLoggedTime(ctx context.Context, log *attestlog.Log) ([]query.Query, error) {
 	size, err := log.Size(ctx)
 	if err != nil {
 		return nil, err
@@ -89,13 +90,13 @@ func (in *histogramInput) partsByLoggedTime(ctx context.Context, log *attestlog.
 		return nil, err
 	}
 
-	var parts []attestlog.Query
+	var parts []query.Query
 	for i := range in.Buckets {
 		to, err := firstLogged(ctx, log, in.edge(i+1), from, size)
 		if err != nil {
 			return nil, err
 		}
-		parts = append(parts, attestlog.Indexes(from, to))
+		parts = append(parts, query.Indexes(from, to))
 		from = to
 	}
 	return parts, nil

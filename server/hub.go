@@ -8,6 +8,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/wake"
+	"github.com/attestlog/attestlog/query"
 )
 
 // heartbeatEvery is how often a subscriber that gets no entries is called all the
@@ -17,8 +18,8 @@ const heartbeatEvery = 15 * time.Second
 // A followedLog is a log, as a hub needs it: *attestlog.Log.
 type followedLog interface {
 	Size(ctx context.Context) (uint64, error)
-	Entries(ctx context.Context, q attestlog.Query) iter.Seq2[attestlog.Entry, error]
-	Tail(ctx context.Context, from uint64, q attestlog.Query) iter.Seq2[attestlog.Entry, error]
+	Entries(ctx context.Context, q query.Query) iter.Seq2[attestlog.Entry, error]
+	Tail(ctx context.Context, from uint64, q query.Query) iter.Seq2[attestlog.Entry, error]
 }
 
 // A hub follows a log once for all its subscribers, as long as there are any.
@@ -57,14 +58,14 @@ func newHub(log followedLog, life *lifecycle) *hub {
 // tail calls fn with each entry from an index on that q selects, oldest first,
 // and with nil if there was none for a heartbeat. It returns fn's error, or why
 // there are no more entries: errStopping if the server stops.
-func (h *hub) tail(ctx context.Context, from uint64, q attestlog.Query, fn func(*sharedEntry) error) error {
+func (h *hub) tail(ctx context.Context, from uint64, q query.Query, fn func(*sharedEntry) error) error {
 	feed, err := h.subscribe(ctx)
 	if err != nil {
 		return err
 	}
 	defer h.unsubscribe(feed)
 
-	q = q.OrderBy(attestlog.ByIndex)
+	q = q.OrderBy(query.ByIndex)
 	timer := time.NewTimer(h.heartbeat)
 	defer timer.Stop()
 
@@ -75,7 +76,7 @@ func (h *hub) tail(ctx context.Context, from uint64, q attestlog.Query, fn func(
 			return err
 		}
 		if !inRing {
-			err := h.catchUp(ctx, attestlog.And(q, attestlog.Indexes(from, next)), fn)
+			err := h.catchUp(ctx, query.And(q, query.Indexes(from, next)), fn)
 			if err != nil {
 				return err
 			}
@@ -114,7 +115,7 @@ func (h *hub) tail(ctx context.Context, from uint64, q attestlog.Query, fn func(
 }
 
 // catchUp calls fn with the entries that q selects, read from the log.
-func (h *hub) catchUp(ctx context.Context, q attestlog.Query, fn func(*sharedEntry) error) error {
+func (h *hub) catchUp(ctx context.Context, q query.Query, fn func(*sharedEntry) error) error {
 	for e, err := range h.log.Entries(ctx, q) {
 		if err != nil {
 			return err
@@ -178,7 +179,7 @@ func (h *hub) unsubscribe(f *feed) {
 func (f *feed) follow(ctx context.Context, log followedLog, from uint64) {
 	defer f.cancel()
 
-	for e, err := range log.Tail(ctx, from, attestlog.Query{}) {
+	for e, err := range log.Tail(ctx, from, query.Query{}) {
 		if err != nil {
 			f.end(err)
 			return

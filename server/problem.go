@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 // retryAfter is how many seconds a client should wait while the log takes
@@ -61,14 +62,14 @@ func (s *Server) problemOf(ctx context.Context, err error) error {
 // about, or nil.
 func problemOfClient(err error) error {
 	var field *attestlog.FieldError
-	var query *attestlog.QueryError
+	var text *query.Error
 	switch {
 	case errors.As(err, &field):
 		return huma.NewError(http.StatusUnprocessableEntity, err.Error(), &huma.ErrorDetail{
 			Message:  field.Rule,
 			Location: "body[" + strconv.Itoa(field.Event) + "]." + field.Field,
 		})
-	case errors.As(err, &query), errors.Is(err, attestlog.ErrCursor):
+	case errors.As(err, &text), errors.Is(err, attestlog.ErrCursor):
 		return problem(http.StatusBadRequest, err.Error())
 	case errors.Is(err, attestlog.ErrConflict):
 		return problem(http.StatusConflict, err.Error())

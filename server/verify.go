@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // maxVerifications bounds the verifications of one log that are remembered.
@@ -25,7 +26,7 @@ const (
 
 // A verifier is a log that can be verified: *attestlog.Log.
 type verifier interface {
-	Verify(ctx context.Context, opts attestlog.VerifyOptions) (attestlog.Report, error)
+	Verify(ctx context.Context, opts verify.Options) (verify.Report, error)
 }
 
 // verifications are those of one log: one at a time, and the last few that have
@@ -125,7 +126,7 @@ func (vs *verifications) find(id string) (p jobProgress, ok bool) {
 
 // run verifies the log.
 func (vs *verifications) run(ctx context.Context, v *verification) {
-	got, err := vs.log.Verify(ctx, attestlog.VerifyOptions{
+	got, err := vs.log.Verify(ctx, verify.Options{
 		Index: v.index,
 		Progress: func(done, total uint64) {
 			vs.mu.Lock()
@@ -147,7 +148,7 @@ func (vs *verifications) run(ctx context.Context, v *verification) {
 }
 
 // end sets the result of a verification.
-func (p *jobProgress) end(got *attestlog.Report, err error, now time.Time) {
+func (p *jobProgress) end(got *verify.Report, err error, now time.Time) {
 	p.Ended = now.UTC()
 
 	var corrupt *attestlog.CorruptError

@@ -39,7 +39,7 @@ func readTree(conn *sqlite.Conn) (attestlog.Tree, error) {
 		}
 		tree.Root = attestlog.Hash(root)
 		tree.Peaks = splitHashes(columnBytes(stmt, 2))
-		tree.Tail = splitHashes(columnBytes(stmt, 3))
+		tree.OpenTile = splitHashes(columnBytes(stmt, 3))
 		if tree.Size > 0 {
 			tree.LoggedTime = time.UnixMicro(stmt.ColumnInt64(4)).UTC()
 		}

@@ -352,7 +352,7 @@ func (t *tx) putTree(tree *attestlog.Tree) error {
 	stmt.BindInt64(1, int64(tree.Size))
 	stmt.BindBytes(2, tree.Root[:])
 	stmt.BindBytes(3, joinHashes(tree.Peaks))
-	stmt.BindBytes(4, joinHashes(tree.Tail))
+	stmt.BindBytes(4, joinHashes(tree.OpenTile))
 	stmt.BindInt64(5, tree.LoggedTime.UnixMicro())
 	return exec(stmt)
 }

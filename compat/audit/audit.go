@@ -30,6 +30,7 @@ import (
 	old "github.com/attestlog/attestlog/convert/audit"
 	"github.com/attestlog/attestlog/fit"
 	"github.com/attestlog/attestlog/postgres"
+	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/spool"
 )
 
@@ -296,7 +297,7 @@ func (l *Logger) query(ctx context.Context, f QueryFilter) ([]Entry, uint64, err
 	cursor := ""
 	for len(out) < size {
 		opts := attestlog.PageOptions{Limit: skip + size - len(out), Cursor: cursor}
-		page, err := l.log.Query(ctx, q.OrderBy(attestlog.ByTime), opts)
+		page, err := l.log.Query(ctx, q.OrderBy(query.ByTime), opts)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -315,14 +316,14 @@ func (l *Logger) query(ctx context.Context, f QueryFilter) ([]Entry, uint64, err
 }
 
 // isImported selects the entry that ends an import.
-var isImported = attestlog.And(attestlog.Field("action", imported), attestlog.Field("operation", "import"))
+var isImported = query.And(query.Field("action", imported), query.Field("operation", "import"))
 
 // queryOf selects, of what Log and the import put into the log, the entries that a
 // filter selects.
-func queryOf(f QueryFilter) attestlog.Query {
-	all := []attestlog.Query{
-		attestlog.Not(attestlog.Prefix("action", "attestlog.")),
-		attestlog.Not(isImported),
+func queryOf(f QueryFilter) query.Query {
+	all := []query.Query{
+		query.Not(query.Prefix("action", "attestlog.")),
+		query.Not(isImported),
 	}
 
 	// The texts as they are in the log, which fit may have changed.
@@ -333,13 +334,13 @@ func queryOf(f QueryFilter) attestlog.Query {
 	}
 	fit.Event(&e)
 	if f.Username != "" {
-		all = append(all, attestlog.Field("actor", e.Actor.ID))
+		all = append(all, query.Field("actor", e.Actor.ID))
 	}
 	if f.EventType != "" {
-		all = append(all, attestlog.Field("action", e.Action))
+		all = append(all, query.Field("action", e.Action))
 	}
 	if f.MailID != "" {
-		all = append(all, attestlog.Field("target", "mail/"+e.Targets[0].ID))
+		all = append(all, query.Field("target", "mail/"+e.Targets[0].ID))
 	}
 
 	var from, before time.Time
@@ -350,9 +351,9 @@ func queryOf(f QueryFilter) attestlog.Query {
 		before = f.To.Add(time.Nanosecond)
 	}
 	if f.From != nil || f.To != nil {
-		all = append(all, attestlog.Between(from, before))
+		all = append(all, query.Between(from, before))
 	}
-	return attestlog.And(all...)
+	return query.And(all...)
 }
 
 func entryOf(e *attestlog.Entry) Entry {

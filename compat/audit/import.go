@@ -8,6 +8,7 @@ import (
 	"github.com/attestlog/attestlog"
 	old "github.com/attestlog/attestlog/convert/audit"
 	"github.com/attestlog/attestlog/postgres"
+	"github.com/attestlog/attestlog/query"
 )
 
 // importOnce imports the old table, unless there is none or an entry says that
@@ -52,7 +53,7 @@ func (l *Logger) importTable(ctx context.Context, table *old.Table) (rows int64,
 		return rows, err
 	}
 
-	stored, err := l.log.Count(ctx, attestlog.Prefix("id", old.Format+":"), 0)
+	stored, err := l.log.Count(ctx, query.Prefix("id", old.Format+":"), 0)
 	if err != nil {
 		return rows, err
 	}

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 
-	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 // Count is attestlog.Store's, for a log of size entries.
-func (ix *Index) Count(ctx context.Context, size uint64, plan attestlog.Plan, limit uint64) (n, upto uint64, err error) {
+func (ix *Index) Count(ctx context.Context, size uint64, plan query.Plan, limit uint64) (n, upto uint64, err error) {
 	if plan.TimeBound() {
 		return 0, 0, nil // the log counts: nothing here is summed up by time
 	}
@@ -31,7 +31,7 @@ func (ix *Index) Count(ctx context.Context, size uint64, plan attestlog.Plan, li
 // and adds the others to it.
 func (ix *Index) count(
 	ctx context.Context,
-	plan attestlog.Plan,
+	plan query.Plan,
 	limit uint64,
 	counted map[Segment]uint64,
 ) (n, upto uint64, err error) {
@@ -64,7 +64,7 @@ func (ix *Index) count(
 
 // countSegment returns how many entries of a segment the plan selects, or limit
 // if there are at least as many.
-func (ix *Index) countSegment(ctx context.Context, seg Segment, plan attestlog.Plan, limit uint64) (uint64, error) {
+func (ix *Index) countSegment(ctx context.Context, seg Segment, plan query.Plan, limit uint64) (uint64, error) {
 	from, to := max(seg.Lo, plan.From), min(seg.Hi, plan.To)
 	if limit == 0 {
 		return 0, nil

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 const (
@@ -26,7 +27,7 @@ var errDone = errors.New("done")
 // that it can go on at any time with other segments.
 type search struct {
 	ix    *Index
-	plan  attestlog.Plan
+	plan  query.Plan
 	fn    func(*attestlog.RawEntry) (bool, error)
 	group int // how many matches are read together next
 
@@ -41,8 +42,8 @@ type search struct {
 func (ix *Index) Search(
 	ctx context.Context,
 	size uint64,
-	plan attestlog.Plan,
-	below *attestlog.Position,
+	plan query.Plan,
+	below *query.Position,
 	fn func(*attestlog.RawEntry) (bool, error),
 ) error {
 	if plan.After >= plan.Before {
@@ -58,10 +59,10 @@ func (ix *Index) Search(
 		hi:    min(plan.To, size),
 		below: place{math.MaxInt64, maxIndex},
 	}
-	if below != nil && plan.Order == attestlog.ByIndex {
+	if below != nil && plan.Order == query.ByIndex {
 		s.hi = min(s.hi, below.Index)
 	}
-	if below != nil && plan.Order == attestlog.ByTime {
+	if below != nil && plan.Order == query.ByTime {
 		s.below = place{below.Time, min(below.Index, maxIndex)}
 	}
 
@@ -85,7 +86,7 @@ func (s *search) run(ctx context.Context) error {
 
 	// The index is of no use for all entries by index.
 	var segs []Segment
-	if s.plan.Terms != nil || s.plan.TimeBound() || s.plan.Order == attestlog.ByTime {
+	if s.plan.Terms != nil || s.plan.TimeBound() || s.plan.Order == query.ByTime {
 		var err error
 		segs, err = s.ix.reader.Segments(ctx)
 		if err != nil {
@@ -93,7 +94,7 @@ func (s *search) run(ctx context.Context) error {
 		}
 	}
 
-	if s.plan.Order == attestlog.ByTime {
+	if s.plan.Order == query.ByTime {
 		return s.byTime(ctx, segs)
 	}
 	return s.byIndex(ctx, segs)
@@ -367,7 +368,7 @@ func (s *search) emitEntries(ctx context.Context, indexes []uint64) error {
 					return err
 				}
 			}
-			if s.plan.Order == attestlog.ByIndex {
+			if s.plan.Order == query.ByIndex {
 				s.passed(index, index+1)
 			}
 		}

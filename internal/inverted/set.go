@@ -6,7 +6,7 @@ import (
 	"slices"
 	"sort"
 
-	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 // A set is the entries of a segment that a tree of terms selects, as far as the
@@ -37,7 +37,7 @@ func members(ctx context.Context, s set, from, to uint64) iter.Seq2[uint64, erro
 }
 
 // setOf returns the set that a tree selects in a segment.
-func (ix *Index) setOf(seg Segment, t *attestlog.TermTree) set {
+func (ix *Index) setOf(seg Segment, t *query.TermTree) set {
 	if t == nil {
 		return everything{seg.Lo}
 	}
@@ -48,11 +48,11 @@ func (ix *Index) setOf(seg Segment, t *attestlog.TermTree) set {
 	}
 
 	switch t.Op {
-	case attestlog.OpAnd:
+	case query.OpAnd:
 		return &memo{of: conjunction(kids)}
-	case attestlog.OpOr:
+	case query.OpOr:
 		return &memo{of: disjunction(kids)}
-	case attestlog.OpNot:
+	case query.OpNot:
 		return complement{seg.Lo, kids[0]}
 	}
 	token, _ := ix.key.token(nil, t.Term.Field, []byte(t.Term.Value))

@@ -23,7 +23,7 @@ var arrows = []struct {
 	},
 	{
 		module + "/internal/home", "the files beside a log are plain files",
-		[]string{module},
+		[]string{module, module + "/internal/durable", module + "/internal/filelock"},
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
 	},
 	{
@@ -33,7 +33,7 @@ var arrows = []struct {
 	},
 	{
 		module + "/sqlite", "who embeds the SQLite log must not compile a PostgreSQL driver, a web framework or metrics",
-		[]string{module, module + "/internal/home", module + "/internal/inverted", module + "/internal/leafrow", module + "/internal/multiset", module + "/internal/unindexed"},
+		[]string{module, module + "/internal/durable", module + "/internal/filelock", module + "/internal/home", module + "/internal/inverted", module + "/internal/leafrow", module + "/internal/multiset", module + "/internal/unindexed"},
 		[]string{
 			"golang.org/x/mod/", "github.com/google/uuid", "github.com/dchest/siphash", "zombiezen.com/go/sqlite", "modernc.org/",
 			"golang.org/x/sys/", "github.com/dustin/go-humanize", "github.com/mattn/go-isatty", "github.com/ncruces/go-strftime",
@@ -42,14 +42,14 @@ var arrows = []struct {
 	},
 	{
 		module + "/postgres", "who keeps the log in PostgreSQL must not compile SQLite, a web framework or metrics",
-		[]string{module, module + "/internal/home", module + "/internal/inverted", module + "/internal/leafrow", module + "/internal/multiset", module + "/internal/unindexed"},
+		[]string{module, module + "/internal/durable", module + "/internal/filelock", module + "/internal/home", module + "/internal/inverted", module + "/internal/leafrow", module + "/internal/multiset", module + "/internal/retry", module + "/internal/unindexed"},
 		[]string{
 			"golang.org/x/mod/", "github.com/google/uuid", "github.com/dchest/siphash", "github.com/jackc/", "golang.org/x/text/", "golang.org/x/sync/",
 		},
 	},
 	{
 		module + "/jsonl", "a follower knows the log, not the stores",
-		[]string{module},
+		[]string{module, module + "/internal/durable", module + "/internal/filelock"},
 		[]string{"golang.org/x/mod/", "golang.org/x/sys/", "github.com/google/uuid"},
 	},
 	{
@@ -64,32 +64,32 @@ var arrows = []struct {
 	},
 	{
 		module + "/audithttp", "a service that records its requests compiles the standard library, and no framework",
-		[]string{module, module + "/fit", module + "/internal/loosejson"},
+		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson"},
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
 	},
 	{
 		module + "/auditpolicy", "what stands in front of a log compiles the standard library alone",
-		[]string{module, module + "/fit", module + "/internal/loosejson"},
+		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson"},
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
 	},
 	{
 		module + "/auditrpc", "what the interceptors share compiles neither framework",
-		[]string{module, module + "/fit", module + "/internal/loosejson", module + "/convert", module + "/audithttp"},
+		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert", module + "/audithttp"},
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
 	},
 	{
 		module + "/auditgrpc", "a gRPC server compiles gRPC alone",
-		[]string{module, module + "/fit", module + "/internal/loosejson", module + "/convert", module + "/audithttp", module + "/auditrpc"},
+		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert", module + "/audithttp", module + "/auditrpc"},
 		[]string{"golang.org/x/", "github.com/google/uuid", "google.golang.org/"},
 	},
 	{
 		module + "/auditconnect", "a Connect server compiles Connect alone",
-		[]string{module, module + "/fit", module + "/internal/loosejson", module + "/convert", module + "/audithttp", module + "/auditrpc"},
+		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert", module + "/audithttp", module + "/auditrpc"},
 		[]string{"golang.org/x/", "github.com/google/uuid", "google.golang.org/protobuf/", "connectrpc.com/connect"},
 	},
 	{
 		module + "/auditslog", "a service that logs compiles the standard library alone",
-		[]string{module, module + "/fit", module + "/internal/loosejson"},
+		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson"},
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
 	},
 	{
@@ -100,7 +100,7 @@ var arrows = []struct {
 	{
 		module + "/server", "a server is given logs: it compiles no store and no command line",
 		[]string{
-			module, module + "/audithttp", module + "/auditpolicy", module + "/fit", module + "/internal/loosejson", module + "/convert", module + "/convert/cloudevents", module + "/convert/csv",
+			module, module + "/audithttp", module + "/auditpolicy", module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert", module + "/convert/cloudevents", module + "/convert/csv",
 			module + "/convert/kubernetes", module + "/convert/opa", module + "/convert/otel", module + "/convert/syslog", module + "/internal/otlp", module + "/witness",
 		},
 		[]string{
@@ -111,52 +111,52 @@ var arrows = []struct {
 	},
 	{
 		module + "/convert/cloudtrail", "an importer needs no store",
-		[]string{module, module + "/fit", module + "/internal/loosejson", module + "/convert"},
+		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert"},
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
 	},
 	{
 		module + "/convert/cef", "a converter needs no store and no library of its format",
-		[]string{module, module + "/fit", module + "/internal/loosejson", module + "/convert"},
+		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert"},
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
 	},
 	{
 		module + "/convert/cloudevents", "a converter needs no store and no library of its format",
-		[]string{module, module + "/fit", module + "/internal/loosejson", module + "/convert"},
+		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert"},
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
 	},
 	{
 		module + "/convert/csv", "a converter needs no store and no library of its format",
-		[]string{module, module + "/fit", module + "/internal/loosejson", module + "/convert"},
+		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert"},
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
 	},
 	{
 		module + "/convert/ecs", "a converter needs no store and no library of its format",
-		[]string{module, module + "/fit", module + "/internal/loosejson", module + "/convert"},
+		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert"},
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
 	},
 	{
 		module + "/convert/kubernetes", "a converter needs no store and no library of its format",
-		[]string{module, module + "/fit", module + "/internal/loosejson", module + "/convert"},
+		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert"},
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
 	},
 	{
 		module + "/convert/ocsf", "a converter needs no store and no library of its format",
-		[]string{module, module + "/fit", module + "/internal/loosejson", module + "/convert"},
+		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert"},
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
 	},
 	{
 		module + "/convert/opa", "a converter needs no store and no library of its format",
-		[]string{module, module + "/fit", module + "/internal/loosejson", module + "/convert"},
+		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert"},
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
 	},
 	{
 		module + "/convert/otel", "a converter needs no store and no library of its format",
-		[]string{module, module + "/fit", module + "/internal/loosejson", module + "/convert"},
+		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert"},
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
 	},
 	{
 		module + "/convert/syslog", "a converter needs no store",
-		[]string{module, module + "/fit", module + "/internal/loosejson", module + "/convert"},
+		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert"},
 		[]string{"golang.org/x/mod/", "github.com/google/uuid", "github.com/leodido/go-syslog/v4"},
 	},
 	{
@@ -166,7 +166,7 @@ var arrows = []struct {
 	},
 	{
 		module + "/convert/jsonlines", "an importer needs no store",
-		[]string{module, module + "/fit", module + "/internal/loosejson", module + "/convert"},
+		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert"},
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
 	},
 }

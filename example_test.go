@@ -176,7 +176,7 @@ func ExampleFollower() {
 	r := jsonl.NewReader(filepath.Join(dir, "audit.jsonl"))
 	defer r.Close()
 	line, err := r.Next()
-	fmt.Println(line.Record.Index, err)
+	fmt.Println(line.Entry.Index, err)
 	// Output: 0 <nil>
 }
 

@@ -12,14 +12,15 @@ import (
 	"net/http"
 
 	"connectrpc.com/connect"
+
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/auditrpc"
 )
 
 type interceptor struct{ auditor *auditrpc.Auditor }
 
-// New returns an interceptor that records with rec, an attestlog.Log. Calls of a
-// client pass through it.
+// New returns an interceptor that records with rec, an attestlog.Log. It records the
+// calls that a handler gets, and not those that a client makes.
 func New(rec attestlog.Recorder, cfg auditrpc.Config) (connect.Interceptor, error) {
 	a, err := auditrpc.New(rec, cfg)
 	if err != nil {
@@ -28,6 +29,7 @@ func New(rec attestlog.Recorder, cfg auditrpc.Config) (connect.Interceptor, erro
 	return &interceptor{a}, nil
 }
 
+// WrapUnary implements connect.Interceptor.
 func (i *interceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (resp connect.AnyResponse, err error) {
 		if req.Spec().IsClient {
@@ -37,49 +39,59 @@ func (i *interceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		if err != nil {
 			return nil, err
 		}
-		returned := false
-		defer func() { d.End(ctx, code(err), !returned) }()
+
+		returned := false // stays so if the handler panics
+		defer func() { d.End(ctx, codeOf(err), !returned) }()
 		resp, err = next(ctx, req)
 		returned = true
 		return resp, err
 	}
 }
 
+// WrapStreamingClient implements connect.Interceptor.
 func (i *interceptor) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
 	return next
 }
 
+// WrapStreamingHandler implements connect.Interceptor.
 func (i *interceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) (err error) {
 		ctx, d, err := i.begin(ctx, conn.Spec(), conn.Peer(), conn.RequestHeader())
 		if err != nil {
 			return err
 		}
-		returned := false
-		defer func() { d.End(ctx, code(err), !returned) }()
+
+		returned := false // stays so if the handler panics
+		defer func() { d.End(ctx, codeOf(err), !returned) }()
 		err = next(ctx, conn)
 		returned = true
 		return err
 	}
 }
 
-func (i *interceptor) begin(ctx context.Context, spec connect.Spec, peer connect.Peer, header http.Header) (context.Context, *auditrpc.Draft, error) {
-	ctx, d, err := i.auditor.Begin(ctx, auditrpc.Call{Procedure: spec.Procedure, Peer: peer.Addr, Header: header.Values})
+func (i *interceptor) begin(
+	ctx context.Context, spec connect.Spec, peer connect.Peer, header http.Header,
+) (context.Context, *auditrpc.Draft, error) {
+	call := auditrpc.Call{Procedure: spec.Procedure, Peer: peer.Addr, Header: header.Values}
+	ctx, d, err := i.auditor.Begin(ctx, call)
 	if err != nil {
 		return ctx, nil, connect.NewError(connect.CodeUnavailable, err)
 	}
 	return ctx, d, nil
 }
 
-func code(err error) int {
+// codeOf returns the code that Connect sends for a handler's error.
+func codeOf(err error) int {
+	code := connect.CodeOf(err)
 	switch {
 	case err == nil:
 		return 0
-	case connect.CodeOf(err) != connect.CodeUnknown:
+	case code != connect.CodeUnknown:
+		return int(code)
 	case errors.Is(err, context.Canceled):
 		return int(connect.CodeCanceled)
 	case errors.Is(err, context.DeadlineExceeded):
 		return int(connect.CodeDeadlineExceeded)
 	}
-	return int(connect.CodeOf(err))
+	return int(code)
 }

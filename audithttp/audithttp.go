@@ -1,6 +1,6 @@
 // Package audithttp records the requests that a net/http server answers.
 //
-// The middleware stands behind authentication and in front of the router:
+// The middleware comes after authentication and before the router:
 //
 //	audit, err := audithttp.New(log, audithttp.Config{Actor: currentUser})
 //	mux.Handle("POST /mail/{id}", deleteMail)
@@ -14,9 +14,9 @@
 //	            "status":200,"duration_us":812},
 //	 "trace":{"trace_id":"…","span_id":"…"},"time":"…"}
 //
-// The time is that of the request's arrival. A handler adds to its event with
-// Edit, or has it left out with Veto. An event that breaks a rule of the log is
-// bounded as package convert does, and never lost for its content.
+// The time is when the request arrived. A handler adds to its event with Edit, or
+// leaves it out with Veto. An event that breaks a rule of the log is changed by
+// package fit until it fits, so that none is lost for its content.
 package audithttp
 
 import (
@@ -36,9 +36,6 @@ import (
 	"github.com/attestlog/attestlog/fit"
 )
 
-// A Recorder takes events: an *attestlog.Log.
-type Recorder = attestlog.Recorder
-
 // A Readier tells whether events are taken now: an *attestlog.Log.
 type Readier interface {
 	Ready(ctx context.Context) error
@@ -46,8 +43,8 @@ type Readier interface {
 
 // Config configures the middleware. The zero Config is useful.
 type Config struct {
-	// Actor returns who makes a request; it is called before the handler.
-	// Defaults to an actor "anonymous".
+	// Actor returns who makes a request; it is called before the handler. An
+	// actor without an ID is "anonymous". Defaults to "anonymous".
 	Actor func(*http.Request) attestlog.Actor
 	// Tenant returns whose request it is. Defaults to none.
 	Tenant func(*http.Request) string
@@ -56,8 +53,8 @@ type Config struct {
 	// Service names the program. Defaults to none.
 	Service string
 	// Record says which requests are recorded; it is called before the
-	// handler. Defaults to those with a method other than GET, HEAD, OPTIONS
-	// and TRACE.
+	// handler. Defaults to those whose method is not GET, HEAD, OPTIONS or
+	// TRACE.
 	Record func(*http.Request) bool
 	// Action names what a request does; it is called after the handler.
 	// Defaults to "http." and the method in lower case.
@@ -66,41 +63,44 @@ type Config struct {
 	// the handler. Defaults to Request.Pattern, which http.ServeMux sets.
 	Route func(*http.Request) string
 	// FailClosed says which requests are refused, with status 503 and before
-	// their handler runs, while the log cannot take events. It needs a Recorder
+	// their handler runs, while the log cannot take events. It needs a recorder
 	// that is a Readier. Defaults to none: the handler runs, and Record waits
-	// for the log as its own configuration says.
+	// for the log as the log's configuration says.
 	FailClosed func(*http.Request) bool
 	// TrustedProxies are the networks of the proxies in front of the server.
-	// The client's address is read from ProxyHeader as far as those wrote it.
+	// The client's address is read from what they appended to ProxyHeader.
 	// Defaults to none: the address is the connection's.
 	TrustedProxies []netip.Prefix
 	// ProxyHeader is the header that the trusted proxies append to,
-	// "X-Forwarded-For" or "Forwarded" (RFC 7239). The other is ignored: a
-	// proxy passes on what a client put there. Defaults to the former.
+	// "X-Forwarded-For" or "Forwarded" (RFC 7239). The other is ignored, since
+	// proxies pass on what a client put there. Defaults to the former.
 	ProxyHeader string
-	// RequestID names the header that a request's id is taken from. Defaults
-	// to "X-Request-Id".
+	// RequestID names the header that holds a request's id. Defaults to
+	// "X-Request-Id".
 	RequestID string
-	// Logger receives what could not be recorded: who did what, without the
-	// content, which may hold what a policy would have redacted. Defaults to
+	// Logger receives the requests that could not be recorded: who did what,
+	// without the content, which a policy might have redacted. Defaults to
 	// slog.Default().
 	Logger *slog.Logger
 	// Clock returns the current time. Defaults to time.Now.
 	Clock func() time.Time
 }
 
-// New returns the middleware.
-func New(rec Recorder, cfg Config) (func(http.Handler) http.Handler, error) {
+// New returns the middleware, which records with rec, an attestlog.Log.
+func New(rec attestlog.Recorder, cfg Config) (func(http.Handler) http.Handler, error) {
 	m := &middleware{rec: rec, cfg: cfg}
 	m.ready, _ = rec.(Readier)
-	switch m.cfg.ProxyHeader = http.CanonicalHeaderKey(cmp.Or(cfg.ProxyHeader, forwardedFor)); {
-	case cfg.FailClosed != nil && m.ready == nil:
-		return nil, errors.New("audithttp: FailClosed needs a Recorder with a method Ready")
-	case m.cfg.ProxyHeader != forwardedFor && m.cfg.ProxyHeader != forwarded:
+	if cfg.FailClosed != nil && m.ready == nil {
+		return nil, errors.New("audithttp: FailClosed needs a recorder with a method Ready")
+	}
+	m.cfg.ProxyHeader = http.CanonicalHeaderKey(cmp.Or(cfg.ProxyHeader, forwardedFor))
+	if m.cfg.ProxyHeader != forwardedFor && m.cfg.ProxyHeader != forwarded {
 		return nil, fmt.Errorf("audithttp: ProxyHeader %q: want %s or %s", cfg.ProxyHeader, forwardedFor, forwarded)
 	}
+
+	m.cfg.RequestID = http.CanonicalHeaderKey(cmp.Or(cfg.RequestID, "X-Request-Id"))
 	if cfg.Record == nil {
-		m.cfg.Record = writes
+		m.cfg.Record = isUnsafe
 	}
 	if cfg.Clock == nil {
 		m.cfg.Clock = time.Now
@@ -108,12 +108,12 @@ func New(rec Recorder, cfg Config) (func(http.Handler) http.Handler, error) {
 	if cfg.Logger == nil {
 		m.cfg.Logger = slog.Default()
 	}
-	m.cfg.RequestID = http.CanonicalHeaderKey(cmp.Or(cfg.RequestID, "X-Request-Id"))
 	return m.wrap, nil
 }
 
-// writes is for the methods that are not safe (RFC 9110, Section 9.2.1).
-func writes(r *http.Request) bool {
+// isUnsafe reports whether a request's method is not a safe one (RFC 9110,
+// Section 9.2.1).
+func isUnsafe(r *http.Request) bool {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
 		return false
@@ -122,8 +122,8 @@ func writes(r *http.Request) bool {
 }
 
 type middleware struct {
-	rec   Recorder
-	ready Readier // nil if the recorder is none
+	rec   attestlog.Recorder
+	ready Readier // rec, or nil if that is not a Readier
 	cfg   Config
 }
 
@@ -133,11 +133,11 @@ func (m *middleware) wrap(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
+
 		if m.cfg.FailClosed != nil && m.cfg.FailClosed(r) {
-			if err := m.ready.Ready(r.Context()); err != nil {
-				m.cfg.Logger.Error("audithttp: a request was refused because it cannot be recorded", "method", r.Method, "path", r.URL.Path, "err", err)
-				w.Header().Set("Retry-After", "5")
-				http.Error(w, "the audit log is unavailable", http.StatusServiceUnavailable)
+			err := m.ready.Ready(r.Context())
+			if err != nil {
+				m.refuse(w, r, err)
 				return
 			}
 		}
@@ -145,23 +145,41 @@ func (m *middleware) wrap(next http.Handler) http.Handler {
 	})
 }
 
-// A draft is the event of a request that is being answered.
-type draft struct {
-	context.Context
-	mu     sync.Mutex // of what follows: handlers may start goroutines
-	event  attestlog.Event
-	vetoed bool
-	ended  bool // the event is out of the handler's hands
-	answer writer
+// refuse answers a request that must not be served unrecorded.
+func (m *middleware) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	m.cfg.Logger.Error("audithttp: a request was refused because it cannot be recorded",
+		"method", r.Method, "path", r.URL.Path, "err", err)
+	w.Header().Set("Retry-After", "5")
+	http.Error(w, "the audit log is unavailable", http.StatusServiceUnavailable)
 }
 
-// A detached draft is its context without the request's end: the client may be
-// gone by the time that the event is recorded.
-type detached draft
+// serve has the handler answer a request, and records it.
+func (m *middleware) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	d := &draft{Context: r.Context(), answer: writer{ResponseWriter: w}}
+	began := m.cfg.Clock()
+	m.addRequest(d, r, began)
 
-func (d *detached) Deadline() (deadline time.Time, ok bool) { return time.Time{}, false }
-func (d *detached) Done() <-chan struct{}                   { return nil }
-func (d *detached) Err() error                              { return nil }
+	r = r.WithContext(d)
+	returned := false
+	defer func() { // a handler that panics is recorded too
+		d.addAnswer(!returned)
+		m.record(d, r, began)
+	}()
+	next.ServeHTTP(d.answer.wrapped(), r)
+	returned = true
+}
+
+// A draft is the event of a request that is being answered. It is the context of
+// the handler as well, which saves an allocation.
+type draft struct {
+	context.Context
+	answer writer // owned by the handler until it returns
+
+	mu     sync.Mutex // guards what follows: handlers may start goroutines
+	event  attestlog.Event
+	vetoed bool
+	ended  bool // the handler can no longer change the event
+}
 
 type draftKey struct{}
 
@@ -172,37 +190,36 @@ func (d *draft) Value(key any) any {
 	return d.Context.Value(key)
 }
 
-func (m *middleware) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
-	d := &draft{Context: r.Context(), answer: writer{ResponseWriter: w}}
-	began := m.cfg.Clock()
-	m.begin(d, r, began)
-	r = r.WithContext(d)
-	returned := false
-	defer func() {
-		d.end(r, !returned)
-		m.end(d, r, began)
-	}()
-	next.ServeHTTP(d.answer.wrapped(), r)
-	returned = true
-}
+// A detached draft is its context without the request's end, since the client may
+// be gone when the event is recorded. It is context.WithoutCancel without an
+// allocation.
+type detached draft
 
-// begin fills in what is known before the handler runs.
-func (m *middleware) begin(d *draft, r *http.Request, began time.Time) {
+func (d *detached) Deadline() (deadline time.Time, ok bool) { return time.Time{}, false }
+func (d *detached) Done() <-chan struct{}                   { return nil }
+func (d *detached) Err() error                              { return nil }
+
+// addRequest fills in what is known before the handler runs.
+func (m *middleware) addRequest(d *draft, r *http.Request, began time.Time) {
 	e := &d.event
 	e.Time = began
 	e.Service = m.cfg.Service
 	e.Actor = attestlog.Actor{ID: "anonymous", Type: "anonymous"}
 	if m.cfg.Actor != nil {
-		if a := m.cfg.Actor(r); a.ID != "" {
-			e.Actor = a
+		actor := m.cfg.Actor(r)
+		if actor.ID != "" {
+			e.Actor = actor
 		}
 	}
 	if m.cfg.Tenant != nil {
 		e.Tenant = m.cfg.Tenant(r)
 	}
-	e.Operation = operations[r.Method]
-	e.Source.IP, e.Source.Host = clientAddress(r, m.cfg.TrustedProxies, m.cfg.ProxyHeader)
+
+	hops := r.Header[m.cfg.ProxyHeader]
+	e.Source.IP, e.Source.Host = ClientAddress(r.RemoteAddr, hops, m.cfg.TrustedProxies, m.cfg.ProxyHeader)
 	e.Source.UserAgent = r.UserAgent()
+
+	e.Operation = operations[r.Method]
 	e.Request.ID = first(r.Header[m.cfg.RequestID])
 	e.Request.Method = r.Method
 	e.Request.Path = r.URL.Path
@@ -210,8 +227,12 @@ func (m *middleware) begin(d *draft, r *http.Request, began time.Time) {
 }
 
 var operations = map[string]string{
-	http.MethodGet: "read", http.MethodHead: "read", http.MethodPost: "create",
-	http.MethodPut: "update", http.MethodPatch: "update", http.MethodDelete: "delete",
+	http.MethodGet:    "read",
+	http.MethodHead:   "read",
+	http.MethodPost:   "create",
+	http.MethodPut:    "update",
+	http.MethodPatch:  "update",
+	http.MethodDelete: "delete",
 }
 
 func first(values []string) string {
@@ -221,90 +242,111 @@ func first(values []string) string {
 	return values[0]
 }
 
-// end fills in how the request was answered.
-func (d *draft) end(r *http.Request, panicked bool) {
+// addAnswer fills in how the request was answered. A handler that set an outcome
+// knows better than the status does.
+func (d *draft) addAnswer(panicked bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+
 	e := &d.event
 	e.Request.Status = d.answer.status
-	switch {
-	case d.answer.hijacked && d.answer.status == 0:
-		e.Request.Status = http.StatusSwitchingProtocols
-	case panicked && d.answer.status == 0:
-		e.Request.Status = http.StatusInternalServerError
-	case d.answer.status == 0:
-		e.Request.Status = http.StatusOK
+	if d.answer.status == 0 { // the handler wrote nothing
+		switch {
+		case d.answer.hijacked:
+			e.Request.Status = http.StatusSwitchingProtocols
+		case panicked:
+			e.Request.Status = http.StatusInternalServerError
+		default:
+			e.Request.Status = http.StatusOK
+		}
 	}
+
 	if e.Outcome != "" {
-		return // the handler knows better
+		return
 	}
 	switch {
 	case panicked:
-		e.Outcome, e.Reason = attestlog.Failure, cmp.Or(e.Reason, "the handler panicked")
+		e.Outcome = attestlog.Failure
+		e.Reason = cmp.Or(e.Reason, "the handler panicked")
 	case e.Request.Status >= 400:
-		e.Outcome, e.Reason = attestlog.Failure, cmp.Or(e.Reason, http.StatusText(e.Request.Status))
+		e.Outcome = attestlog.Failure
+		e.Reason = cmp.Or(e.Reason, http.StatusText(e.Request.Status))
 	default:
 		e.Outcome = attestlog.Success
 	}
 }
 
-// end records the event.
-func (m *middleware) end(d *draft, r *http.Request, began time.Time) {
+// record records the event, unless the handler vetoed it.
+func (m *middleware) record(d *draft, r *http.Request, began time.Time) {
 	d.mu.Lock()
-	e, vetoed := d.event, d.vetoed
 	d.ended = true
+	e := d.event
+	vetoed := d.vetoed
 	d.mu.Unlock()
 	if vetoed {
 		return
 	}
+
 	e.Request.DurationUS = max(0, m.cfg.Clock().Sub(began).Microseconds())
-	switch {
-	case e.Request.Route != "":
-	case m.cfg.Route != nil:
-		e.Request.Route = m.cfg.Route(r)
-	default:
-		e.Request.Route = r.Pattern
+	if e.Request.Route == "" {
+		e.Request.Route = m.routeOf(r)
 	}
-	switch {
-	case e.Action != "":
-	case m.cfg.Action != nil:
-		e.Action = m.cfg.Action(r)
-	default:
-		e.Action = actionOf(r.Method)
+	if e.Action == "" {
+		e.Action = m.actionOf(r)
 	}
 	if e.Module == "" && m.cfg.Module != nil {
 		e.Module = m.cfg.Module(r)
 	}
-	if err := fit.Record((*detached)(d), m.rec, e); err != nil {
+
+	err := fit.Record((*detached)(d), m.rec, e)
+	if err != nil {
 		m.cfg.Logger.Error("audithttp: a request could not be recorded", "err", err,
-			"action", e.Action, "actor", e.Actor.ID, "method", e.Request.Method, "path", e.Request.Path, "status", e.Request.Status, "time", e.Time)
+			"action", e.Action, "actor", e.Actor.ID,
+			"method", e.Request.Method, "path", e.Request.Path, "status", e.Request.Status, "time", e.Time)
 	}
 }
 
+func (m *middleware) routeOf(r *http.Request) string {
+	if m.cfg.Route != nil {
+		return m.cfg.Route(r)
+	}
+	return r.Pattern
+}
+
+func (m *middleware) actionOf(r *http.Request) string {
+	if m.cfg.Action != nil {
+		return m.cfg.Action(r)
+	}
+	if action := actions[r.Method]; action != "" {
+		return action
+	}
+	return "http." + strings.ToLower(r.Method)
+}
+
+// actions has the actions of the usual methods, so that they are not put together
+// for each request.
 var actions = map[string]string{
-	http.MethodPost: "http.post", http.MethodPut: "http.put", http.MethodPatch: "http.patch", http.MethodDelete: "http.delete",
-	http.MethodGet: "http.get",
-}
-
-func actionOf(method string) string {
-	if a := actions[method]; a != "" {
-		return a
-	}
-	return "http." + strings.ToLower(method)
+	http.MethodGet:    "http.get",
+	http.MethodPost:   "http.post",
+	http.MethodPut:    "http.put",
+	http.MethodPatch:  "http.patch",
+	http.MethodDelete: "http.delete",
 }
 
 // Edit calls fn with the event of the request that a context belongs to, so
 // that a handler can add targets, changes and attributes, or say who the actor
-// is. It reports whether it did: not for a request that is not recorded, and not
-// after the handler has returned. Safe for concurrent use; fn must not keep the
-// event, nor what is in it.
+// is. It reports whether it did: there is no event if the request is not recorded,
+// and none after the handler has returned. Edit is safe for concurrent use; fn must
+// not keep the event, nor anything in it.
 func Edit(ctx context.Context, fn func(*attestlog.Event)) bool {
 	d, ok := ctx.Value(draftKey{}).(*draft)
 	if !ok {
 		return false
 	}
+
 	d.mu.Lock()
 	defer d.mu.Unlock()
+
 	if d.ended {
 		return false
 	}
@@ -312,24 +354,35 @@ func Edit(ctx context.Context, fn func(*attestlog.Event)) bool {
 	return true
 }
 
-// AddTargets adds what the request was done to.
+// AddTargets adds what the request was done to. It reports whether it did, as Edit
+// does.
 func AddTargets(ctx context.Context, targets ...attestlog.Target) bool {
-	return Edit(ctx, func(e *attestlog.Event) { e.Targets = append(slices.Clip(e.Targets), targets...) })
+	return Edit(ctx, func(e *attestlog.Event) {
+		e.Targets = append(slices.Clip(e.Targets), targets...)
+	})
 }
 
-// AddChanges adds what the request changed; see attestlog.Changes.
+// AddChanges adds what the request changed; see attestlog.Changes. It reports
+// whether it did, as Edit does.
 func AddChanges(ctx context.Context, changes ...attestlog.Change) bool {
-	return Edit(ctx, func(e *attestlog.Event) { e.Changes = append(slices.Clip(e.Changes), changes...) })
+	return Edit(ctx, func(e *attestlog.Event) {
+		e.Changes = append(slices.Clip(e.Changes), changes...)
+	})
 }
 
-// Veto leaves the request's event out. It reports whether there was one.
+// Veto leaves the request's event out. It reports whether it did, as Edit does.
 func Veto(ctx context.Context) bool {
 	d, ok := ctx.Value(draftKey{}).(*draft)
 	if !ok {
 		return false
 	}
+
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.vetoed = d.vetoed || !d.ended
-	return !d.ended
+
+	if d.ended {
+		return false
+	}
+	d.vetoed = true
+	return true
 }

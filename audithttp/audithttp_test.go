@@ -43,7 +43,7 @@ func newLog(t testing.TB, wrap func(attestlog.Store) attestlog.Store) *attestlog
 	return l
 }
 
-func middleware(t testing.TB, rec audithttp.Recorder, cfg audithttp.Config) func(http.Handler) http.Handler {
+func middleware(t testing.TB, rec attestlog.Recorder, cfg audithttp.Config) func(http.Handler) http.Handler {
 	t.Helper()
 	if cfg.Logger == nil {
 		cfg.Logger = quiet
@@ -352,5 +352,15 @@ func TestWhatCannotBeRecordedIsLogged(t *testing.T) {
 	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("DELETE", "/mail/7", nil))
 	if !strings.Contains(text.String(), `"path":"/mail/7"`) || !strings.Contains(text.String(), "full") || strings.Contains(text.String(), "hunter2") {
 		t.Errorf("logged %s, want who did what and the error, without the content", text.String())
+	}
+}
+
+func TestClientAddressIsInItsShortestForm(t *testing.T) {
+	for _, remote := range []string{
+		"192.0.2.7", "192.0.2.7:80", "[192.0.2.7]:80", "[::ffff:192.0.2.7]:80", "::ffff:192.0.2.7", "0:0:0:0:0:ffff:192.0.2.7",
+	} {
+		if ip, host := audithttp.ClientAddress(remote, nil, nil, "X-Forwarded-For"); ip != "192.0.2.7" || host != "" {
+			t.Errorf("ClientAddress(%q) = %q, %q", remote, ip, host)
+		}
 	}
 }

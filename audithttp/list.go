@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -20,9 +21,9 @@ type Querier interface {
 
 // ListConfig configures Handler. The zero ListConfig is useful.
 type ListConfig struct {
-	// Within returns what a request may see at all, such as
-	// attestlog.Field("tenant", …): it is ANDed onto the request's own query.
-	// An error is answered with status 403. Defaults to everything.
+	// Within returns what a request may see, such as attestlog.Field("tenant",
+	// …): it is ANDed onto the request's own query. An error is answered with
+	// status 403. Defaults to everything.
 	Within func(*http.Request) (query.Query, error)
 	// MaxLimit bounds the entries of a page. Defaults to 1,000.
 	MaxLimit int
@@ -44,9 +45,9 @@ const (
 //	{"entries":[{"index":7,"leaf_hash":"…","logged_time":"…","action":"…",…}],
 //	 "next":"…","size":1234}
 //
-// where next is the cursor of the page after this, absent on the last, and
-// also stands in a Link header (RFC 8288); size is how many entries the log
-// had. Errors are problems (RFC 9457).
+// where next is the cursor of the page after this one, absent on the last, and
+// size is how many entries the log had. A Link header (RFC 8288) has the address
+// of the next page. Errors are problems (RFC 9457).
 func Handler(log Querier, cfg ListConfig) http.Handler {
 	if cfg.MaxLimit <= 0 {
 		cfg.MaxLimit = defaultMaxLimit
@@ -65,51 +66,64 @@ type list struct {
 func (l *list) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
-		problem(w, http.StatusMethodNotAllowed, "entries are only read here")
+		writeProblem(w, http.StatusMethodNotAllowed, "entries are only read here")
 		return
 	}
+
 	params, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		problem(w, http.StatusBadRequest, "the parameters: "+err.Error())
+		writeProblem(w, http.StatusBadRequest, "the parameters: "+err.Error())
 		return
 	}
-	limit := defaultLimit
-	if text := params.Get("limit"); text != "" {
-		if limit, err = strconv.Atoi(text); err != nil || limit < 1 {
-			problem(w, http.StatusBadRequest, "limit: want a number from 1 to "+strconv.Itoa(l.cfg.MaxLimit))
-			return
-		}
+	limit, err := l.parseLimit(params.Get("limit"))
+	if err != nil {
+		writeProblem(w, http.StatusBadRequest, err.Error())
+		return
 	}
 	text, err := query.Parse(params.Get("q"))
 	if err != nil {
-		problem(w, http.StatusBadRequest, err.Error())
+		writeProblem(w, http.StatusBadRequest, err.Error())
 		return
 	}
+
 	if l.cfg.Within != nil {
 		within, err := l.cfg.Within(r)
 		if err != nil {
-			problem(w, http.StatusForbidden, err.Error())
+			writeProblem(w, http.StatusForbidden, err.Error())
 			return
 		}
 		text = query.And(text, within)
 	}
-	page, err := l.log.Query(r.Context(), text, attestlog.PageOptions{Limit: min(limit, l.cfg.MaxLimit), Cursor: params.Get("cursor")})
-	var unanswerable *query.Error
+
+	page, err := l.log.Query(r.Context(), text, attestlog.PageOptions{Limit: limit, Cursor: params.Get("cursor")})
+	var badQuery *query.Error
 	switch {
-	case errors.Is(err, attestlog.ErrCursor), errors.As(err, &unanswerable):
-		problem(w, http.StatusBadRequest, err.Error())
-	case r.Context().Err() != nil: // nobody listens any more
+	case errors.Is(err, attestlog.ErrCursor), errors.As(err, &badQuery):
+		writeProblem(w, http.StatusBadRequest, err.Error())
+	case r.Context().Err() != nil: // the client is gone
 	case err != nil:
 		l.cfg.Logger.Error("audithttp: query", "q", params.Get("q"), "err", err)
-		problem(w, http.StatusInternalServerError, "the query failed; the program's log says why")
+		writeProblem(w, http.StatusInternalServerError, "the query failed; the program's log says why")
 	default:
-		l.answer(w, params, page)
+		l.writePage(w, params, page)
 	}
 }
 
-func (l *list) answer(w http.ResponseWriter, params url.Values, page attestlog.Page) {
+// parseLimit reads how many entries a page is to have, and bounds it.
+func (l *list) parseLimit(text string) (int, error) {
+	if text == "" {
+		return min(defaultLimit, l.cfg.MaxLimit), nil
+	}
+	limit, err := strconv.Atoi(text)
+	if err != nil || limit < 1 {
+		return 0, fmt.Errorf("limit: want a number from 1 to %d", l.cfg.MaxLimit)
+	}
+	return min(limit, l.cfg.MaxLimit), nil
+}
+
+func (l *list) writePage(w http.ResponseWriter, params url.Values, page attestlog.Page) {
 	if page.Entries == nil {
-		page.Entries = []attestlog.Entry{}
+		page.Entries = []attestlog.Entry{} // in JSON an array, not null
 	}
 	body, err := json.Marshal(struct {
 		Entries []attestlog.Entry `json:"entries"`
@@ -118,24 +132,26 @@ func (l *list) answer(w http.ResponseWriter, params url.Values, page attestlog.P
 	}{page.Entries, page.Next, page.Size})
 	if err != nil {
 		l.cfg.Logger.Error("audithttp: query", "err", err)
-		problem(w, http.StatusInternalServerError, "an entry could not be written as JSON")
+		writeProblem(w, http.StatusInternalServerError, "an entry could not be written as JSON")
 		return
 	}
+
 	if page.Next != "" {
 		params.Set("cursor", page.Next)
 		w.Header().Set("Link", "<?"+params.Encode()+`>; rel="next"`)
 	}
-	header(w, "application/json")
+	setHeader(w, "application/json")
 	w.Write(body)
 }
 
-func header(w http.ResponseWriter, contentType string) {
+func setHeader(w http.ResponseWriter, contentType string) {
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 }
 
-func problem(w http.ResponseWriter, status int, detail string) {
+// writeProblem answers with an error (RFC 9457).
+func writeProblem(w http.ResponseWriter, status int, detail string) {
 	body, err := json.Marshal(struct {
 		Title  string `json:"title"`
 		Status int    `json:"status"`
@@ -145,7 +161,8 @@ func problem(w http.ResponseWriter, status int, detail string) {
 		http.Error(w, http.StatusText(status), status)
 		return
 	}
-	header(w, "application/problem+json")
+
+	setHeader(w, "application/problem+json")
 	w.WriteHeader(status)
 	w.Write(body)
 }

@@ -1,13 +1,11 @@
 package audithttp
 
 import (
+	"iter"
 	"net"
-	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
-
-	"github.com/attestlog/attestlog"
 )
 
 const (
@@ -15,109 +13,141 @@ const (
 	forwarded    = "Forwarded" // RFC 7239
 )
 
-// clientAddress returns the address that a request came from.
-func clientAddress(r *http.Request, trusted []netip.Prefix, header string) (ip, host string) {
-	return ClientAddress(r.RemoteAddr, r.Header[header], trusted, header)
-}
-
-// ClientAddress returns the address that a request over a connection from remote
-// came from, or where that is not an IP address, as over a Unix socket, its text
-// as a host. hops are the values of header, "X-Forwarded-For" or "Forwarded".
+// ClientAddress returns the address that a request came from. remote is the
+// address of the connection, hops are the values of header, which is
+// "X-Forwarded-For" or "Forwarded". If remote is not an IP address, as over a
+// Unix socket, ClientAddress returns it as host.
 //
-// Each trusted proxy appends the address that it was called from. So the last
-// one is genuine if the connection comes from a trusted proxy, the one before
-// if the last is that of a trusted proxy, and so on. Whatever stands before the
-// first address that is not trusted was written by the client.
+// Each trusted proxy appends the address of its own client. So the last address
+// is genuine if the connection comes from a trusted proxy, the one before it if
+// the last is that of a trusted proxy, and so on. Anything before the first
+// address that is not trusted may have been written by the client.
 func ClientAddress(remote string, hops []string, trusted []netip.Prefix, header string) (ip, host string) {
-	peer, ok := addressOf(remote)
+	client, ok := parseAddress(remote)
 	if !ok {
 		return "", remote
 	}
-	if len(trusted) == 0 || !isTrusted(peer, trusted) {
-		if text, _, found := strings.Cut(remote, ":"); found && peer.Is4() && text != "" && text[0] != '[' {
-			return text, "" // as it stands, which is its only form
+
+	if len(trusted) == 0 || !isTrusted(client, trusted) {
+		// An IPv4 address in four numbers is in its only form already.
+		text, _, hasPort := strings.Cut(remote, ":")
+		isDotted := strings.Contains(text, ".") && text[0] != '['
+		if client.Is4() && hasPort && isDotted {
+			return text, ""
 		}
-		return peer.String(), ""
+		return client.String(), ""
 	}
-	for i := len(hops) - 1; i >= 0; i-- {
-		rest := hops[i]
-		for rest != "" {
-			var hop string
-			if rest, hop = cutLast(rest, header == forwarded); hop == "" {
-				continue
-			}
-			if header == forwarded {
-				hop = forParameter(hop)
-			}
-			addr, ok := addressOf(hop)
-			if !ok {
-				return peer.String(), "" // what stands before is behind a stranger
-			}
-			if peer = addr; !isTrusted(peer, trusted) {
-				return peer.String(), ""
-			}
+
+	for hop := range nearestFirst(hops, header) {
+		if header == forwarded {
+			hop = forParameter(hop)
+		}
+		addr, ok := parseAddress(hop)
+		if !ok {
+			break // a proxy hides its client
+		}
+		client = addr
+		if !isTrusted(client, trusted) {
+			break
 		}
 	}
-	return peer.String(), ""
+	return client.String(), ""
 }
 
-// cutLast cuts the last element off a list. It reads from the end, where what the
-// nearest proxy appended is well-formed, so that a quote which a client left open
-// swallows none of it. Commas stand in quotes in Forwarded alone.
+// nearestFirst yields the elements of a header's values, except empty ones, from
+// the last on.
+func nearestFirst(values []string, header string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, list := range slices.Backward(values) {
+			for list != "" {
+				var element string
+				list, element = cutLast(list, header == forwarded)
+				if element != "" && !yield(element) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// cutLast cuts the last element off a list. If quotes is set, as for Forwarded, a
+// comma in quotes separates nothing. cutLast reads from the end: what the nearest
+// proxy appended is well-formed, so a quote that a client left open cannot hide
+// any of it.
 func cutLast(list string, quotes bool) (rest, last string) {
 	quoted := false
 	for i := len(list) - 1; i >= 0; i-- {
-		switch c := list[i]; {
-		case c == '"' && quotes && !(quoted && escaped(list[:i])):
-			quoted = !quoted
-		case c == ',' && !quoted:
-			return list[:i], strings.TrimSpace(list[i+1:])
+		switch list[i] {
+		case '"':
+			isText := quoted && isEscaped(list[:i])
+			if quotes && !isText {
+				quoted = !quoted
+			}
+		case ',':
+			if !quoted {
+				return list[:i], strings.TrimSpace(list[i+1:])
+			}
 		}
 	}
 	return "", strings.TrimSpace(list)
 }
 
-// escaped reports whether what follows a text stands behind a backslash that is
-// not itself escaped.
-func escaped(before string) bool {
-	return (len(before)-len(strings.TrimRight(before, `\`)))%2 == 1
+// isEscaped reports whether the text before a character ends in a backslash that
+// is not itself escaped.
+func isEscaped(before string) bool {
+	backslashes := len(before) - len(strings.TrimRight(before, `\`))
+	return backslashes%2 == 1
 }
 
 // forParameter returns the address in an element of Forwarded (RFC 7239, Section
-// 4), without quotes, and nothing if a quote is left open.
-func forParameter(element string) (address string) {
+// 4), without quotes. It returns "" if there is none, or if a quote is left open.
+func forParameter(element string) string {
+	address := ""
 	for element != "" {
-		var pair string
-		quoted, end := false, len(element)
-		for i := 0; i < len(element); i++ {
-			if c := element[i]; c == '\\' && quoted {
-				i++
-			} else if c == '"' {
-				quoted = !quoted
-			} else if c == ';' && !quoted {
-				end = i
-				break
-			}
-		}
-		if quoted {
+		pair, rest, ok := cutPair(element)
+		if !ok {
 			return ""
 		}
-		pair, element = element[:end], strings.TrimPrefix(element[end:], ";")
+		element = rest
+
 		name, value, ok := strings.Cut(strings.TrimSpace(pair), "=")
-		if ok && address == "" && strings.EqualFold(strings.TrimSpace(name), "for") {
-			address = strings.TrimSpace(value)
-			if len(address) >= 2 && address[0] == '"' && address[len(address)-1] == '"' {
-				address = address[1 : len(address)-1]
-			}
+		isFor := ok && strings.EqualFold(strings.TrimSpace(name), "for")
+		if isFor && address == "" {
+			address = unquote(strings.TrimSpace(value))
 		}
 	}
 	return address
 }
 
-// addressOf reads an address, with or without a port, an IPv6 one in brackets
-// or bare.
-func addressOf(text string) (netip.Addr, bool) {
-	if host, _, err := net.SplitHostPort(text); err == nil {
+// cutPair cuts the first parameter off an element, which ends at a semicolon
+// outside of quotes. It reports whether each quote is closed.
+func cutPair(element string) (pair, rest string, ok bool) {
+	quoted := false
+	for i := 0; i < len(element); i++ {
+		switch c := element[i]; {
+		case c == '\\' && quoted:
+			i++ // the next character is text
+		case c == '"':
+			quoted = !quoted
+		case c == ';' && !quoted:
+			return element[:i], element[i+1:], true
+		}
+	}
+	return element, "", !quoted
+}
+
+func unquote(value string) string {
+	if len(value) >= 2 && value[0] == '"' && value[len(value)-1] == '"' {
+		return value[1 : len(value)-1]
+	}
+	return value
+}
+
+// parseAddress reads an IP address with or without a port. An IPv6 address may be
+// in brackets.
+func parseAddress(text string) (netip.Addr, bool) {
+	host, _, err := net.SplitHostPort(text)
+	if err == nil {
 		text = host
 	}
 	text = strings.TrimSuffix(strings.TrimPrefix(text, "["), "]")
@@ -125,34 +155,13 @@ func addressOf(text string) (netip.Addr, bool) {
 	return addr.Unmap().WithZone(""), err == nil
 }
 
-// isTrusted looks for an address in networks; one of IPv4 may be written as IPv6
-// has it, ::ffff:10.0.0.0/104.
+// isTrusted reports whether an address is in one of the networks. A network of
+// IPv4 may be written as one of IPv6, ::ffff:10.0.0.0/104.
 func isTrusted(addr netip.Addr, trusted []netip.Prefix) bool {
 	return slices.ContainsFunc(trusted, func(p netip.Prefix) bool {
-		return p.Contains(addr) || addr.Is4() && p.Addr().Is4In6() && p.Contains(netip.AddrFrom16(addr.As16()))
-	})
-}
-
-// TraceOf reads a traceparent (W3C Trace Context, Section 3.2), and returns
-// nothing for one that is invalid.
-func TraceOf(header string) attestlog.Trace {
-	const size = len("00-") + 32 + 1 + 16 + len("-00")
-	if len(header) < size || header[2] != '-' || header[35] != '-' || header[52] != '-' || header[:2] == "ff" ||
-		header[:2] == "00" && len(header) != size {
-		return attestlog.Trace{}
-	}
-	trace, span := header[3:35], header[36:52]
-	if !isHex(trace) || !isHex(span) || strings.Trim(trace, "0") == "" || strings.Trim(span, "0") == "" {
-		return attestlog.Trace{}
-	}
-	return attestlog.Trace{TraceID: trace, SpanID: span}
-}
-
-func isHex(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
+		if p.Contains(addr) {
+			return true
 		}
-	}
-	return true
+		return addr.Is4() && p.Addr().Is4In6() && p.Contains(netip.AddrFrom16(addr.As16()))
+	})
 }

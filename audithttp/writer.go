@@ -7,80 +7,95 @@ import (
 	"net/http"
 )
 
-// A writer notes the status that a handler answers with.
+// A writer notes the status that a handler answers with. It is written by hand,
+// where github.com/felixge/httpsnoop would do, because this package compiles
+// nothing but the standard library.
 type writer struct {
 	http.ResponseWriter
-	status   int // 0: not written yet
+	status   int // 0 until the handler writes
 	hijacked bool
 }
 
 // Unwrap lets http.ResponseController reach the server's own writer.
 func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// WriteHeader notes the status, unless it is informational (RFC 9110, Section
-// 15.2): another follows it then.
+// WriteHeader notes the status, unless that is informational (RFC 9110, Section
+// 15.2) and another follows.
 func (w *writer) WriteHeader(status int) {
-	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
+	isFinal := status >= 200 || status == http.StatusSwitchingProtocols
+	if w.status == 0 && isFinal {
 		w.status = status
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
+// Write implements http.ResponseWriter.
 func (w *writer) Write(p []byte) (int, error) {
-	w.begun()
+	w.begin()
 	return w.ResponseWriter.Write(p)
 }
 
-// WriteString is for io.WriteString.
+// WriteString implements io.StringWriter.
 func (w *writer) WriteString(s string) (int, error) {
-	w.begun()
+	w.begin()
 	return io.WriteString(w.ResponseWriter, s)
 }
 
-func (w *writer) begun() {
+// begin notes the status of an answer that begins with its body.
+func (w *writer) begin() {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
 }
 
-// The optional interfaces of a server's writer that handlers ask for by
-// assertion. Each is there exactly if the server's writer has it.
+// The types that follow have the optional interfaces of a server's writer, which
+// handlers ask for with a type assertion.
 
 type flusher struct{ *writer }
 
+// Flush implements http.Flusher.
 func (w flusher) Flush() {
-	w.begun()
+	w.begin()
 	w.ResponseWriter.(http.Flusher).Flush()
 }
 
 // FlushError is what http.ResponseController calls.
 func (w flusher) FlushError() error {
-	w.begun()
+	w.begin()
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
 type hijacker struct{ *writer }
 
+// Hijack implements http.Hijacker.
 func (w hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := w.ResponseWriter.(http.Hijacker).Hijack()
-	w.hijacked = w.hijacked || err == nil
+	if err == nil {
+		w.hijacked = true
+	}
 	return conn, rw, err
 }
 
 type readerFrom struct{ *writer }
 
-// ReadFrom lets the server copy a file in the kernel.
+// ReadFrom implements io.ReaderFrom. It lets the server copy a file in the kernel.
 func (w readerFrom) ReadFrom(r io.Reader) (int64, error) {
-	w.begun()
+	w.begin()
 	return w.ResponseWriter.(io.ReaderFrom).ReadFrom(r)
 }
 
-// wrapped returns the writer with those optional interfaces that the server's
-// has. HTTP/1 has all three, HTTP/2 the first.
+type flush interface {
+	http.Flusher
+	FlushError() error
+}
+
+// wrapped returns the writer with exactly those optional interfaces that the
+// server's writer has. HTTP/1 has all three, HTTP/2 the first.
 func (w *writer) wrapped() http.ResponseWriter {
 	_, f := w.ResponseWriter.(http.Flusher)
 	_, h := w.ResponseWriter.(http.Hijacker)
 	_, r := w.ResponseWriter.(io.ReaderFrom)
+
 	switch {
 	case f && h && r:
 		return struct {
@@ -124,9 +139,4 @@ func (w *writer) wrapped() http.ResponseWriter {
 		}{w, readerFrom{w}}
 	}
 	return w
-}
-
-type flush interface {
-	http.Flusher
-	FlushError() error
 }

@@ -1,17 +1,17 @@
-// Package auditpolicy decides what of an event is recorded. A Recorder stands
-// in front of a log, and whatever records events stands in front of it:
+// Package auditpolicy decides which events are recorded, and what of them. A
+// Filter comes between a log and the code that records events:
 //
 //	policy, err := auditpolicy.New(log, auditpolicy.Config{
 //		Rules: []auditpolicy.Rule{
-//			{Action: "health.*", Do: auditpolicy.Drop},
-//			{Action: "user.*", Field: "/attributes/email", Do: auditpolicy.Hash},
+//			{Action: "health.*", Effect: auditpolicy.Drop},
+//			{Action: "user.*", Field: "/attributes/email", Effect: auditpolicy.Hash},
 //		},
 //		Floods: []auditpolicy.Flood{{Action: "login", Window: time.Minute, Most: 20}},
 //		Key:    key,
 //	})
 //	middleware, err := audithttp.New(policy, audithttp.Config{})
 //
-// Passwords, tokens and card numbers are redacted in attributes and changes
+// Passwords, tokens and card numbers in attributes and changes are redacted
 // without a rule: see Secret and SecretName.
 package auditpolicy
 
@@ -23,72 +23,85 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/fit"
+	"github.com/attestlog/attestlog/internal/jsonpointer"
+	"github.com/attestlog/attestlog/internal/pattern"
 )
 
-// ErrRefused is returned by Record for an event that a rule refuses.
+// ErrRefused is returned by Filter.Record for an event that a rule refuses.
 var ErrRefused = errors.New("the audit policy refuses the event")
 
-// An Action says what a Rule does.
-type Action uint8
+// An Effect is what a Rule does to an event or a field.
+type Effect uint8
 
 const (
-	// Redact puts "[redacted]" in the place of a field; an address is removed.
-	Redact Action = iota + 1
-	// Hash puts "hmac:" and 32 hexadecimal digits of the field's HMAC-SHA-256
-	// under Config.Key there, so that equal values stay equal. Not for an
-	// address, which the log seals.
+	// Redact replaces a field by "[redacted]". An IP address is removed.
+	Redact Effect = iota + 1
+	// Hash replaces a field by "hmac:" and 32 hexadecimal digits of its
+	// HMAC-SHA-256 under Config.Key, so that equal values stay equal. It is not
+	// for IP addresses, which the log seals.
 	Hash
 	// Keep exempts a field from being recognised as a secret.
 	Keep
 	// Drop leaves the event out, and counts it.
 	Drop
-	// Refuse returns ErrRefused, so that the caller can do without what it was
-	// about to do, and counts it.
+	// Refuse has Record return ErrRefused, so that the caller can refrain from
+	// what it was about to do, and counts the event.
 	Refuse
 )
 
-// A Rule applies to the events of an action, and to one of their fields.
+// ofFields reports whether an effect is on a field, and not on the whole event.
+func (e Effect) ofFields() bool { return e < Drop }
+
+// A Rule applies to the events of some actions, and to one of their fields.
 type Rule struct {
-	// Action is a name, or a prefix that ends in ".*". Defaults to every one.
+	// Action is a name, such as "mail.view", a prefix that ends in ".*", or "*".
+	// Defaults to every action.
 	Action string
-	// Field is the RFC 6901 JSON Pointer of a field, as in the event's JSON:
+	// Field is the JSON Pointer (RFC 6901) of a field, as in the event's JSON:
 	// "/message", "/source/ip", "/attributes/user/email". "/changes" and a
-	// pointer, as "/changes/user/email", are the old and the new value of the
-	// changes with that path and below it. Empty for Drop and Refuse, which
-	// take the whole event, or with a Field those events that have it.
+	// pointer, as in "/changes/user/email", stand for the old and the new value
+	// of each change at that path or below it.
+	//
+	// Drop and Refuse need no Field. With one, they apply only to events that
+	// have it.
 	Field string
-	Do    Action
+	// Effect is required.
+	Effect Effect
 }
 
-// Config configures a Recorder. The zero Config redacts secrets alone.
+// Config configures a Filter. The zero Config redacts secrets, and does nothing
+// else.
 type Config struct {
 	// Rules are applied in their order. Defaults to none.
 	Rules []Rule
-	// KeepSecrets leaves what looks like a secret where it is. Defaults to
-	// redacting it.
+	// KeepSecrets leaves anything that looks like a secret where it is. Defaults
+	// to redacting it.
 	KeepSecrets bool
-	// Floods are summed up. Defaults to none.
+	// Floods are summed up. An event belongs to the first that covers its action.
+	// Defaults to none.
 	Floods []Flood
-	// Key is the key of Hash, of 16 bytes at least. Required with such rules.
+	// Key is the key of Hash, of at least 16 bytes. Required with such rules.
 	Key []byte
 	// OnDrop is called with each event that a rule drops. Defaults to nothing.
 	OnDrop func(attestlog.Event)
-	// Logger receives summaries of floods that could not be recorded. Defaults
-	// to slog.Default().
+	// Logger receives the summaries of floods that could not be recorded.
+	// Defaults to slog.Default().
 	Logger *slog.Logger
 	// Clock returns the current time. Defaults to time.Now.
 	Clock func() time.Time
 }
 
-// A Recorder is a convert.Recorder in front of another. Its methods are safe for
-// concurrent use.
-type Recorder struct {
+// minKey is the least length of Config.Key, in bytes.
+const minKey = 16
+
+// A Filter is an attestlog.Recorder that applies a policy to events before the
+// next recorder gets them. Its methods are safe for concurrent use.
+type Filter struct {
 	next   attestlog.Recorder
 	cfg    Config
 	rules  []rule
@@ -97,139 +110,163 @@ type Recorder struct {
 	dropped, refused, redacted, coalesced atomic.Uint64
 }
 
+var _ attestlog.Recorder = (*Filter)(nil)
+
 type rule struct {
 	Rule
-	path []string // of the field
+	path []string // the names in Field, nil without one
 }
 
-// Stats are a Recorder's counters.
+// Stats are a Filter's counters.
 type Stats struct {
 	Dropped   uint64 // events that a rule left out
 	Refused   uint64 // events that a rule refused
 	Redacted  uint64 // fields that were redacted or hashed
-	Coalesced uint64 // events that a flood's summary stands for
+	Coalesced uint64 // events that are part of a flood's summary
 }
 
-// New returns a Recorder in front of next, an attestlog.Log.
-func New(next attestlog.Recorder, cfg Config) (*Recorder, error) {
-	r := &Recorder{next: next, cfg: cfg}
+// New returns a Filter in front of next, an attestlog.Log.
+func New(next attestlog.Recorder, cfg Config) (*Filter, error) {
+	f := &Filter{next: next, cfg: cfg}
 	if cfg.Clock == nil {
-		r.cfg.Clock = time.Now
+		f.cfg.Clock = time.Now
 	}
 	if cfg.Logger == nil {
-		r.cfg.Logger = slog.Default()
+		f.cfg.Logger = slog.Default()
 	}
-	for i, given := range cfg.Rules {
-		compiled, err := compile(given, cfg.Key)
+	f.floods.filter = f
+
+	for i, r := range cfg.Rules {
+		compiled, err := compile(r, cfg.Key)
 		if err != nil {
 			return nil, fmt.Errorf("auditpolicy: rule %d: %w", i, err)
 		}
-		r.rules = append(r.rules, compiled)
+		f.rules = append(f.rules, compiled)
 	}
-	for i, f := range cfg.Floods {
-		if err := f.check(); err != nil {
+	for i, flood := range cfg.Floods {
+		err := flood.check()
+		if err != nil {
 			return nil, fmt.Errorf("auditpolicy: flood %d: %w", i, err)
 		}
 	}
-	r.floods.r = r
-	return r, nil
+	return f, nil
 }
 
-func compile(given Rule, key []byte) (rule, error) {
-	r := rule{Rule: given}
-	if err := checkPattern(given.Action); err != nil {
-		return r, err
+func compile(r Rule, key []byte) (rule, error) {
+	err := checkAction(r.Action)
+	if err != nil {
+		return rule{}, err
 	}
 	switch {
-	case given.Do < Redact || given.Do > Refuse:
-		return r, errors.New("it does nothing")
-	case given.Field == "" && given.Do < Drop:
-		return r, errors.New("it names no field")
-	case given.Do == Hash && len(key) < 16:
-		return r, errors.New("hashing needs a key of 16 bytes or more")
-	case given.Field != "" && given.Field[0] != '/':
-		return r, fmt.Errorf("field %q: want a JSON Pointer such as /attributes/email", given.Field)
-	case given.Field != "":
-		for part := range strings.SplitSeq(given.Field[1:], "/") {
-			r.path = append(r.path, unescaper.Replace(part))
-		}
-		if !known(r.path) {
-			return r, fmt.Errorf("field %q: an event has none", given.Field)
-		}
-		if given.Do < Drop && (given.Field == "/id" || given.Field == "/action" || given.Field == "/outcome" || given.Field == "/actor/type" || given.Field == "/source/ip" && given.Do == Hash) {
-			return r, fmt.Errorf("field %q is needed as it is", given.Field)
-		}
+	case r.Effect < Redact || r.Effect > Refuse:
+		return rule{}, errors.New("it has no effect")
+	case r.Effect == Hash && len(key) < minKey:
+		return rule{}, fmt.Errorf("hashing needs a key of at least %d bytes", minKey)
+	case r.Effect.ofFields() && r.Field == "":
+		return rule{}, errors.New("it names no field")
 	}
-	return r, nil
+
+	path, err := jsonpointer.Split(r.Field)
+	if err != nil {
+		return rule{}, fmt.Errorf("field: %w", err)
+	}
+	if path != nil && !isField(path) {
+		return rule{}, fmt.Errorf("field %q: an event has none", r.Field)
+	}
+	if r.Effect.ofFields() && mustStay(r.Field, r.Effect) {
+		return rule{}, fmt.Errorf("field %q is needed as it is", r.Field)
+	}
+	return rule{r, path}, nil
 }
 
-// RFC 6901, Section 4.
-var unescaper = strings.NewReplacer("~1", "/", "~0", "~")
+// mustStay reports whether the log needs a field as it is: its text has a meaning,
+// or only certain texts are valid.
+func mustStay(field string, effect Effect) bool {
+	switch field {
+	case "/id", "/action", "/outcome", "/actor/type":
+		return true
+	case "/source/ip":
+		return effect == Hash
+	}
+	return false
+}
 
-func checkPattern(p string) error {
-	if strings.Contains(strings.TrimSuffix(p, "*"), "*") || strings.HasSuffix(p, "*") && p != "*" && !strings.HasSuffix(p, ".*") {
-		return fmt.Errorf(`action %q: want a name, a prefix such as "mail.*", or "*"`, p)
+// checkAction checks Rule.Action or Flood.Action.
+func checkAction(p string) error {
+	err := pattern.Check(p)
+	if err != nil {
+		return fmt.Errorf("action %w", err)
 	}
 	return nil
 }
 
-func covers(pattern, action string) bool {
-	prefix, wild := strings.CutSuffix(pattern, "*")
-	return pattern == "" || wild && strings.HasPrefix(action, prefix) || pattern == action
-}
+// covers reports whether a rule or a flood for p is for an action.
+func covers(p, action string) bool { return p == "" || pattern.Match(p, action) }
 
-// Record applies the rules to an event and records the rest. It changes nothing
-// that the event came with.
-func (r *Recorder) Record(ctx context.Context, e attestlog.Event) error {
-	ed := editor{r: r, e: &e}
-	for i := range r.rules {
-		rule := &r.rules[i]
-		if !covers(rule.Action, e.Action) {
+// Record applies the rules to an event and records the result. It changes nothing
+// in the maps and slices of the event.
+func (f *Filter) Record(ctx context.Context, e attestlog.Event) error {
+	ed := editor{filter: f, event: &e}
+	for i := range f.rules {
+		r := &f.rules[i]
+		if !covers(r.Action, e.Action) {
 			continue
 		}
+
 		switch {
-		case rule.Do < Drop:
-			ed.apply(rule)
-		case rule.path != nil && !ed.has(rule.path):
-		case rule.Do == Drop:
-			r.dropped.Add(1)
-			if r.cfg.OnDrop != nil {
-				r.cfg.OnDrop(e)
+		case r.Effect.ofFields():
+			ed.apply(r)
+		case r.path != nil && !ed.hasField(r.path):
+		case r.Effect == Drop:
+			f.dropped.Add(1)
+			if f.cfg.OnDrop != nil {
+				f.cfg.OnDrop(e)
 			}
 			return nil
 		default:
-			r.refused.Add(1)
-			return fmt.Errorf("%w: action %s, field %q", ErrRefused, e.Action, rule.Field)
+			f.refused.Add(1)
+			return fmt.Errorf("%w: action %s, field %q", ErrRefused, e.Action, r.Field)
 		}
 	}
-	if !r.cfg.KeepSecrets {
-		ed.secrets()
+	if !f.cfg.KeepSecrets {
+		ed.redactSecrets()
 	}
-	if r.floods.swallow(&e) {
+
+	if f.floods.coalesce(&e) {
 		return nil
 	}
-	return fit.Record(ctx, r.next, e) // bounded here, so that nobody records it again
+	// If the caller fitted the event it would call Record again, and the event
+	// would count twice.
+	return fit.Record(ctx, f.next, e)
 }
 
-// Ready is that of the recorder behind, for audithttp.Config.FailClosed.
-func (r *Recorder) Ready(ctx context.Context) error {
-	if next, ok := r.next.(interface{ Ready(context.Context) error }); ok {
-		return next.Ready(ctx)
+// Ready returns nil if the next recorder, which needs a method Ready, takes events
+// now. It is for audithttp.Config.FailClosed.
+func (f *Filter) Ready(ctx context.Context) error {
+	next, ok := f.next.(interface{ Ready(context.Context) error })
+	if !ok {
+		return errors.New("auditpolicy: the next recorder has no method Ready, and cannot tell whether it takes events")
 	}
-	return errors.New("auditpolicy: the recorder behind cannot tell whether it takes events")
+	return next.Ready(ctx)
 }
 
-// Stats returns the counters now.
-func (r *Recorder) Stats() Stats {
-	return Stats{r.dropped.Load(), r.refused.Load(), r.redacted.Load(), r.coalesced.Load()}
+// Stats returns the counters.
+func (f *Filter) Stats() Stats {
+	return Stats{
+		Dropped:   f.dropped.Load(),
+		Refused:   f.refused.Load(),
+		Redacted:  f.redacted.Load(),
+		Coalesced: f.coalesced.Load(),
+	}
 }
 
-// Close records the summaries of floods that are under way. The recorder behind
-// stays open.
-func (r *Recorder) Close(ctx context.Context) error { return r.floods.close(ctx) }
+// Close records the summaries of floods that have not ended. It does not close the
+// next recorder. Summaries that could not be recorded are recorded by the next
+// Close. After Close, floods are no longer summed up.
+func (f *Filter) Close(ctx context.Context) error { return f.floods.close(ctx) }
 
-func (r *Recorder) hash(text string) string {
-	mac := hmac.New(sha256.New, r.cfg.Key)
+func (f *Filter) hash(text string) string {
+	mac := hmac.New(sha256.New, f.cfg.Key)
 	mac.Write([]byte(text))
 	return "hmac:" + hex.EncodeToString(mac.Sum(nil)[:16])
 }

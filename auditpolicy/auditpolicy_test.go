@@ -62,14 +62,14 @@ func TestRulesChangeFields(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, stats := record(t, auditpolicy.Config{Key: key, Rules: []auditpolicy.Rule{
-		{Action: "user.*", Field: "/attributes/user/email", Do: auditpolicy.Redact},
-		{Field: "/attributes/raw/email", Do: auditpolicy.Hash},
-		{Field: "/attributes/none/x", Do: auditpolicy.Redact},
-		{Action: "mail.*", Field: "/message", Do: auditpolicy.Redact},
-		{Action: "user.edit", Field: "/actor/name", Do: auditpolicy.Hash},
-		{Action: "*", Field: "/source/ip", Do: auditpolicy.Redact},
-		{Field: "/source/host", Do: auditpolicy.Redact},
-		{Field: "/changes/user/email", Do: auditpolicy.Redact},
+		{Action: "user.*", Field: "/attributes/user/email", Effect: auditpolicy.Redact},
+		{Field: "/attributes/raw/email", Effect: auditpolicy.Hash},
+		{Field: "/attributes/none/x", Effect: auditpolicy.Redact},
+		{Action: "mail.*", Field: "/message", Effect: auditpolicy.Redact},
+		{Action: "user.edit", Field: "/actor/name", Effect: auditpolicy.Hash},
+		{Action: "*", Field: "/source/ip", Effect: auditpolicy.Redact},
+		{Field: "/source/host", Effect: auditpolicy.Redact},
+		{Field: "/changes/user/email", Effect: auditpolicy.Redact},
 	}}, given)
 	raw, ok := got.Attributes["raw"].(map[string]any)
 	if !ok || !strings.HasPrefix(fmt.Sprint(raw["email"]), "hmac:") || fmt.Sprint(raw["big"]) != "12345678901234567890" {
@@ -103,9 +103,9 @@ func TestRulesDropAndRefuse(t *testing.T) {
 	var dropped []string
 	r, err := auditpolicy.New(&to, auditpolicy.Config{
 		Rules: []auditpolicy.Rule{
-			{Action: "health.*", Do: auditpolicy.Drop},
-			{Field: "/attributes/debug", Do: auditpolicy.Drop},
-			{Action: "export", Field: "/actor/on_behalf_of", Do: auditpolicy.Refuse},
+			{Action: "health.*", Effect: auditpolicy.Drop},
+			{Field: "/attributes/debug", Effect: auditpolicy.Drop},
+			{Action: "export", Field: "/actor/on_behalf_of", Effect: auditpolicy.Refuse},
 		},
 		OnDrop: func(e attestlog.Event) { dropped = append(dropped, e.Action) },
 	})
@@ -172,7 +172,7 @@ func TestSecretsAreRecognised(t *testing.T) {
 func TestSecretsInChangesOfAStruct(t *testing.T) {
 	type user struct{ Name, Password, Pin string }
 	changes := diff.Changes(user{"a", "p1", "1"}, user{"b", "p2", "2"})
-	got, _ := record(t, auditpolicy.Config{Rules: []auditpolicy.Rule{{Field: "/changes/Pin", Do: auditpolicy.Keep}}}, attestlog.Event{Action: "a", Changes: changes})
+	got, _ := record(t, auditpolicy.Config{Rules: []auditpolicy.Rule{{Field: "/changes/Pin", Effect: auditpolicy.Keep}}}, attestlog.Event{Action: "a", Changes: changes})
 	text := fmt.Sprintf("%s", got.Changes)
 	if strings.Contains(text, "p1") || strings.Contains(text, "p2") || !strings.Contains(text, `"1"`) || !strings.Contains(text, `"b"`) {
 		t.Errorf("changes are %s", text)
@@ -186,13 +186,13 @@ func TestSecretsInChangesOfAStruct(t *testing.T) {
 func TestAWrongRuleIsRefused(t *testing.T) {
 	for _, cfg := range []auditpolicy.Config{
 		{Rules: []auditpolicy.Rule{{Field: "/message"}}},
-		{Rules: []auditpolicy.Rule{{Do: auditpolicy.Redact}}},
-		{Rules: []auditpolicy.Rule{{Field: "message", Do: auditpolicy.Redact}}},
-		{Rules: []auditpolicy.Rule{{Field: "/mesage", Do: auditpolicy.Redact}}},
-		{Rules: []auditpolicy.Rule{{Field: "/attributes", Do: auditpolicy.Redact}}},
-		{Rules: []auditpolicy.Rule{{Field: "/action", Do: auditpolicy.Hash}}, Key: key},
-		{Rules: []auditpolicy.Rule{{Field: "/message", Do: auditpolicy.Hash}}, Key: []byte("short")},
-		{Rules: []auditpolicy.Rule{{Action: "a*b", Do: auditpolicy.Drop}}},
+		{Rules: []auditpolicy.Rule{{Effect: auditpolicy.Redact}}},
+		{Rules: []auditpolicy.Rule{{Field: "message", Effect: auditpolicy.Redact}}},
+		{Rules: []auditpolicy.Rule{{Field: "/mesage", Effect: auditpolicy.Redact}}},
+		{Rules: []auditpolicy.Rule{{Field: "/attributes", Effect: auditpolicy.Redact}}},
+		{Rules: []auditpolicy.Rule{{Field: "/action", Effect: auditpolicy.Hash}}, Key: key},
+		{Rules: []auditpolicy.Rule{{Field: "/message", Effect: auditpolicy.Hash}}, Key: []byte("short")},
+		{Rules: []auditpolicy.Rule{{Action: "a*b", Effect: auditpolicy.Drop}}},
 		{Floods: []auditpolicy.Flood{{Window: time.Second}}},
 		{Floods: []auditpolicy.Flood{{Most: 1}}},
 	} {
@@ -338,7 +338,7 @@ func TestWhatIsNoSecretStays(t *testing.T) {
 func TestRulesReachIntoLists(t *testing.T) {
 	users := map[string]any{"users": []map[string]string{{"email": "a@example.com"}, {"email": "b@example.com"}}, "session_token": "t"}
 	got, _ := record(t, auditpolicy.Config{Key: key, Rules: []auditpolicy.Rule{
-		{Field: "/attributes/users/1/email", Do: auditpolicy.Redact}, {Field: "/attributes/session_token", Do: auditpolicy.Hash}, {Field: "/changes/user/email", Do: auditpolicy.Redact},
+		{Field: "/attributes/users/1/email", Effect: auditpolicy.Redact}, {Field: "/attributes/session_token", Effect: auditpolicy.Hash}, {Field: "/changes/user/email", Effect: auditpolicy.Redact},
 	}}, attestlog.Event{Action: "a", Attributes: users, Changes: diff.Changes(map[string]any{}, map[string]any{"user": map[string]string{"email": "c@example.com", "name": "c"}})})
 	text := fmt.Sprint(got.Attributes, got.Changes)
 	if strings.Contains(text, "b@example.com") || strings.Contains(text, "c@example.com") || !strings.Contains(text, "a@example.com") || !strings.Contains(text, "session_token:hmac:") || !strings.Contains(text, "name:c") {
@@ -352,7 +352,7 @@ func TestAPolicyBearsAnyValue(t *testing.T) {
 	s := []any{nil, nil}
 	s[0], s[1] = s, s
 	for _, v := range []any{m, s, (*secretive)(nil), named(""), make(chan int), func() {}, map[string]any{"n": []any{1, nil}}, json.RawMessage("{")} {
-		record(t, auditpolicy.Config{Rules: []auditpolicy.Rule{{Field: "/attributes/v/x/0", Do: auditpolicy.Redact}}}, attestlog.Event{Action: "a", Attributes: map[string]any{"v": v}, Changes: []attestlog.Change{{Path: "/v", New: v}}})
+		record(t, auditpolicy.Config{Rules: []auditpolicy.Rule{{Field: "/attributes/v/x/0", Effect: auditpolicy.Redact}}}, attestlog.Event{Action: "a", Attributes: map[string]any{"v": v}, Changes: []attestlog.Change{{Path: "/v", New: v}}})
 	}
 }
 

@@ -11,193 +11,330 @@ import (
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/diff"
 	"github.com/attestlog/attestlog/fit"
+	"github.com/attestlog/attestlog/internal/jsonpointer"
 )
 
-// texts returns the declared strings that a rule may name.
-func texts(e *attestlog.Event) map[string]*string {
-	return map[string]*string{
-		"id": &e.ID, "tenant": &e.Tenant, "service": &e.Service, "module": &e.Module, "action": &e.Action, "operation": &e.Operation,
-		"outcome": (*string)(&e.Outcome), "reason": &e.Reason, "message": &e.Message,
-		"actor/id": &e.Actor.ID, "actor/type": &e.Actor.Type, "actor/name": &e.Actor.Name, "actor/session": &e.Actor.Session, "actor/on_behalf_of": &e.Actor.OnBehalfOf,
-		"source/ip": &e.Source.IP, "source/user_agent": &e.Source.UserAgent, "source/host": &e.Source.Host,
-		"request/id": &e.Request.ID, "request/method": &e.Request.Method, "request/path": &e.Request.Path, "request/route": &e.Request.Route,
-		"trace/trace_id": &e.Trace.TraceID, "trace/span_id": &e.Trace.SpanID,
+// textField returns the declared text that a path names, or nil.
+func textField(e *attestlog.Event, path []string) *string {
+	switch strings.Join(path, "/") {
+	case "id":
+		return &e.ID
+	case "tenant":
+		return &e.Tenant
+	case "service":
+		return &e.Service
+	case "module":
+		return &e.Module
+	case "action":
+		return &e.Action
+	case "operation":
+		return &e.Operation
+	case "outcome":
+		return (*string)(&e.Outcome)
+	case "reason":
+		return &e.Reason
+	case "message":
+		return &e.Message
+
+	case "actor/id":
+		return &e.Actor.ID
+	case "actor/type":
+		return &e.Actor.Type
+	case "actor/name":
+		return &e.Actor.Name
+	case "actor/session":
+		return &e.Actor.Session
+	case "actor/on_behalf_of":
+		return &e.Actor.OnBehalfOf
+
+	case "source/ip":
+		return &e.Source.IP
+	case "source/user_agent":
+		return &e.Source.UserAgent
+	case "source/host":
+		return &e.Source.Host
+
+	case "request/id":
+		return &e.Request.ID
+	case "request/method":
+		return &e.Request.Method
+	case "request/path":
+		return &e.Request.Path
+	case "request/route":
+		return &e.Request.Route
+
+	case "trace/trace_id":
+		return &e.Trace.TraceID
+	case "trace/span_id":
+		return &e.Trace.SpanID
 	}
+	return nil
 }
 
-// known reports whether an event may have a field.
-func known(path []string) bool {
+// isField reports whether a rule may name a path.
+func isField(path []string) bool {
 	switch path[0] {
 	case "attributes", "changes":
 		return len(path) > 1
 	}
-	return texts(&attestlog.Event{})[strings.Join(path, "/")] != nil
+	return textField(&attestlog.Event{}, path) != nil
 }
 
-// An editor changes an event that is its own, but for the maps and slices in it,
-// which it copies first.
+// An editor changes an event of its own. The maps and slices in the event are the
+// caller's, so the editor copies them before it changes them.
 type editor struct {
-	r       *Recorder
-	e       *attestlog.Event
-	keep    [][]string // fields that are no secrets
-	attrs   bool       // the attributes were copied
-	changes bool       // the changes were
-	nodes   int        // values that were copied
+	filter *Filter
+	event  *attestlog.Event
+
+	exempt         [][]string // paths that are not searched for secrets
+	ownsAttributes bool       // the attributes were copied
+	ownsChanges    bool       // the changes were copied, though not the values in them
+	values         int        // that were copied
+	hidden         int        // values that were redacted or hashed
 }
 
+// countHidden counts a value that is redacted or hashed.
+func (ed *editor) countHidden() {
+	ed.hidden++
+	ed.filter.redacted.Add(1)
+}
+
+// apply applies a rule on a field.
 func (ed *editor) apply(r *rule) {
-	if r.Do == Keep {
-		ed.keep = append(ed.keep, r.path)
+	if r.Effect == Keep {
+		ed.exempt = append(ed.exempt, r.path)
 		return
 	}
+
 	hide := func(v any) any {
-		ed.r.redacted.Add(1)
-		if r.Do == Hash {
-			return ed.r.hash(textOf(v))
+		ed.countHidden()
+		if r.Effect == Hash {
+			return ed.filter.hash(textOf(v))
 		}
 		return diff.Redacted
 	}
-	// What a rule made of a field is no secret any more.
-	defer func() { ed.keep = append(ed.keep, r.path) }()
 	switch r.path[0] {
 	case "attributes":
-		ed.attributes()
-		edit(ed.e.Attributes, r.path[1:], hide)
+		ed.copyAttributes()
+		replace(ed.event.Attributes, r.path[1:], hide)
 	case "changes":
-		ed.ownChanges()
-		for i := range ed.e.Changes {
-			ed.change(&ed.e.Changes[i], r.path[1:], hide)
+		ed.copyChanges()
+		for i := range ed.event.Changes {
+			ed.hideInChange(&ed.event.Changes[i], r.path[1:], hide)
 		}
 	default:
-		field := texts(ed.e)[strings.Join(r.path, "/")]
-		switch {
-		case *field == "":
-		case field == &ed.e.Source.IP:
-			ed.r.redacted.Add(1)
-			*field = ""
-		default:
-			*field = hide(*field).(string)
-		}
+		ed.hideText(textField(ed.event, r.path), hide)
+	}
+
+	// A hash may look like a secret.
+	ed.exempt = append(ed.exempt, r.path)
+}
+
+func (ed *editor) hideText(field *string, hide func(any) any) {
+	switch {
+	case *field == "":
+	case field == &ed.event.Source.IP: // nothing else than an address is valid here
+		ed.countHidden()
+		*field = ""
+	default:
+		*field = hide(*field).(string)
 	}
 }
 
-// change hides a change at a path or below it, and what lies at the path within
-// the values of a change above it.
-func (ed *editor) change(c *attestlog.Change, path []string, hide func(any) any) {
-	parts := pathOf(c.Path)
+// hideInChange hides the values of a change at a path or below it. Of a change
+// above the path, it hides what the values have there.
+func (ed *editor) hideInChange(c *attestlog.Change, path []string, hide func(any) any) {
+	changed := pathOf(c.Path)
 	switch {
-	case len(parts) >= len(path) && slices.Equal(parts[:len(path)], path):
-		c.Old, c.New = orNil(c.Old, hide), orNil(c.New, hide)
-	case len(parts) < len(path) && slices.Equal(parts, path[:len(parts)]):
+	case hasPrefix(changed, path):
+		for _, v := range []*any{&c.Old, &c.New} {
+			if *v != nil {
+				*v = hide(*v)
+			}
+		}
+
+	case hasPrefix(path, changed):
+		within := path[len(changed):]
 		for _, v := range []*any{&c.Old, &c.New} {
 			inner := ed.plain(*v)
-			if hasPath(inner, path[len(parts):]) {
-				edit(inner, path[len(parts):], hide)
+			if hasPath(inner, within) {
+				replace(inner, within, hide)
 				*v = inner
 			}
 		}
 	}
 }
 
-func (ed *editor) has(path []string) bool {
+// hasField reports whether the event has a field.
+func (ed *editor) hasField(path []string) bool {
 	switch path[0] {
 	case "attributes":
-		ed.attributes()
-		return hasPath(ed.e.Attributes, path[1:])
+		ed.copyAttributes() // hasPath reads only plain values
+		return hasPath(ed.event.Attributes, path[1:])
 	case "changes":
-		return slices.ContainsFunc(ed.e.Changes, func(c attestlog.Change) bool {
-			parts := pathOf(c.Path)
-			return len(parts) >= len(path)-1 && slices.Equal(parts[:len(path)-1], path[1:])
+		return slices.ContainsFunc(ed.event.Changes, func(c attestlog.Change) bool {
+			return hasPrefix(pathOf(c.Path), path[1:])
 		})
 	}
-	return *texts(ed.e)[strings.Join(path, "/")] != ""
+	return *textField(ed.event, path) != ""
 }
 
-// attributes makes the attributes the editor's own: plain values in maps and
-// slices that nobody else has.
-func (ed *editor) attributes() {
-	if ed.attrs || ed.e.Attributes == nil {
-		return
+// redactSecrets redacts what looks like a secret in attributes and changes.
+func (ed *editor) redactSecrets() {
+	if len(ed.event.Attributes) > 0 {
+		ed.copyAttributes()
+		for name, v := range ed.event.Attributes {
+			ed.event.Attributes[name] = ed.withoutSecrets([]string{"attributes", name}, v)
+		}
 	}
-	own := make(map[string]any, len(ed.e.Attributes))
-	for name, v := range ed.e.Attributes {
-		own[name] = ed.plain(v)
+
+	if len(ed.event.Changes) > 0 {
+		ed.copyChanges()
 	}
-	ed.e.Attributes, ed.attrs = own, true
+	for i := range ed.event.Changes {
+		c := &ed.event.Changes[i]
+		path := append([]string{"changes"}, pathOf(c.Path)...)
+		for _, v := range []*any{&c.Old, &c.New} {
+			if *v == nil {
+				continue
+			}
+			// Without a secret, the value stays as the caller gave it.
+			before := ed.hidden
+			clean := ed.withoutSecrets(path, ed.plain(*v))
+			if ed.hidden > before {
+				*v = clean
+			}
+		}
+	}
 }
 
-func (ed *editor) ownChanges() {
-	if !ed.changes {
-		ed.e.Changes, ed.changes = slices.Clone(ed.e.Changes), true
+// withoutSecrets returns a plain value of the editor's own without the secrets in
+// it. Any name in its path, except the first, may say that it is one.
+func (ed *editor) withoutSecrets(path []string, v any) any {
+	if v == nil || v == "" || v == diff.Redacted || ed.isExempt(path) {
+		return v
 	}
-}
-
-func orNil(v any, hide func(any) any) any {
-	if v == nil {
-		return nil
-	}
-	return hide(v)
-}
-
-// pathOf returns the parts of a JSON Pointer, with or without its first slash.
-func pathOf(pointer string) []string {
-	if pointer == "" || pointer == "/" {
-		return nil
-	}
-	parts := strings.Split(strings.TrimPrefix(pointer, "/"), "/")
-	for i := range parts {
-		parts[i] = unescaper.Replace(parts[i])
-	}
-	return parts
-}
-
-// maxNodes bounds the values of an event that are looked at: more than a leaf
-// could hold. It also ends values that lead in circles.
-const maxNodes = 100_000
-
-// plain returns a copy of a value in maps, slices and scalars, as its JSON has
-// it. What is beyond maxNodes, or nested deeper than a leaf may be, is redacted,
-// because it cannot be looked at.
-func (ed *editor) plain(v any) any { return ed.plainAt(v, 0) }
-
-func (ed *editor) plainAt(v any, depth int) any {
-	if ed.nodes++; ed.nodes > maxNodes || depth > attestlog.MaxDepth {
+	_, isFlag := v.(bool) // such as "password": true
+	if !isFlag && slices.ContainsFunc(path[1:], SecretName) {
+		ed.countHidden()
 		return diff.Redacted
 	}
+
 	switch v := v.(type) {
-	case nil, string, bool, int, int8, int16, int32, int64, uint, uint8, uint16, uint32, uint64, float32, float64, json.Number:
+	case string:
+		clean, found := Secret(v)
+		if found {
+			ed.countHidden()
+		}
+		return clean
+
+	case []any:
+		for i := range v {
+			v[i] = ed.withoutSecrets(append(slices.Clip(path), strconv.Itoa(i)), v[i])
+		}
+
+	case map[string]any:
+		for name, member := range v {
+			v[name] = ed.withoutSecrets(append(slices.Clip(path), name), member)
+		}
+
+	case int, int64, uint64, float64, json.Number:
+		text, err := json.Marshal(v)
+		if err == nil && isCardName(path[len(path)-1]) && isCard(string(text)) {
+			ed.countHidden()
+			return diff.Redacted
+		}
+	}
+	return v
+}
+
+func (ed *editor) isExempt(path []string) bool {
+	return slices.ContainsFunc(ed.exempt, func(exempt []string) bool { return hasPrefix(path, exempt) })
+}
+
+// copyAttributes makes the attributes the editor's own: plain values in maps and
+// slices that nobody else has.
+func (ed *editor) copyAttributes() {
+	if ed.ownsAttributes || ed.event.Attributes == nil {
+		return
+	}
+
+	own := make(map[string]any, len(ed.event.Attributes))
+	for name, v := range ed.event.Attributes {
+		own[name] = ed.plain(v)
+	}
+	ed.event.Attributes = own
+	ed.ownsAttributes = true
+}
+
+func (ed *editor) copyChanges() {
+	if !ed.ownsChanges {
+		ed.event.Changes = slices.Clone(ed.event.Changes)
+		ed.ownsChanges = true
+	}
+}
+
+// maxValues bounds the values of an event that are looked at. It is more than a
+// leaf can hold, and also ends values that contain themselves.
+const maxValues = 100_000
+
+// plain returns a copy of a value in maps, slices and scalars, as its JSON has it.
+// Values beyond maxValues, and those nested deeper than in a leaf, are redacted,
+// because they cannot be looked at.
+func (ed *editor) plain(v any) any { return ed.plainWithin(v, 0) }
+
+func (ed *editor) plainWithin(v any, depth int) any {
+	ed.values++
+	if ed.values > maxValues || depth > attestlog.MaxDepth {
+		return diff.Redacted
+	}
+
+	switch v := v.(type) {
+	case nil, string, bool, json.Number,
+		int, int8, int16, int32, int64, uint, uint8, uint16, uint32, uint64, float32, float64:
 		return v
+
 	case map[string]any:
 		if v == nil {
 			return nil
 		}
-		out := make(map[string]any, min(len(v), maxNodes))
+		out := make(map[string]any, min(len(v), maxValues))
 		for name, member := range v {
-			out[name] = ed.plainAt(member, depth+1)
+			out[name] = ed.plainWithin(member, depth+1)
 		}
 		return out
+
 	case []any:
-		out := make([]any, 0, min(len(v), maxNodes))
+		out := make([]any, 0, min(len(v), maxValues))
 		for _, item := range v {
-			out = append(out, ed.plainAt(item, depth+1))
+			out = append(out, ed.plainWithin(item, depth+1))
 		}
 		return out
 	}
-	if text, err := marshal(v); err == nil {
-		if read, err := decode(text); err == nil {
-			return read
+	return plainOther(v)
+}
+
+// plainOther is plain for a value of a type that JSON does not have.
+func plainOther(v any) any {
+	text, err := marshal(v)
+	if err == nil {
+		plain, err := unmarshal(text)
+		if err == nil {
+			return plain
 		}
 	}
-	// What has no JSON becomes what Bound makes of it for the log.
+
+	// A value that has no JSON becomes what package fit makes of it for the log.
 	e := attestlog.Event{Action: "a", Actor: attestlog.Actor{ID: "a"}, Attributes: map[string]any{"v": v}}
 	fit.Event(&e)
-	if bounded, ok := e.Attributes["v"].(string); ok {
-		return bounded
+	if fitted, ok := e.Attributes["v"].(string); ok {
+		return fitted
 	}
 	return diff.Redacted
 }
 
-// marshal is json.Marshal of values whose methods may not bear every state.
+// marshal is json.Marshal for values whose methods may panic, as on a nil
+// receiver.
 func marshal(v any) (text []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -207,63 +344,89 @@ func marshal(v any) (text []byte, err error) {
 	return json.Marshal(v)
 }
 
-// textOf is what a value is hashed as: a text itself, and else its JSON.
-func textOf(v any) string {
-	if s, ok := v.(string); ok {
-		return s
-	}
-	text, err := json.Marshal(v)
-	if err != nil {
-		return ""
-	}
-	var s string
-	if json.Unmarshal(text, &s) == nil {
-		return s
-	}
-	return string(text)
-}
-
-// decode reads JSON without a loss of digits.
-func decode(text []byte) (v any, err error) {
+// unmarshal reads JSON, and keeps all digits of its numbers.
+func unmarshal(text []byte) (v any, err error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
 	err = d.Decode(&v)
 	return v, err
 }
 
-// at returns the member or the element of a plain value, and how to replace it.
-func at(v any, name string) (member any, set func(any), ok bool) {
+// textOf returns the text that is hashed for a value: the value itself if it is a
+// text, or else its JSON.
+func textOf(v any) string {
+	if s, ok := v.(string); ok {
+		return s
+	}
+
+	text, err := json.Marshal(v)
+	if err != nil {
+		return ""
+	}
+	var s string
+	err = json.Unmarshal(text, &s)
+	if err == nil {
+		return s
+	}
+	return string(text)
+}
+
+// pathOf returns the names in a change's JSON Pointer, which may lack its first
+// slash, as in "user/email".
+func pathOf(pointer string) []string {
+	if pointer == "" || pointer == "/" {
+		return nil
+	}
+
+	names := strings.Split(strings.TrimPrefix(pointer, "/"), "/")
+	for i, token := range names {
+		names[i] = jsonpointer.Unescape(token)
+	}
+	return names
+}
+
+func hasPrefix(path, prefix []string) bool {
+	return len(path) >= len(prefix) && slices.Equal(path[:len(prefix)], prefix)
+}
+
+// memberOf returns a member of a plain object or an element of a plain array, and
+// how to replace it.
+func memberOf(v any, name string) (member any, set func(any), ok bool) {
 	switch v := v.(type) {
 	case map[string]any:
 		member, ok = v[name]
 		return member, func(to any) { v[name] = to }, ok
 	case []any:
-		if i, err := strconv.Atoi(name); err == nil && i >= 0 && i < len(v) {
+		i, err := strconv.Atoi(name)
+		if err == nil && i >= 0 && i < len(v) {
 			return v[i], func(to any) { v[i] = to }, true
 		}
 	}
 	return nil, nil, false
 }
 
+// hasPath reports whether a plain value has something at a path.
 func hasPath(v any, path []string) bool {
 	for _, name := range path {
-		var ok bool
-		if v, _, ok = at(v, name); !ok {
+		member, _, ok := memberOf(v, name)
+		if !ok {
 			return false
 		}
+		v = member
 	}
 	return true
 }
 
-// edit replaces what is at a path of a plain value that is the editor's own.
-func edit(v any, path []string, hide func(any) any) {
+// replace replaces what a plain value of the editor's own has at a path, if it has
+// something there.
+func replace(v any, path []string, by func(any) any) {
 	for i, name := range path {
-		member, set, ok := at(v, name)
+		member, set, ok := memberOf(v, name)
 		if !ok {
 			return
 		}
 		if i == len(path)-1 {
-			set(hide(member))
+			set(by(member))
 		}
 		v = member
 	}

@@ -13,18 +13,19 @@ import (
 	"github.com/attestlog/attestlog/fit"
 )
 
-// A Flood sums up events that come too often: of those of one tenant, actor,
-// action, outcome and first target, the first Most within a Window are recorded
-// as they are, and for the others one event at the end of the window, the last of
-// them with the attribute
+// A Flood sums up events that come too often. It counts events of one tenant,
+// actor, action, outcome and first target together. Of those within a Window, the
+// first Most are recorded as they are. The others become one event at the end of
+// the window: the last of them, with the attribute
 //
-//	"coalesced": {"events": 4711, "from": "<time of the first>", "to": "<of the last>"}
+//	"coalesced": {"events": 4711, "from": "<time of the first>", "to": "<time of the last>"}
 //
 // The events in between are counted in memory only: a crash loses the count.
 type Flood struct {
-	// Action is a name, or a prefix that ends in ".*". Defaults to every one.
+	// Action is a name, such as "login", a prefix that ends in ".*", or "*".
+	// Defaults to every action.
 	Action string
-	// Window is how long a window lasts. Required.
+	// Window is how long a window lasts, from its first event on. Required.
 	Window time.Duration
 	// Most is how many events of a window are recorded as they are. Required.
 	Most int
@@ -34,40 +35,47 @@ func (f Flood) check() error {
 	if f.Window <= 0 || f.Most <= 0 {
 		return errors.New("want a Window and Most above 0")
 	}
-	return checkPattern(f.Action)
+	return checkAction(f.Action)
 }
 
-// maxFloods bounds the windows that are open at a time. Beyond it events are
+// maxWindows bounds the windows that are open at a time. Beyond it events are
 // recorded as they are.
-const maxFloods = 10_000
+const maxWindows = 10_000
 
-type floodKey struct {
-	flood                          int
+// A windowKey is what the events of a window have in common.
+type windowKey struct {
+	flood                          int // its position in Config.Floods
 	tenant, actor, action, outcome string
 	target                         attestlog.Target
 }
 
-// A window is open from its first event on.
+// A window counts events. Its fields are guarded by floods.mu until it is taken
+// out of floods.open.
 type window struct {
-	seen    int
-	count   int             // that were not recorded
-	first   time.Time       // of those
-	last    attestlog.Event // of those
-	summary *time.Timer
+	seen  int // events, with those that were recorded as they are
+	timer *time.Timer
+
+	// Of those that were not recorded:
+	count int
+	first time.Time
+	last  attestlog.Event
 }
 
+// floods has the windows of a Filter.
 type floods struct {
-	r      *Recorder
-	mu     sync.Mutex
-	open   map[floodKey]*window
-	left   []*window // whose summaries could not be recorded
-	closed bool
-	ending sync.WaitGroup // summaries that are being recorded
+	filter    *Filter
+	recording sync.WaitGroup // summaries whose windows have ended
+
+	mu         sync.Mutex
+	open       map[windowKey]*window
+	unrecorded []*window // whose summaries could not be recorded
+	closed     bool
 }
 
-// swallow reports whether an event is left to a summary.
-func (f *floods) swallow(e *attestlog.Event) bool {
-	for i, flood := range f.r.cfg.Floods {
+// coalesce counts an event of a flood, and reports whether it is one that only a
+// summary stands for.
+func (f *floods) coalesce(e *attestlog.Event) bool {
+	for i, flood := range f.filter.cfg.Floods {
 		if covers(flood.Action, e.Action) {
 			return f.count(i, flood, e)
 		}
@@ -76,115 +84,137 @@ func (f *floods) swallow(e *attestlog.Event) bool {
 }
 
 func (f *floods) count(i int, flood Flood, e *attestlog.Event) bool {
-	key := floodKey{flood: i, tenant: e.Tenant, actor: e.Actor.ID, action: e.Action, outcome: string(e.Outcome)}
+	key := windowKey{flood: i, tenant: e.Tenant, actor: e.Actor.ID, action: e.Action, outcome: string(e.Outcome)}
 	if len(e.Targets) > 0 {
 		key.target = e.Targets[0]
 	}
+
 	f.mu.Lock()
 	defer f.mu.Unlock()
+
 	if f.closed {
 		return false
 	}
 	w := f.open[key]
 	if w == nil {
-		if len(f.open) >= maxFloods {
+		if len(f.open) >= maxWindows {
 			return false
 		}
 		if f.open == nil {
-			f.open = map[floodKey]*window{}
+			f.open = map[windowKey]*window{}
 		}
 		w = &window{}
-		w.summary = time.AfterFunc(flood.Window, func() { f.end(key, w) })
+		w.timer = time.AfterFunc(flood.Window, func() { f.endWindow(key, w) })
 		f.open[key] = w
 	}
-	if w.seen++; w.seen <= flood.Most {
+
+	w.seen++
+	if w.seen <= flood.Most {
 		return false
 	}
-	at := e.Time
-	if at.IsZero() {
-		at = f.r.cfg.Clock()
+
+	when := e.Time
+	if when.IsZero() {
+		when = f.filter.cfg.Clock()
 	}
-	if w.count++; w.count == 1 {
-		w.first = at
+	w.count++
+	if w.count == 1 {
+		w.first = when
 	}
-	w.last = own(e)
-	w.last.Time = at
-	f.r.coalesced.Add(1)
+	w.last = copyOf(e)
+	w.last.Time = when
+	f.filter.coalesced.Add(1)
 	return true
 }
 
-// own returns a copy of an event, as the log would take it, that shares nothing
+// copyOf returns a copy of an event, as the log would take it, that shares nothing
 // with the caller's.
-func own(e *attestlog.Event) attestlog.Event {
-	bounded := *e
-	fit.Event(&bounded)
-	text, err := bounded.MarshalJSON()
+func copyOf(e *attestlog.Event) attestlog.Event {
+	fitted := *e
+	fit.Event(&fitted)
+	text, err := fitted.MarshalJSON()
 	if err == nil {
-		if out, err := attestlog.ParseEvent(text); err == nil {
-			return out
+		parsed, err := attestlog.ParseEvent(text)
+		if err == nil {
+			return parsed
 		}
 	}
-	bounded.Attributes, bounded.Changes, bounded.Original = nil, nil, nil
-	bounded.Targets = slices.Clone(bounded.Targets)
-	return bounded
+
+	// What cannot be copied is left out.
+	fitted.Attributes = nil
+	fitted.Changes = nil
+	fitted.Original = nil
+	fitted.Targets = slices.Clone(fitted.Targets)
+	return fitted
 }
 
-// end closes a window and records its summary.
-func (f *floods) end(key floodKey, w *window) {
+// endWindow takes a window out and records its summary.
+func (f *floods) endWindow(key windowKey, w *window) {
 	f.mu.Lock()
 	if f.closed || f.open[key] != w {
 		f.mu.Unlock()
-		return // close has it
+		return // close records it
 	}
 	delete(f.open, key)
-	f.ending.Add(1)
+	f.recording.Add(1)
 	f.mu.Unlock()
-	defer f.ending.Done()
-	if err := f.record(context.Background(), w); err != nil {
-		f.r.cfg.Logger.Error("auditpolicy: the summary of a flood could not be recorded, and is left to Close", "events", w.count, "action", key.action, "actor", key.actor, "err", err)
-		f.keep(w)
+	defer f.recording.Done()
+
+	err := f.record(context.Background(), w)
+	if err != nil {
+		f.filter.cfg.Logger.Error("auditpolicy: the summary of a flood could not be recorded, and is left to Close",
+			"events", w.count, "action", key.action, "actor", key.actor, "err", err)
+		f.leaveToClose(w)
 	}
 }
 
-// record records a window's summary.
+// record records the summary of a window that was taken out.
 func (f *floods) record(ctx context.Context, w *window) error {
 	if w.count == 0 {
 		return nil
 	}
+
 	e := w.last
-	if w.count > 1 {
+	if w.count > 1 { // a single event needs no count
 		e.Attributes = maps.Clone(e.Attributes)
 		if e.Attributes == nil {
 			e.Attributes = map[string]any{}
 		}
 		e.Attributes["coalesced"] = map[string]any{
-			"events": w.count, "from": w.first.UTC().Format(time.RFC3339Nano), "to": e.Time.UTC().Format(time.RFC3339Nano),
+			"events": w.count,
+			"from":   w.first.UTC().Format(time.RFC3339Nano),
+			"to":     e.Time.UTC().Format(time.RFC3339Nano),
 		}
 	}
-	return fit.Record(ctx, f.r.next, e)
+	return fit.Record(ctx, f.filter.next, e)
 }
 
 func (f *floods) close(ctx context.Context) error {
 	f.mu.Lock()
 	f.closed = true
-	due := slices.AppendSeq(f.left, maps.Values(f.open))
-	f.open, f.left = nil, nil
+	windows := slices.AppendSeq(f.unrecorded, maps.Values(f.open))
+	f.open = nil
+	f.unrecorded = nil
 	f.mu.Unlock()
+
 	var errs []error
-	for _, w := range due {
-		w.summary.Stop()
-		if err := f.record(ctx, w); err != nil {
+	for _, w := range windows {
+		w.timer.Stop()
+		err := f.record(ctx, w)
+		if err != nil {
 			errs = append(errs, fmt.Errorf("a summary of %d events %s of %s: %w", w.count, w.last.Action, w.last.Actor.ID, err))
-			f.keep(w)
+			f.leaveToClose(w)
 		}
 	}
-	f.ending.Wait()
+
+	f.recording.Wait()
 	return errors.Join(errs...)
 }
 
-// keep leaves a summary that could not be recorded to the next Close.
-func (f *floods) keep(w *window) {
+// leaveToClose has the next Close record a summary.
+func (f *floods) leaveToClose(w *window) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.left = append(f.left, w)
+
+	f.unrecorded = append(f.unrecorded, w)
 }

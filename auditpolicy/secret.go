@@ -2,82 +2,121 @@ package auditpolicy
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/attestlog/attestlog/diff"
 )
 
 // SecretName reports whether a member's name says that its value is a secret. It
-// does if one of its words is, or ends in, password, passwd, pwd, passphrase,
-// passcode, secret, token, authorization, cookie or credential, or is pin, cvv or
-// cvc, in the plural too; if two that follow each other are api, access, private
-// or session key; or if it is pass alone. It does not if the name is about the
-// secret: if its last word is id, type, count, attempts, at, expires, policy and
-// the like, or its first max, min, num or has. Case does not matter; words end
-// where the letters do, and where a capital begins.
+// does if one of its words
+//
+//   - is, or ends in, password, passwd, pwd, passphrase, passcode, secret, token,
+//     authorization, cookie or credential, in the plural too,
+//   - is pin, cvv or cvc, in the plural too,
+//   - is api, access, private or session, and the next is key,
+//
+// or if the name is pass alone. It does not if the name is about the secret: if
+// its last word is id, type, count, attempts, at, expires, policy and the like, or
+// its first is max, min, num, has and the like. Case does not matter. A word ends
+// where the letters do, and where a capital begins the next.
 func SecretName(name string) bool {
 	words := wordsOf(name)
-	if len(words) == 0 || about[words[len(words)-1]] || aboutFirst[words[0]] && len(words) > 1 {
+	if len(words) == 0 || isAboutSecret(words) {
 		return false
 	}
-	for i, w := range words {
-		w = strings.TrimSuffix(w, "s")
-		switch {
-		case w == "pin" || w == "cvv" || w == "cvc" || w == "apikey" || w == "privatekey" || w == "accesskey":
-			return true
-		case len(words) == 1 && words[0] == "pass":
-			return true
-		case i+1 < len(words) && (w == "api" || words[i] == "access" || w == "private" || w == "session") && strings.TrimSuffix(words[i+1], "s") == "key":
+	if len(words) == 1 && words[0] == "pass" {
+		return true
+	}
+
+	for i, word := range words {
+		if isSecretWord(strings.TrimSuffix(word, "s")) {
 			return true
 		}
-		for _, end := range secretEnds {
-			if strings.HasSuffix(w, end) {
-				return true
-			}
+		isKey := i > 0 && strings.TrimSuffix(word, "s") == "key"
+		if isKey && isKindOfKey(words[i-1]) {
+			return true
 		}
 	}
 	return false
 }
 
-var secretEnds = []string{"password", "passwd", "pwd", "passphrase", "passcode", "secret", "token", "authorization", "cookie", "credential"}
-
-var about = set("id", "ids", "type", "types", "count", "counts", "attempt", "attempts", "at", "on", "age", "expiry", "expires", "expired", "expiration", "policy", "length",
-	"size", "limit", "status", "state", "valid", "required", "enabled", "name", "names", "url", "uri", "endpoint", "strength", "changed", "reset", "version", "ttl")
-
-var aboutFirst = set("max", "min", "num", "has", "is", "total")
-
-func set(words ...string) map[string]bool {
-	out := map[string]bool{}
-	for _, w := range words {
-		out[w] = true
+func isSecretWord(word string) bool {
+	switch word {
+	case "pin", "cvv", "cvc", "apikey", "privatekey", "accesskey":
+		return true
 	}
-	return out
+	return slices.ContainsFunc(secretEnds, func(end string) bool { return strings.HasSuffix(word, end) })
 }
 
-// wordsOf splits apiKey, api_key, API-Key and api[key] alike, in lower case.
+var secretEnds = []string{
+	"password", "passwd", "pwd", "passphrase", "passcode", "secret", "token", "authorization", "cookie", "credential",
+}
+
+func isKindOfKey(word string) bool {
+	switch strings.TrimSuffix(word, "s") {
+	case "api", "private", "session":
+		return true
+	}
+	return word == "access"
+}
+
+// isAboutSecret reports whether a name is about a secret that it does not hold, as
+// token_count and max_tokens are.
+func isAboutSecret(words []string) bool {
+	first := words[0]
+	last := words[len(words)-1]
+	return aboutLast[last] || aboutFirst[first] && len(words) > 1
+}
+
+var aboutLast = setOf(
+	"id", "ids", "type", "types", "count", "counts", "attempt", "attempts", "at", "on", "age",
+	"expiry", "expires", "expired", "expiration", "policy", "length", "size", "limit", "status", "state",
+	"valid", "required", "enabled", "name", "names", "url", "uri", "endpoint", "strength", "changed", "reset",
+	"version", "ttl",
+)
+
+var aboutFirst = setOf("max", "min", "num", "has", "is", "total")
+
+func setOf(words ...string) map[string]bool {
+	set := map[string]bool{}
+	for _, w := range words {
+		set[w] = true
+	}
+	return set
+}
+
+// wordsOf splits apiKey, api_key, API-Key and api[key] alike, into words in lower
+// case.
 func wordsOf(name string) []string {
 	var words []string
 	start := 0
-	end := func(i int) {
-		if i > start {
-			words = append(words, strings.ToLower(name[start:i]))
+	endWord := func(end int) {
+		if end > start {
+			words = append(words, strings.ToLower(name[start:end]))
 		}
 	}
-	for i := 0; i < len(name); i++ {
-		switch c := name[i]; {
-		case c < 0x80 && !isLower(c) && !isUpper(c):
-			end(i)
+
+	for i := range len(name) {
+		c := name[i]
+		isASCII := c < 0x80
+		switch {
+		case isUpper(c):
+			// A capital begins a word after a small letter, and before one: the K of
+			// apiKey, the R of HTTPRequest.
+			afterSmall := i > 0 && isLower(name[i-1])
+			beforeSmall := i+1 < len(name) && isLower(name[i+1])
+			if i > start && (afterSmall || beforeSmall) {
+				endWord(i)
+				start = i
+			}
+		case isASCII && !isLower(c):
+			endWord(i)
 			start = i + 1
-		case isUpper(c) && i > start && (isLower(name[i-1]) || i+1 < len(name) && isLower(name[i+1])):
-			end(i)
-			start = i
 		}
 	}
-	end(len(name))
+	endWord(len(name))
 	return words
 }
 
@@ -85,7 +124,7 @@ func isUpper(c byte) bool { return c >= 'A' && c <= 'Z' }
 
 func isLower(c byte) bool { return c >= 'a' && c <= 'z' }
 
-// Tokens by their form: a JSON Web Token, a PEM private key, keys of AWS, GitHub,
+// tokenForms matches tokens by their form: a JSON Web Token, a PEM private key, keys of AWS, GitHub,
 // GitLab, Slack, Stripe, Google and npm, and those of attestlog.
 var tokenForms = regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*` +
 	`|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\z)` +
@@ -94,7 +133,8 @@ var tokenForms = regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}\.
 	`|\bxox[abeoprs]-[A-Za-z0-9-]{10,}|\b[rs]k_(?:live|test)_[A-Za-z0-9]{10,}|\bAIza[A-Za-z0-9_-]{30,}|\bnpm_[A-Za-z0-9]{30,}` +
 	`|\bal_[A-Za-z0-9]{4,}_[A-Za-z0-9_-]{16,}`)
 
-// An HTTP credential (RFC 9110, Section 11.4), if what follows the scheme is one.
+// credential matches what may be an HTTP credential (RFC 9110, Section 11.4): a
+// scheme, and a text that isCredential checks.
 var credential = regexp.MustCompile(`(?i)\b(bearer|basic)\s+([a-z0-9+/_.~-]{8,}=*)`)
 
 func isCredential(scheme, text string) bool {
@@ -105,22 +145,26 @@ func isCredential(scheme, text string) bool {
 	return len(text) >= 20 || strings.ContainsAny(text, "0123456789")
 }
 
-// A password in a URL (RFC 3986, Section 3.2.1).
+// userInfo matches a password in a URL (RFC 3986, Section 3.2.1).
 var userInfo = regexp.MustCompile(`(://[^\s/:@?#]*:)[^\s/@?#]+@`)
 
-// Digits that may be a card's number: 13 to 19, alone or in groups.
+// cardForm matches digits that may be a card number: 13 to 19, together or in
+// groups.
 var cardForm = regexp.MustCompile(`\b\d(?:[ -]?\d){12,18}\b`)
 
 // Secret returns a text with the tokens and card numbers in it redacted, and
-// whether there were any. A card's number has the beginning and the length of one
-// of the large issuers', and a valid check digit (ISO/IEC 7812-1).
+// whether there were any. A card number begins like those of a large issuer, has
+// the length of such a number, and a valid check digit (ISO/IEC 7812-1).
 func Secret(text string) (string, bool) {
-	if len(text) < 8 {
+	const shortest = 8
+	if len(text) < shortest {
 		return text, false
 	}
+
 	out := tokenForms.ReplaceAllLiteralString(text, diff.Redacted)
 	out = credential.ReplaceAllStringFunc(out, func(found string) string {
-		if m := credential.FindStringSubmatch(found); !isCredential(m[1], m[2]) {
+		m := credential.FindStringSubmatch(found)
+		if !isCredential(m[1], m[2]) {
 			return found
 		}
 		return diff.Redacted
@@ -130,25 +174,29 @@ func Secret(text string) (string, bool) {
 	return out, out != text
 }
 
-// withoutCards redacts card numbers, but for digits behind a plus sign, as in a
-// telephone number, and those of a larger number.
+// withoutCards redacts card numbers. Digits after a plus sign are a telephone
+// number, and those after a dot are part of another number.
 func withoutCards(text string) string {
 	var out strings.Builder
-	end := 0
-	for _, at := range cardForm.FindAllStringIndex(text, -1) {
-		if !isCard(text[at[0]:at[1]]) || at[0] > 0 && strings.IndexByte("+.", text[at[0]-1]) >= 0 {
+	end := 0 // of the last card number
+	for _, found := range cardForm.FindAllStringIndex(text, -1) {
+		from, to := found[0], found[1]
+		isPart := from > 0 && (text[from-1] == '+' || text[from-1] == '.')
+		if isPart || !isCard(text[from:to]) {
 			continue
 		}
-		out.WriteString(text[end:at[0]])
+		out.WriteString(text[end:from])
 		out.WriteString(diff.Redacted)
-		end = at[1]
+		end = to
 	}
 	if end == 0 {
 		return text
 	}
-	return out.String() + text[end:]
+	out.WriteString(text[end:])
+	return out.String()
 }
 
+// isCard reports whether a text, digits and what separates them, is a card number.
 func isCard(text string) bool {
 	digits := strings.Map(func(c rune) rune {
 		if c < '0' || c > '9' {
@@ -156,15 +204,27 @@ func isCard(text string) bool {
 		}
 		return c
 	}, text)
-	return len(digits) >= 13 && slices.ContainsFunc(issuers, func(i issuer) bool {
-		return len(digits) >= i.shortest && len(digits) <= i.longest && digits[:len(i.from)] >= i.from && digits[:len(i.to)] <= i.to
-	}) && checks(digits)
+
+	const shortest = 13
+	if len(digits) < shortest {
+		return false
+	}
+	isOf := func(i issuer) bool { return i.issued(digits) }
+	return slices.ContainsFunc(issuers, isOf) && hasCheckDigit(digits)
 }
 
-// An issuer's numbers begin with from to to.
+// An issuer's numbers begin with digits in the range from–to.
 type issuer struct {
 	from, to          string
 	shortest, longest int
+}
+
+func (i issuer) issued(digits string) bool {
+	if len(digits) < i.shortest || len(digits) > i.longest {
+		return false
+	}
+	begin := digits[:len(i.from)] // from and to have the same length
+	return begin >= i.from && begin <= i.to
 }
 
 var issuers = []issuer{
@@ -177,87 +237,31 @@ var issuers = []issuer{
 	{"62", "62", 16, 19}, // UnionPay
 }
 
-// checks tells whether the last digit is that of Luhn's formula.
-func checks(text string) bool {
-	sum, n := 0, 0
-	for i := len(text) - 1; i >= 0; i-- {
-		d := int(text[i] - '0')
-		if n%2 == 1 {
-			if d *= 2; d > 9 {
+// hasCheckDigit reports whether the last digit is that of Luhn's formula.
+func hasCheckDigit(digits string) bool {
+	sum := 0
+	for i := range len(digits) {
+		d := int(digits[len(digits)-1-i] - '0')
+		if i%2 == 1 {
+			d *= 2
+			if d > 9 {
 				d -= 9
 			}
 		}
 		sum += d
-		n++
 	}
 	return sum%10 == 0
 }
 
-// secrets redacts what looks like a secret in attributes and changes.
-func (ed *editor) secrets() {
-	if len(ed.e.Attributes) > 0 {
-		ed.attributes()
-		for name, v := range ed.e.Attributes {
-			ed.e.Attributes[name] = ed.secret([]string{"attributes", name}, v)
+// isCardName reports whether a name is that of a card number. A number that is not
+// a text is only looked at under such a name, since most numbers of that length
+// are not card numbers.
+func isCardName(name string) bool {
+	return slices.ContainsFunc(wordsOf(name), func(word string) bool {
+		switch word {
+		case "card", "pan", "cc", "creditcard":
+			return true
 		}
-	}
-	if len(ed.e.Changes) > 0 {
-		ed.ownChanges()
-	}
-	for i := range ed.e.Changes {
-		c := &ed.e.Changes[i]
-		path := append([]string{"changes"}, pathOf(c.Path)...)
-		for _, v := range []*any{&c.Old, &c.New} {
-			if *v == nil {
-				continue
-			}
-			before := ed.r.redacted.Load()
-			if clean := ed.secret(path, ed.plain(*v)); ed.r.redacted.Load() != before {
-				*v = clean
-			}
-		}
-	}
-}
-
-func (ed *editor) kept(path []string) bool {
-	return slices.ContainsFunc(ed.keep, func(kept []string) bool { return len(kept) <= len(path) && slices.Equal(kept, path[:len(kept)]) })
-}
-
-// secret returns a plain value of the editor's own without the secrets in it. A
-// part of its path may say that it is one.
-func (ed *editor) secret(path []string, v any) any {
-	if v == nil || v == "" || v == diff.Redacted || ed.kept(path) {
-		return v
-	}
-	if _, flag := v.(bool); !flag && slices.ContainsFunc(path[1:], SecretName) {
-		ed.r.redacted.Add(1)
-		return diff.Redacted
-	}
-	switch v := v.(type) {
-	case string:
-		out, found := Secret(v)
-		if found {
-			ed.r.redacted.Add(1)
-		}
-		return out
-	case []any:
-		for i := range v {
-			v[i] = ed.secret(append(slices.Clip(path), strconv.Itoa(i)), v[i])
-		}
-	case map[string]any:
-		for name, member := range v {
-			v[name] = ed.secret(append(slices.Clip(path), name), member)
-		}
-	case int, int64, uint64, float64, json.Number:
-		if text, err := json.Marshal(v); err == nil && cardName(path[len(path)-1]) && isCard(string(text)) {
-			ed.r.redacted.Add(1)
-			return diff.Redacted
-		}
-	}
-	return v
-}
-
-// cardName is for numbers, most of which are none of a card.
-func cardName(name string) bool {
-	return slices.ContainsFunc(wordsOf(name), func(w string) bool { return w == "card" || w == "pan" || w == "cc" || w == "creditcard" })
+		return false
+	})
 }

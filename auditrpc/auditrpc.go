@@ -1,4 +1,4 @@
-// Package auditrpc is what the interceptors of packages auditgrpc and
+// Package auditrpc has the parts that the interceptors of packages auditgrpc and
 // auditconnect share: their configuration, and how a handler adds to its event.
 //
 // A call becomes this event when its handler returns:
@@ -12,6 +12,7 @@
 package auditrpc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,25 +28,25 @@ import (
 	"github.com/attestlog/attestlog/fit"
 )
 
-// A Call is one RPC that arrives.
+// A Call is an RPC that has arrived.
 type Call struct {
-	Procedure string // "/mail.v1.MailService/Delete"
-	Peer      string // the connection's address
-	// Header returns the values of a request header, or of metadata.
+	Procedure string // such as "/mail.v1.MailService/Delete"
+	Peer      string // the address of the connection
+	// Header returns the values of a request header or of metadata.
 	Header func(name string) []string
 }
 
 // Config configures an Auditor. The zero Config is useful.
 type Config struct {
-	// Actor returns who makes a call; it is called before the handler. Defaults
-	// to an actor "anonymous".
+	// Actor returns who makes a call; it is called before the handler. An actor
+	// without an ID is "anonymous". Defaults to "anonymous".
 	Actor func(context.Context, Call) attestlog.Actor
 	// Tenant returns whose call it is. Defaults to none.
 	Tenant func(context.Context, Call) string
 	// Service names the program. Defaults to none.
 	Service string
-	// Record says which calls are recorded. Defaults to all but those of the
-	// standard services: health checks and reflection.
+	// Record says which calls are recorded. Defaults to all except health checks
+	// and reflection, gRPC's standard services.
 	Record func(Call) bool
 	// Action names what a call does. Defaults to the procedure with dots.
 	Action func(Call) string
@@ -56,8 +57,8 @@ type Config struct {
 	// TrustedProxies and ProxyHeader are those of audithttp.Config.
 	TrustedProxies []netip.Prefix
 	ProxyHeader    string
-	// Logger receives what could not be recorded: who did what, without the
-	// content. Defaults to slog.Default().
+	// Logger receives the calls that could not be recorded: who did what, without
+	// the content. Defaults to slog.Default().
 	Logger *slog.Logger
 	// Clock returns the current time. Defaults to time.Now.
 	Clock func() time.Time
@@ -69,7 +70,7 @@ var ErrUnavailable = errors.New("the audit log is unavailable")
 // An Auditor records calls. It is safe for concurrent use.
 type Auditor struct {
 	rec   attestlog.Recorder
-	ready audithttp.Readier // nil if the recorder is none
+	ready audithttp.Readier // rec, or nil if that is not a Readier
 	cfg   Config
 }
 
@@ -88,13 +89,12 @@ func New(rec attestlog.Recorder, cfg Config) (*Auditor, error) {
 	default:
 		return nil, fmt.Errorf("auditrpc: ProxyHeader %q: want X-Forwarded-For or Forwarded", cfg.ProxyHeader)
 	}
+
 	if cfg.Record == nil {
-		a.cfg.Record = func(c Call) bool {
-			return !strings.HasPrefix(c.Procedure, "/grpc.health.") && !strings.HasPrefix(c.Procedure, "/grpc.reflection.")
-		}
+		a.cfg.Record = isOfProgram
 	}
 	if cfg.Action == nil {
-		a.cfg.Action = func(c Call) string { return strings.ReplaceAll(strings.TrimPrefix(c.Procedure, "/"), "/", ".") }
+		a.cfg.Action = actionOf
 	}
 	if cfg.Logger == nil {
 		a.cfg.Logger = slog.Default()
@@ -105,44 +105,63 @@ func New(rec attestlog.Recorder, cfg Config) (*Auditor, error) {
 	return a, nil
 }
 
+// isOfProgram reports whether a call is for a service of the program, and not for
+// one of gRPC's own.
+func isOfProgram(c Call) bool {
+	return !strings.HasPrefix(c.Procedure, "/grpc.health.") && !strings.HasPrefix(c.Procedure, "/grpc.reflection.")
+}
+
+func actionOf(c Call) string {
+	return strings.ReplaceAll(strings.TrimPrefix(c.Procedure, "/"), "/", ".")
+}
+
 // A Draft is the event of a call that is being answered.
 type Draft struct {
 	auditor *Auditor
 	began   time.Time
-	mu      sync.Mutex
-	event   attestlog.Event
-	vetoed  bool
-	ended   bool // the event is out of the handler's hands
+
+	mu     sync.Mutex // guards what follows: handlers may start goroutines
+	event  attestlog.Event
+	vetoed bool
+	ended  bool // the handler can no longer change the event
 }
 
 type draftKey struct{}
 
-// Begin starts a call's event. The context is for its handler; the draft is nil
-// for a call that is not recorded. The error is ErrUnavailable.
+// Begin starts a call's event. It returns the context for the call's handler, and
+// a nil Draft if the call is not recorded. The error is ErrUnavailable.
 func (a *Auditor) Begin(ctx context.Context, c Call) (context.Context, *Draft, error) {
 	if !a.cfg.Record(c) {
 		return ctx, nil, nil
 	}
 	if a.cfg.FailClosed != nil && a.cfg.FailClosed(c) {
-		if err := a.ready.Ready(ctx); err != nil {
+		err := a.ready.Ready(ctx)
+		if err != nil {
 			a.cfg.Logger.Error("auditrpc: a call was refused because it cannot be recorded", "procedure", c.Procedure, "err", err)
 			return ctx, nil, ErrUnavailable
 		}
 	}
+
 	d := &Draft{auditor: a, began: a.cfg.Clock()}
 	e := &d.event
-	e.Time, e.Service, e.Action = d.began, a.cfg.Service, a.cfg.Action(c)
+	e.Time = d.began
+	e.Service = a.cfg.Service
+	e.Action = a.cfg.Action(c)
 	e.Actor = attestlog.Actor{ID: "anonymous", Type: "anonymous"}
 	if a.cfg.Actor != nil {
-		if actor := a.cfg.Actor(ctx, c); actor.ID != "" {
+		actor := a.cfg.Actor(ctx, c)
+		if actor.ID != "" {
 			e.Actor = actor
 		}
 	}
 	if a.cfg.Tenant != nil {
 		e.Tenant = a.cfg.Tenant(ctx, c)
 	}
-	e.Source.IP, e.Source.Host = audithttp.ClientAddress(c.Peer, c.Header(a.cfg.ProxyHeader), a.cfg.TrustedProxies, a.cfg.ProxyHeader)
+
+	hops := c.Header(a.cfg.ProxyHeader)
+	e.Source.IP, e.Source.Host = audithttp.ClientAddress(c.Peer, hops, a.cfg.TrustedProxies, a.cfg.ProxyHeader)
 	e.Source.UserAgent = first(c.Header("User-Agent"))
+
 	e.Request.ID = first(c.Header("X-Request-Id"))
 	e.Request.Path = c.Procedure
 	e.Trace = audithttp.TraceOf(first(c.Header("Traceparent")))
@@ -158,62 +177,75 @@ func first(values []string) string {
 
 // codes are the names of the RPC codes, as Connect writes them.
 var codes = [...]string{
-	"", "canceled", "unknown", "invalid_argument", "deadline_exceeded", "not_found", "already_exists", "permission_denied", "resource_exhausted",
-	"failed_precondition", "aborted", "out_of_range", "unimplemented", "internal", "unavailable", "data_loss", "unauthenticated",
+	"", "canceled", "unknown", "invalid_argument", "deadline_exceeded", "not_found", "already_exists",
+	"permission_denied", "resource_exhausted", "failed_precondition", "aborted", "out_of_range", "unimplemented",
+	"internal", "unavailable", "data_loss", "unauthenticated",
 }
 
 // internalCode is the code of a handler that panicked.
 const internalCode = 13
 
 // End records the event of a call that was answered with a code, 0 for success.
-// It does nothing on a nil Draft.
+// An outcome that the handler set stays. End does nothing on a nil Draft.
 func (d *Draft) End(ctx context.Context, code int, panicked bool) {
 	if d == nil {
 		return
 	}
+
 	d.mu.Lock()
-	e, vetoed := d.event, d.vetoed
 	d.ended = true
+	e := d.event
+	vetoed := d.vetoed
 	d.mu.Unlock()
 	if vetoed {
 		return
 	}
+
 	if panicked {
 		code = internalCode
 	}
 	e.Request.Status = code
 	e.Request.DurationUS = max(0, d.auditor.cfg.Clock().Sub(d.began).Microseconds())
-	if e.Outcome == "" {
+	if e.Outcome == "" && code == 0 {
 		e.Outcome = attestlog.Success
-		if code != 0 {
-			e.Outcome = attestlog.Failure
-		}
-		switch {
-		case e.Reason != "" || code == 0:
-		case panicked:
-			e.Reason = "the handler panicked"
-		case code > 0 && code < len(codes):
-			e.Reason = codes[code]
-		}
 	}
-	if err := fit.Record(context.WithoutCancel(ctx), d.auditor.rec, e); err != nil {
+	if e.Outcome == "" {
+		e.Outcome = attestlog.Failure
+		e.Reason = cmp.Or(e.Reason, reasonOf(code, panicked))
+	}
+
+	// The client may be gone, and ctx with it.
+	err := fit.Record(context.WithoutCancel(ctx), d.auditor.rec, e)
+	if err != nil {
 		d.auditor.cfg.Logger.Error("auditrpc: a call could not be recorded", "err", err,
 			"action", e.Action, "actor", e.Actor.ID, "procedure", e.Request.Path, "code", code, "time", e.Time)
 	}
 }
 
+func reasonOf(code int, panicked bool) string {
+	switch {
+	case panicked:
+		return "the handler panicked"
+	case code > 0 && code < len(codes):
+		return codes[code]
+	}
+	return ""
+}
+
 // Edit calls fn with the event of the call that a context belongs to, so that a
 // handler can add targets, changes and attributes, or say who the actor is. It
-// reports whether it did: not for a call that is not recorded, and not after the
-// handler has returned. Safe for concurrent use; fn must not keep the event, nor
-// what is in it.
+// reports whether it did: there is no event if the call is not recorded, and none
+// after the handler has returned. Edit is safe for concurrent use; fn must not keep
+// the event, nor anything in it.
 func Edit(ctx context.Context, fn func(*attestlog.Event)) bool {
 	d, ok := ctx.Value(draftKey{}).(*Draft)
 	if !ok {
 		return false
 	}
+
 	d.mu.Lock()
 	defer d.mu.Unlock()
+
 	if d.ended {
 		return false
 	}
@@ -221,19 +253,27 @@ func Edit(ctx context.Context, fn func(*attestlog.Event)) bool {
 	return true
 }
 
-// AddTargets adds what the call was done to.
+// AddTargets adds what the call was done to. It reports whether it did, as Edit
+// does.
 func AddTargets(ctx context.Context, targets ...attestlog.Target) bool {
-	return Edit(ctx, func(e *attestlog.Event) { e.Targets = append(slices.Clip(e.Targets), targets...) })
+	return Edit(ctx, func(e *attestlog.Event) {
+		e.Targets = append(slices.Clip(e.Targets), targets...)
+	})
 }
 
-// Veto leaves the call's event out. It reports whether there was one.
+// Veto leaves the call's event out. It reports whether it did, as Edit does.
 func Veto(ctx context.Context) bool {
 	d, ok := ctx.Value(draftKey{}).(*Draft)
 	if !ok {
 		return false
 	}
+
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.vetoed = d.vetoed || !d.ended
-	return !d.ended
+
+	if d.ended {
+		return false
+	}
+	d.vetoed = true
+	return true
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,14 +13,51 @@ import (
 	"github.com/attestlog/attestlog"
 )
 
+// A tree is the attributes of a marked record as nested objects.
+type tree struct {
+	mark   string         // Config.Group
+	root   map[string]any // all except those in marking groups
+	marked map[string]any // those in marking groups together, nil if there is none
+	open   map[string]any // the object that attributes are added to
+	nested bool           // open is that of a group
+}
+
+// openGroup has the attributes that follow added to a group.
+func (t *tree) openGroup(name string) {
+	if !t.nested && name == t.mark {
+		t.open = t.markedGroup()
+	} else {
+		inner := map[string]any{}
+		put(t.open, name, inner)
+		t.open = inner
+	}
+	t.nested = true
+}
+
+func (t *tree) add(a slog.Attr) {
+	v := a.Value.Resolve()
+	if !t.nested && a.Key == t.mark && v.Kind() == slog.KindGroup {
+		addAll(t.markedGroup(), v.Group())
+		return
+	}
+	add(t.open, a)
+}
+
+func (t *tree) markedGroup() map[string]any {
+	if t.marked == nil {
+		t.marked = map[string]any{}
+	}
+	return t.marked
+}
+
 func addAll(to map[string]any, attrs []slog.Attr) {
 	for _, a := range attrs {
 		add(to, a)
 	}
 }
 
-// add adds an attribute as slog.Handler says: an empty one is nothing, and a
-// group without a name stands for what is in it.
+// add adds an attribute as slog.Handler demands: an empty one is ignored, and the
+// members of a group without a name are added in its place.
 func add(to map[string]any, a slog.Attr) {
 	a.Value = a.Value.Resolve()
 	switch {
@@ -27,21 +65,23 @@ func add(to map[string]any, a slog.Attr) {
 	case a.Value.Kind() == slog.KindGroup && a.Key == "":
 		addAll(to, a.Value.Group())
 	case a.Value.Kind() == slog.KindGroup:
-		if members := a.Value.Group(); len(members) > 0 {
+		members := a.Value.Group()
+		if len(members) > 0 {
 			inner := map[string]any{}
 			addAll(inner, members)
 			put(to, a.Key, inner)
 		}
 	default:
-		put(to, a.Key, value(a.Value))
+		put(to, a.Key, valueOf(a.Value))
 	}
 }
 
-// put sets a member, under a name that is free.
+// put sets a member, under the name or, if that is taken, the name with a number.
 func put(to map[string]any, name string, v any) {
 	free := name
 	for n := 2; ; n++ {
-		if _, taken := to[free]; !taken {
+		_, taken := to[free]
+		if !taken {
 			break
 		}
 		free = name + "#" + strconv.Itoa(n)
@@ -49,7 +89,7 @@ func put(to map[string]any, name string, v any) {
 	to[free] = v
 }
 
-func value(v slog.Value) any {
+func valueOf(v slog.Value) any {
 	switch v.Kind() {
 	case slog.KindDuration:
 		return v.Duration().String()
@@ -60,35 +100,42 @@ func value(v slog.Value) any {
 		case attestlog.Outcome:
 			return string(x)
 		case attestlog.Actor:
-			return map[string]any{"id": x.ID, "type": x.Type, "name": x.Name, "session": x.Session, "on_behalf_of": x.OnBehalfOf}
+			return map[string]any{
+				"id":           x.ID,
+				"type":         x.Type,
+				"name":         x.Name,
+				"session":      x.Session,
+				"on_behalf_of": x.OnBehalfOf,
+			}
 		case map[string]any:
 			return clone(x, 0)
 		case attestlog.Target, []attestlog.Target:
 			return x
 		case error:
-			return failure(said(x.Error))
+			return errorText(callText(x.Error))
 		case fmt.Stringer:
-			return said(x.String)
+			return callText(x.String)
 		}
 	}
 	return v.Any()
 }
 
-// clone copies the objects that fields are taken out of; deeper ones are only
-// read.
+// clone copies an object and the objects in it as deep as fields are taken out;
+// deeper ones are only read.
 func clone(m map[string]any, depth int) map[string]any {
-	const fieldsWithin = 4
+	const deepest = 4
 	out := maps.Clone(m)
 	for name, v := range out {
-		if inner, ok := v.(map[string]any); ok && depth < fieldsWithin {
+		inner, ok := v.(map[string]any)
+		if ok && depth < deepest {
 			out[name] = clone(inner, depth+1)
 		}
 	}
 	return out
 }
 
-// said returns what a method says that may not bear a nil receiver.
-func said(method func() string) (text string) {
+// callText calls a method that may panic, as on a nil receiver.
+func callText(method func() string) (text string) {
 	defer func() {
 		if p := recover(); p != nil {
 			text = fmt.Sprintf("!PANIC: %v", p)
@@ -97,36 +144,42 @@ func said(method func() string) (text string) {
 	return method()
 }
 
-// A failure is the text of an error among attributes.
-type failure string
+// An errorText is the text of an error among attributes.
+type errorText string
 
-// plain replaces failures by their texts, in objects of this package's making.
-func plain(attrs map[string]any) { plainWithin(attrs, 0) }
+// replaceErrors replaces each errorText by a string, in objects that this package
+// made.
+func replaceErrors(attrs map[string]any) { replaceErrorsWithin(attrs, 0) }
 
-func plainWithin(attrs map[string]any, depth int) {
+func replaceErrorsWithin(attrs map[string]any, depth int) {
 	if depth > attestlog.MaxDepth {
 		return
 	}
+
 	for name, v := range attrs {
 		switch v := v.(type) {
-		case failure:
+		case errorText:
 			attrs[name] = string(v)
 		case map[string]any:
-			plainWithin(v, depth+1)
+			replaceErrorsWithin(v, depth+1)
 		}
 	}
 }
 
-// fill makes an event of attributes, which it takes the fields out of.
-func fill(e *attestlog.Event, fields map[string]any, message string) {
-	f := object(fields)
-	for name, field := range map[string]*string{
-		"id": &e.ID, "tenant": &e.Tenant, "service": &e.Service, "module": &e.Module, "action": &e.Action,
-		"operation": &e.Operation, "reason": &e.Reason, "message": &e.Message,
-	} {
-		f.text(name, field)
-	}
+// fill makes an event of attributes. It takes the fields out of attrs, and makes
+// the rest the event's attributes.
+func fill(e *attestlog.Event, attrs map[string]any, message string) {
+	f := object(attrs)
+	f.text("id", &e.ID)
+	f.text("tenant", &e.Tenant)
+	f.text("service", &e.Service)
+	f.text("module", &e.Module)
+	f.text("action", &e.Action)
+	f.text("operation", &e.Operation)
+	f.text("reason", &e.Reason)
+	f.text("message", &e.Message)
 	f.outcome(e)
+
 	f.group("actor", &e.Actor.ID, func(o object) {
 		o.text("id", &e.Actor.ID)
 		o.text("type", &e.Actor.Type)
@@ -154,24 +207,27 @@ func fill(e *attestlog.Event, fields map[string]any, message string) {
 		o.text("span_id", &e.Trace.SpanID)
 	})
 	f.targets(e)
+
 	switch {
 	case e.Action == "":
 		e.Action = message
 	case e.Message == "":
 		e.Message = message
 	case message != "" && message != e.Message:
-		put(fields, "msg", message)
+		put(attrs, "msg", message)
 	}
-	if len(fields) > 0 {
-		e.Attributes = fields
+	if len(attrs) > 0 {
+		e.Attributes = attrs
 	}
 }
 
-// An object's members are taken out of it as they are understood.
+// An object has attributes. Its methods move those that they understand out of it
+// and into fields.
 type object map[string]any
 
 func (o object) text(name string, to *string) {
-	if s, ok := o[name].(string); ok {
+	s, ok := o[name].(string)
+	if ok {
 		*to = s
 		delete(o, name)
 	}
@@ -181,19 +237,18 @@ func (o object) int(name string, to *int64) {
 	switch n := o[name].(type) {
 	case int64:
 		*to = n
+		delete(o, name)
 	case uint64:
-		if *to = int64(n); *to < 0 {
-			*to = 0
-			return
+		if n <= math.MaxInt64 {
+			*to = int64(n)
+			delete(o, name)
 		}
-	default:
-		return
 	}
-	delete(o, name)
 }
 
-// group takes an object, or a text where that stands for the whole.
-func (o object) group(name string, whole *string, take func(object)) {
+// group moves the members of an object with move. A text instead of the object is
+// moved to whole, unless that is nil.
+func (o object) group(name string, whole *string, move func(object)) {
 	switch v := o[name].(type) {
 	case string:
 		if whole != nil {
@@ -201,36 +256,45 @@ func (o object) group(name string, whole *string, take func(object)) {
 			delete(o, name)
 		}
 	case map[string]any:
-		if take(v); len(v) == 0 {
+		move(v)
+		if len(v) == 0 {
 			delete(o, name)
 		}
 	}
 }
 
+// outcome moves the outcome, or else an error.
 func (o object) outcome(e *attestlog.Event) {
-	if s, ok := o["outcome"].(string); ok {
-		switch out := attestlog.Outcome(s); out {
-		case attestlog.Success, attestlog.Failure, attestlog.Unknown:
-			e.Outcome = out
-			delete(o, "outcome")
-		}
+	s, _ := o["outcome"].(string)
+	switch outcome := attestlog.Outcome(s); outcome {
+	case attestlog.Success, attestlog.Failure, attestlog.Unknown:
+		e.Outcome = outcome
+		delete(o, "outcome")
+		return
 	}
+
 	for _, name := range []string{"err", "error"} {
-		if f, ok := o[name].(failure); ok && e.Outcome == "" {
-			e.Outcome = attestlog.Failure
-			if e.Reason == "" {
-				e.Reason = string(f)
-				delete(o, name)
-			}
+		text, ok := o[name].(errorText)
+		if !ok {
+			continue
 		}
+		e.Outcome = attestlog.Failure
+		if e.Reason == "" {
+			e.Reason = string(text)
+			delete(o, name)
+		}
+		return
 	}
 }
 
+// targets moves the targets, unless one of them is not understood.
 func (o object) targets(e *attestlog.Event) {
-	if t, ok := target(o["target"]); ok {
+	t, ok := targetOf(o["target"])
+	if ok {
 		e.Targets = append(e.Targets, t)
 		delete(o, "target")
 	}
+
 	var all []any
 	switch list := o["targets"].(type) {
 	case []string:
@@ -244,21 +308,24 @@ func (o object) targets(e *attestlog.Event) {
 			all = append(all, t)
 		}
 	}
-	var read []attestlog.Target
+
+	var targets []attestlog.Target
 	for _, v := range all {
-		t, ok := target(v)
+		t, ok := targetOf(v)
 		if !ok {
 			return
 		}
-		read = append(read, t)
+		targets = append(targets, t)
 	}
-	if len(read) > 0 {
-		e.Targets = append(e.Targets, read...)
+	if len(targets) > 0 {
+		e.Targets = append(e.Targets, targets...)
 		delete(o, "targets")
 	}
 }
 
-func target(v any) (t attestlog.Target, ok bool) {
+// targetOf reads a target from a text "type/id", or from an object that has
+// nothing else.
+func targetOf(v any) (t attestlog.Target, ok bool) {
 	switch v := v.(type) {
 	case attestlog.Target:
 		return v, true
@@ -268,10 +335,7 @@ func target(v any) (t attestlog.Target, ok bool) {
 		}
 		return attestlog.Target{ID: v}, v != ""
 	case map[string]any:
-		o := make(object, len(v))
-		for name, member := range v {
-			o[name] = member
-		}
+		o := object(maps.Clone(v)) // v stays if there is something else in it
 		o.text("id", &t.ID)
 		o.text("type", &t.Type)
 		o.text("name", &t.Name)

@@ -4,56 +4,43 @@
 //	log, err := client.New(client.Config{URL: "https://audit.example.com/webmail", Token: token})
 //	receipts, err := log.Append(ctx, attestlog.Event{Action: "mail.view", Actor: attestlog.Actor{ID: "alice"}})
 //
-// Every event has its id and its time before it is sent, so sending it again is
-// harmless, and is done: after an error of the network, or while the server is
-// away. With a spool, recorded events survive this program as well.
+// Every event gets its id and its time before it is sent. Sending it again is
+// therefore harmless, and a Client does so after a network error and while the
+// server is away. With a spool, recorded events also survive the end of this
+// program.
 //
 // Entries are read with their exact bytes: Entry.Leaf and Entry.LeafHash are
-// computed here, and a proof is checked with attestlog.CheckProof.
+// computed here, and attestlog.CheckProof checks a proof.
 package client
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
-	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/retry"
 )
-
-// ErrDenied is returned when the server does not accept the token, or the token
-// may not do what was asked.
-var ErrDenied = errors.New("the server refuses the token")
-
-// errBad is of a request that the server cannot do anything with.
-var errBad = errors.New("the request is not accepted")
-
-// errAnswer is of a server that is none of a log's.
-var errAnswer = errors.New("the server's answer is not that of a log")
 
 // Config configures a Client.
 type Config struct {
-	// URL is the server's, with the log's name as its path:
+	// URL is the server's URL with the log's name as its path:
 	// https://audit.example.com/webmail. Required.
 	URL string
-	// Token is the bearer's: al_…. Required.
+	// Token is the bearer token: al_…. Required.
 	Token string
-	// HTTP makes the requests. Defaults to a client of its own, which gives up a
-	// connection that takes more than 10 s to be made.
+	// HTTP makes the requests. Defaults to a client of its own, which gives up
+	// on connecting after 10 s and follows no redirects.
 	HTTP *http.Client
 	// Spool keeps recorded events on this machine while the server is away. The
-	// Client closes it. Defaults to none: they wait in the queue.
+	// Client closes it. Defaults to none: the events wait in the queue.
 	Spool attestlog.Spool
 	// SpoolAfter is how long recorded events wait in memory for a server that is
 	// away before they go to the spool. Defaults to 5 s.
@@ -62,7 +49,7 @@ type Config struct {
 	// Default to 20,000 events and 64 MiB.
 	QueueEvents int
 	QueueBytes  int
-	// Timeout bounds a request that is not a stream, with its answer. Defaults to
+	// Timeout bounds a request and its answer, except for streams. Defaults to
 	// 30 s.
 	Timeout time.Duration
 	// Logger receives warnings: a server that is away, records that could not be
@@ -72,81 +59,89 @@ type Config struct {
 	Clock func() time.Time
 }
 
-// A Client is safe for concurrent use.
-type Client struct {
-	cfg  Config
-	base string // URL of the log's API, without a slash at its end
-	root string // of the server
-	name string // the log's
-
-	queue  queue
-	sender sync.WaitGroup
-	ctx    context.Context // ended when Close gives up
-	end    context.CancelFunc
-
-	closing sync.Once
-	closed  error
-
-	mu     sync.Mutex
-	counts Stats
-	failed []error // of records, since the last Flush
-}
-
 const (
-	defaultTimeout = 30 * time.Second
-	dialTimeout    = 10 * time.Second
-	defaultSpool   = 5 * time.Second
-	defaultEvents  = 20_000
-	defaultBytes   = 64 << 20
+	defaultTimeout     = 30 * time.Second
+	defaultSpoolAfter  = 5 * time.Second
+	defaultQueueEvents = 20_000
+	defaultQueueBytes  = 64 << 20
+
+	dialTimeout = 10 * time.Second
+	keepAlive   = 30 * time.Second
+	idleConns   = 64
 )
 
-// New makes a client. It does not ask the server: what was recorded while that
-// is away waits for it.
+// A Client sends events to one log of a server, and reads that log. Its methods
+// are safe for concurrent use.
+type Client struct {
+	cfg    Config
+	server string // URL of the server, without a slash at its end
+	api    string // URL of the log's API, without a slash at its end
+	name   string // of the log
+
+	queue   queue
+	workers sync.WaitGroup
+	ctx     context.Context // of the workers
+	giveUp  context.CancelFunc
+
+	closing  sync.Once
+	closeErr error
+
+	mu      sync.Mutex
+	counts  Stats
+	refused []error // why records were refused, since the last Flush
+}
+
+// New makes a client. It does not contact the server, which may be away: events
+// can be recorded all the same.
 func New(cfg Config) (*Client, error) {
 	u, err := url.Parse(cfg.URL)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("client: %q: want the server's URL with the log's name, such as https://audit.example.com/webmail", cfg.URL)
+	isHTTP := err == nil && (u.Scheme == "http" || u.Scheme == "https")
+	if !isHTTP || u.Host == "" {
+		return nil, fmt.Errorf("client: %q: want the server's URL with the log's name, such as %s",
+			cfg.URL, "https://audit.example.com/webmail")
 	}
 	name := strings.Trim(u.Path, "/")
 	if name == "" || strings.Contains(name, "/") {
-		return nil, fmt.Errorf("client: %q: the log's name is missing behind the host: https://HOST/LOG", cfg.URL)
+		return nil, fmt.Errorf("client: %q: want the log's name after the host: https://HOST/LOG", cfg.URL)
 	}
 	if cfg.Token == "" {
 		return nil, errors.New("client: a token is needed; `attestlog token create` on the server's machine makes one")
 	}
-	if cfg.HTTP == nil {
-		t := http.DefaultTransport.(*http.Transport).Clone()
-		t.DialContext = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
-		t.MaxIdleConnsPerHost = 64
-		t.ResponseHeaderTimeout = max(cfg.Timeout, defaultTimeout) // a stream sends its head at once
-		cfg.HTTP = &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error {
-			return http.ErrUseLastResponse // a POST that is redirected becomes another request
-		}}
+
+	setDefaults(&cfg)
+	server := (&url.URL{Scheme: u.Scheme, Host: u.Host}).String()
+	c := &Client{
+		cfg:    cfg,
+		server: server,
+		api:    server + "/api/v1/logs/" + url.PathEscape(name),
+		name:   name,
+		queue:  queue{maxEvents: cfg.QueueEvents, maxBytes: cfg.QueueBytes},
 	}
-	defaults(&cfg)
-	root := (&url.URL{Scheme: u.Scheme, Host: u.Host}).String()
-	c := &Client{cfg: cfg, root: root, base: root + "/api/v1/logs/" + url.PathEscape(name), name: name}
-	c.ctx, c.end = context.WithCancel(context.Background())
-	c.queue.init(cfg.QueueEvents, cfg.QueueBytes)
-	c.sender.Go(c.send)
+
+	c.ctx, c.giveUp = context.WithCancel(context.Background())
+	c.workers.Go(c.sendQueue)
 	if cfg.Spool != nil {
-		c.sender.Go(c.unspool)
+		c.workers.Go(c.sendSpool)
 	}
+
 	return c, nil
 }
 
-func defaults(cfg *Config) {
+func setDefaults(cfg *Config) {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = defaultTimeout
 	}
+	if cfg.HTTP == nil {
+		cfg.HTTP = newHTTPClient(cfg.Timeout)
+	}
 	if cfg.SpoolAfter <= 0 {
-		cfg.SpoolAfter = defaultSpool
+		cfg.SpoolAfter = defaultSpoolAfter
 	}
 	if cfg.QueueEvents <= 0 {
-		cfg.QueueEvents = defaultEvents
+		cfg.QueueEvents = defaultQueueEvents
 	}
 	if cfg.QueueBytes <= 0 {
-		cfg.QueueBytes = defaultBytes
+		cfg.QueueBytes = defaultQueueBytes
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -156,105 +151,99 @@ func defaults(cfg *Config) {
 	}
 }
 
-// call makes a request that is answered whole. What has no body is a nil body.
-func (c *Client) call(ctx context.Context, method, path string, params url.Values, body []byte) (*http.Response, []byte, error) {
-	bounded, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
-	defer cancel()
-	resp, err := c.request(bounded, method, c.base+path, params, body, nil)
-	if err == nil {
-		defer resp.Body.Close()
-		var text []byte
-		if text, err = io.ReadAll(resp.Body); err == nil {
-			return resp, text, nil
-		}
-		err = unavailable(err)
+func newHTTPClient(timeout time.Duration) *http.Client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.DialContext = (&net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}).DialContext
+	transport.MaxIdleConnsPerHost = idleConns
+	// This holds for streams too: the server sends their header at once.
+	transport.ResponseHeaderTimeout = max(timeout, defaultTimeout)
+
+	return &http.Client{
+		Transport: transport,
+		// A redirected POST would become another request.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	if bounded.Err() != nil && ctx.Err() == nil {
-		err = unavailable(fmt.Errorf("no answer within %s", c.cfg.Timeout))
-	}
-	return nil, nil, err
 }
 
-// request makes a request whose answer is a stream, or an error.
-func (c *Client) request(ctx context.Context, method, target string, params url.Values, body []byte, header http.Header) (*http.Response, error) {
-	if len(params) > 0 {
-		target += "?" + params.Encode()
-	}
-	var in io.Reader
-	if body != nil {
-		in = bytes.NewReader(body)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, target, in)
-	if err != nil {
-		return nil, err
-	}
-	for name, values := range header {
-		req.Header[name] = values
-	}
-	req.Header.Set("Authorization", "Bearer "+c.cfg.Token)
-	req.Header.Set("User-Agent", "attestlog-client")
-	if body != nil {
-		req.Header.Set("Content-Type", "application/x-ndjson")
-	}
-	resp, err := c.cfg.HTTP.Do(req)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		return nil, unavailable(err)
-	}
-	if resp.StatusCode/100 == 2 {
-		return resp, nil
-	}
-	defer resp.Body.Close()
-	return nil, problemOf(resp)
+// newBackoff spaces out the tries of whatever the server does not take.
+func newBackoff() retry.Backoff {
+	return retry.Backoff{First: 50 * time.Millisecond, Longest: 2 * time.Second, Jitter: true}
 }
 
-// maxProblem bounds the text of an error that is read.
-const maxProblem = 64 << 10
-
-var bodyField = regexp.MustCompile(`^body\[(\d+)\]\.?(.*)$`)
-
-// problemOf turns an answer into the error that a Log would have returned.
-func problemOf(resp *http.Response) error {
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxProblem))
-	var p struct {
-		Detail string `json:"detail"`
-		Errors []struct{ Message, Location string }
-	}
-	if json.Unmarshal(text, &p) != nil || p.Detail == "" {
-		p.Detail = resp.Status
-	}
-	said := fmt.Errorf("the server says: %s", p.Detail)
-	if len(p.Errors) > 0 { // an event is to blame
-		if m := bodyField.FindStringSubmatch(p.Errors[0].Location); m != nil {
-			n, _ := strconv.Atoi(m[1])
-			return &attestlog.FieldError{Event: n, Field: m[2], Rule: p.Errors[0].Message}
-		}
-	}
-	switch resp.StatusCode {
-	case http.StatusUnauthorized, http.StatusForbidden:
-		return fmt.Errorf("%w: %w", ErrDenied, said)
-	case http.StatusBadRequest, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
-		if strings.Contains(p.Detail, attestlog.ErrCursor.Error()) {
-			return fmt.Errorf("%w: %w", attestlog.ErrCursor, said)
-		}
-		return fmt.Errorf("%w: %w", errBad, said)
-	case http.StatusNotFound:
-		return fmt.Errorf("%w: %w", attestlog.ErrNotFound, said)
-	case http.StatusConflict:
-		return fmt.Errorf("%w: %w", attestlog.ErrConflict, said)
-	case http.StatusRequestEntityTooLarge:
-		return fmt.Errorf("%w: %w", attestlog.ErrTooLarge, said)
-	case http.StatusTooManyRequests, http.StatusRequestTimeout:
-		return fmt.Errorf("%w: %w", attestlog.ErrUnavailable, said)
-	}
-	if resp.StatusCode >= http.StatusInternalServerError {
-		return fmt.Errorf("%w: %w", attestlog.ErrUnavailable, said)
-	}
-	return said
+// Stats are a client's figures since New.
+type Stats struct {
+	Queued  uint64 // recorded events that were accepted
+	Stored  uint64 // recorded events that the server has
+	Spooled uint64 // recorded events that went to the spool
+	Failed  uint64 // recorded events that the server refused for good
+	Waiting int    // events in the queue now
 }
 
-func unavailable(err error) error {
-	return fmt.Errorf("%w: %w", attestlog.ErrUnavailable, err)
+// Stats returns the client's figures.
+func (c *Client) Stats() Stats {
+	waiting := c.queue.len()
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+
+	out := c.counts
+	out.Waiting = waiting
+	return out
+}
+
+func (c *Client) count(fn func(*Stats)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+
+	fn(&c.counts)
+}
+
+// Close stops accepting events, and sends those that are queued and spooled. If
+// ctx ends first, the rest of the queue goes to the spool. Without a spool, or if
+// that is full, the rest is lost, and the error is an *attestlog.AppendError with
+// the ids. Events in the spool that were not sent stay there for the next Client.
+// Later calls return the error of the first.
+func (c *Client) Close(ctx context.Context) error {
+	c.closing.Do(func() { c.closeErr = c.close(ctx) })
+	return c.closeErr
+}
+
+func (c *Client) close(ctx context.Context) error {
+	c.queue.close()
+
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		c.workers.Wait()
+	}()
+
+	select {
+	case <-sent:
+	case <-ctx.Done():
+		c.giveUp()
+		<-sent
+	}
+	c.giveUp() // releases the context in either case
+
+	rest := c.queue.removeAll()
+	var err error
+	if c.cfg.Spool != nil {
+		for len(rest) > 0 && err == nil {
+			var n int
+			n, err = c.spool(rest)
+			rest = rest[n:]
+		}
+		err = errors.Join(err, c.cfg.Spool.Close())
+	}
+
+	if len(rest) > 0 {
+		ids := make([]string, len(rest))
+		for i, e := range rest {
+			ids[i] = e.id
+		}
+		err = &attestlog.AppendError{IDs: ids, Err: errors.Join(attestlog.ErrUnavailable, err)}
+	}
+
+	c.cfg.HTTP.CloseIdleConnections()
+	return err
 }

@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -352,4 +353,17 @@ func TestNewWantsAURLWithALog(t *testing.T) {
 	if _, err := client.New(client.Config{URL: "https://audit.example.com/mail"}); err == nil {
 		t.Error("New made a client without a token")
 	}
+}
+
+func TestALongerHashIsNoHash(t *testing.T) {
+	s := serve(t)
+	c := s.dial(t, client.Config{})
+	defer c.Close(t.Context())
+	s.set(func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		fmt.Fprintf(w, `{"receipts":[{"leaf_hash":%q}]}`, base64.StdEncoding.EncodeToString(make([]byte, 33)))
+	})
+	if receipts, err := c.Append(t.Context(), event(0)); err == nil {
+		t.Errorf("Append took a leaf hash of 33 bytes: %v", receipts)
+	}
+	s.set(nil)
 }

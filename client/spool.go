@@ -6,11 +6,16 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/halve"
+	"github.com/attestlog/attestlog/internal/retry"
 )
 
-// spools reports whether events wait in the spool. One that cannot be read holds
-// nothing up.
-func (c *Client) spools() bool {
+// spoolInterval is how often the spool is looked at.
+const spoolInterval = 200 * time.Millisecond
+
+// hasSpooled reports whether events wait in the spool. A spool that cannot be
+// read holds nothing up.
+func (c *Client) hasSpooled() bool {
 	if c.cfg.Spool == nil {
 		return false
 	}
@@ -18,105 +23,111 @@ func (c *Client) spools() bool {
 	return err == nil && b.Events > 0
 }
 
-// spool puts events into the spool and returns how many.
+// spool puts the first events of a batch into the spool, at most MaxMove, and
+// returns how many. Fewer than that come with an error.
 func (c *Client) spool(batch []queued) (int, error) {
-	all := make([]attestlog.Prepared, 0, min(len(batch), attestlog.MaxMove))
-	for _, e := range batch[:min(len(batch), attestlog.MaxMove)] {
-		all = append(all, attestlog.Prepared{Event: e.text, At: e.at})
+	batch = batch[:min(len(batch), attestlog.MaxMove)]
+	events := make([]attestlog.Prepared, len(batch))
+	for i, e := range batch {
+		events[i] = attestlog.Prepared{Event: e.json, At: e.recorded}
 	}
-	n, err := c.cfg.Spool.Put(context.WithoutCancel(c.ctx), all)
+
+	// Close spools what is left when it gives up, and has ended c.ctx by then.
+	n, err := c.cfg.Spool.Put(context.WithoutCancel(c.ctx), events)
 	c.count(func(s *Stats) { s.Spooled += uint64(n) })
 	return n, err
 }
 
-// unspoolEvery is how often the spool is looked at.
-const unspoolEvery = 200 * time.Millisecond
-
-// unspool sends what is in the spool, oldest first.
-func (c *Client) unspool() {
-	wait := unspoolEvery
-	for pause(c.ctx, wait) == nil {
-		n, err := c.cfg.Spool.Move(c.ctx, c.move)
-		switch {
-		case err != nil && !errors.Is(err, attestlog.ErrUnavailable) && c.ctx.Err() == nil:
-			c.cfg.Logger.Error("client: the spool could not be sent", "log", c.name, "err", err)
-			wait = min(2*wait, lastWait)
-		case err != nil:
-			wait = min(2*wait, lastWait)
-		case n > 0:
-			wait = time.Millisecond
-		default:
-			wait = unspoolEvery
+// sendSpool sends what is in the spool, oldest first, until Close gives up, or
+// until the queue has ended and the spool is empty or cannot be sent.
+func (c *Client) sendSpool() {
+	backoff := newBackoff()
+	for {
+		// Asked first: the last events of the queue may go to the spool meanwhile.
+		ended := c.queue.ended()
+		n, err := c.cfg.Spool.Move(c.ctx, c.sendSpooled)
+		if err == nil && n > 0 {
+			backoff.Reset()
+			continue
 		}
-		if c.queue.ended() && (err != nil || n == 0) {
+
+		wait := spoolInterval
+		if err == nil {
+			backoff.Reset()
+		} else {
+			wait = backoff.Next()
+			if !errors.Is(err, attestlog.ErrUnavailable) && c.ctx.Err() == nil {
+				c.cfg.Logger.Error("client: the spool could not be sent", "log", c.name, "err", err)
+			}
+		}
+
+		if ended || retry.Sleep(c.ctx, wait) != nil {
 			return
 		}
 	}
 }
 
-func (q *queue) ended() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.closed && len(q.all) == 0
-}
+// sendSpooled sends events of the spool. It returns, for each event, why the
+// server never takes it: the spool sets such an event aside.
+func (c *Client) sendSpooled(events []attestlog.Prepared) ([]error, error) {
+	// An item is an event that can be sent, with its position in events.
+	type item struct {
+		prepared
+		pos int
+	}
 
-// move sends events of the spool. An event that the server never takes is set
-// aside with its reason.
-func (c *Client) move(events []attestlog.Prepared) ([]error, error) {
-	out := make([]error, len(events))
-	batch := make([]queued, len(events))
+	refusals := make([]error, len(events))
+	ids := make([]string, len(events))
+	var items []item
 	for i, p := range events {
-		e, err := attestlog.ParseEvent(p.Event)
-		if err == nil && e.Time.IsZero() {
-			e.Time = p.At // put there by another program
-			p.Event, err = e.MarshalJSON()
-		}
+		event, err := preparedOf(p)
 		if err != nil {
-			out[i] = err
+			refusals[i] = err
 			continue
 		}
-		batch[i] = queued{prepared{e.ID, p.Event}, p.At}
+		ids[i] = event.id
+		items = append(items, item{event, i})
 	}
-	if err := c.settle(batch, out); err != nil {
-		return out, err
+
+	try := func(part []item) error {
+		var body []byte
+		for _, it := range part {
+			body = appendLine(body, it.json)
+		}
+		_, err := c.post(c.ctx, body, len(part))
+		return err
 	}
-	for i, err := range out {
-		if err == nil {
-			c.count(func(s *Stats) { s.Stored++ })
+	err := halve.Each(items, try, blamesEvent, func(it item, err error) error {
+		refusals[it.pos] = err
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+
+	// Only now, since after an error all of them are sent again.
+	for i, err := range refusals {
+		if err != nil {
+			c.refuse(ids[i], err)
 		} else {
-			c.refuse(batch[i], err)
+			c.count(func(s *Stats) { s.Stored++ })
 		}
 	}
-	return out, nil
+	return refusals, nil
 }
 
-// settle sends those of a batch that have no error yet, and sets the errors of
-// those that are refused.
-func (c *Client) settle(batch []queued, errs []error) error {
-	var body []byte
-	n := 0
-	for i, e := range batch {
-		if errs[i] == nil {
-			body = append(append(body, e.text...), '\n')
-			n++
-		}
+// preparedOf reads an event of the spool. One that another program put there may
+// have no time.
+func preparedOf(p attestlog.Prepared) (prepared, error) {
+	e, err := attestlog.ParseEvent(p.Event)
+	if err != nil {
+		return prepared{}, err
 	}
-	if n == 0 {
-		return nil
+	if !e.Time.IsZero() {
+		return prepared{e.ID, p.Event}, nil
 	}
-	_, err := c.post(c.ctx, body, n)
-	switch {
-	case err == nil:
-		return nil
-	case !refusal(err):
-		return err
-	case len(batch) == 1:
-		errs[0] = err
-		return nil
-	}
-	half := len(batch) / 2
-	if err := c.settle(batch[:half], errs[:half]); err != nil {
-		return err
-	}
-	return c.settle(batch[half:], errs[half:])
+
+	e.Time = p.At
+	json, err := e.MarshalJSON()
+	return prepared{e.ID, json}, err
 }

@@ -5,40 +5,16 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
-	"time"
-	"unicode/utf8"
 
-	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
-	"github.com/attestlog/attestlog/fit"
-	"github.com/attestlog/attestlog/internal/loosejson"
-	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 )
-
-func TestEscapeIsOneToOne(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		s := textGen().Draw(t, "text")
-		esc := fit.Escape(s)
-		if !utf8.ValidString(esc) {
-			t.Fatalf("Escape(%q) = %q, not UTF-8", s, esc)
-		}
-		if back := fit.Unescape(esc); back != s {
-			t.Fatalf("Unescape(%q) = %q, want %q", esc, back, s)
-		}
-		if utf8.ValidString(s) && !strings.Contains(s, "\ufffd") && esc != s {
-			t.Fatalf("Escape(%q) = %q", s, esc)
-		}
-	})
-}
 
 func TestIDsCountEqualRecords(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -91,51 +67,6 @@ func TestIDsDependOnFormatAndSource(t *testing.T) {
 	}
 }
 
-func TestDecodeLosesNothing(t *testing.T) {
-	tests := []struct {
-		in   string
-		want any
-	}{
-		{`null`, nil},
-		{` [1, -2.5e+3 ,"x"] `, []any{json.Number("1"), json.Number("-2.5e+3"), "x"}},
-		{`{"a":1,"b":2,"a":[],"a":null}`, map[string]any{"a": loosejson.Repeated{json.Number("1"), []any{}, nil}, "b": json.Number("2")}},
-		{`"\u00e9\ud83d\ude00\ud83dx\udc00"`, "é\U0001F600\xed\xa0\xbdx\xed\xb0\x80"},
-		{"\"\xff\t\"", "\xff\t"},
-		{`"\"\\\/\b\f\n\r\t"`, "\"\\/\b\f\n\r\t"},
-		{`123456789012345678901234567890`, json.Number("123456789012345678901234567890")},
-	}
-	for _, tt := range tests {
-		got, err := loosejson.Decode([]byte(tt.in))
-		if diff := cmp.Diff(tt.want, got); err != nil || diff != "" {
-			t.Errorf("Decode(%s): %v (-want +got):\n%s", tt.in, err, diff)
-		}
-	}
-	for _, in := range []string{``, `{`, `[1,]`, `{"a"}`, `{"a":1,}`, `01`, `1.`, `-`, `"\x"`, `"\u12"`, `"`, `nul`, `{} {}`, strings.Repeat("[", 1_000_000), strings.Repeat("[", 80) + "}" + strings.Repeat("]", 80)} {
-		if v, err := loosejson.Decode([]byte(in)); err == nil {
-			t.Errorf("Decode(%.20s) = %v, want an error", in, v)
-		}
-	}
-}
-
-func TestUndatedIsNoted(t *testing.T) {
-	e := attestlog.Event{ID: "x:1", Action: "a", Actor: attestlog.Actor{ID: "b"}, Attributes: map[string]any{fit.NotesName: 1.0}}
-	fit.Undated(&e)
-	fit.Event(&e)
-	want := map[string]any{
-		fit.NotesName + "_": 1.0,
-		fit.NotesName: map[string]any{
-			"/time":                         map[string]any{"as": "unknown"},
-			"/attributes/attestlog_mapped_": map[string]any{"name": "renamed"},
-		},
-	}
-	if diff := cmp.Diff(want, e.Attributes); diff != "" || !e.Time.Equal(time.Unix(0, 0)) {
-		t.Errorf("Undated: time %v, attributes (-want +got):\n%s", e.Time, diff)
-	}
-	if back := fit.Restore(e); !back.Time.IsZero() || back.Attributes[fit.NotesName] != 1.0 {
-		t.Errorf("Restore = %+v", back)
-	}
-}
-
 func TestOpenReadsGzipMembers(t *testing.T) {
 	var zipped bytes.Buffer
 	for _, part := range []string{"one ", "two"} {
@@ -175,22 +106,4 @@ func TestOpenReadsGzipMembers(t *testing.T) {
 	if got := convert.SourceName("/a/b/app.log.gz"); got != "app.log" {
 		t.Errorf("SourceName = %q, want app.log", got)
 	}
-}
-
-func FuzzDecode(f *testing.F) {
-	for _, s := range []string{`{"a":[1,{"b":null}],"a":"\ud800"}`, `[1e999,-0]`, "\"\xff\"", strings.Repeat(`{"x":[`, 70)} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		v, err := loosejson.Decode(data)
-		if json.Valid(data) && err != nil {
-			t.Fatalf("Decode(%q): %v, encoding/json accepts it", data, err)
-		}
-		if err != nil {
-			return
-		}
-		e := attestlog.Event{Attributes: map[string]any{"v": v, "raw": json.RawMessage(data)}}
-		fit.Event(&e)
-		accepted(t, e)
-	})
 }

@@ -10,11 +10,12 @@ import (
 // An input is a reader that bytes can be given back to.
 type input struct {
 	r    *bufio.Reader
-	back []byte // given back
-	at   int    // of the next byte in back
+	back []byte // bytes that were given back
+	used int    // how many of them have been read again
 	position
 }
 
+// A position is that of the next byte.
 type position struct {
 	offset int64
 	line   int // from 1
@@ -25,15 +26,18 @@ func newInput(r io.Reader) input {
 }
 
 func (in *input) read() (c byte, err error) {
-	if in.at < len(in.back) {
-		c = in.back[in.at]
-		in.at++
+	if in.used < len(in.back) {
+		c = in.back[in.used]
+		in.used++
 	} else {
-		in.back, in.at = nil, 0
-		if c, err = in.r.ReadByte(); err != nil {
+		in.back = nil
+		in.used = 0
+		c, err = in.r.ReadByte()
+		if err != nil {
 			return 0, err
 		}
 	}
+
 	in.offset++
 	if c == '\n' {
 		in.line++
@@ -41,30 +45,36 @@ func (in *input) read() (c byte, err error) {
 	return c, nil
 }
 
-// unread gives the last byte back that was read.
+// unread gives back c, the last byte that was read.
 func (in *input) unread(c byte) {
 	if in.back != nil {
-		in.at--
+		in.used--
 	} else {
 		in.r.UnreadByte() // cannot fail after ReadByte
 	}
+
 	in.offset--
 	if c == '\n' {
 		in.line--
 	}
 }
 
-// giveBack gives the last bytes back, which were read from a position on.
+// giveBack gives back b, the last bytes that were read. The first of them was at
+// from.
 func (in *input) giveBack(b []byte, from position) {
-	in.back, in.at, in.position = slices.Concat(b, in.back[in.at:]), 0, from
+	in.back = slices.Concat(b, in.back[in.used:])
+	in.used = 0
+	in.position = from
 }
 
-// peek returns the next n bytes, or less if there are no more.
+// peek returns the next n bytes without reading them, or fewer if there are no
+// more.
 func (in *input) peek(n int) []byte {
-	back := in.back[in.at:]
+	back := in.back[in.used:]
 	if len(back) >= n {
 		return back[:n]
 	}
+
 	ahead, _ := in.r.Peek(n - len(back))
 	if len(back) == 0 {
 		return ahead
@@ -72,11 +82,12 @@ func (in *input) peek(n int) []byte {
 	return slices.Concat(back, ahead)
 }
 
-// skip reads n bytes that peek has returned.
+// skip reads bytes that peek has returned.
 func (in *input) skip(b []byte) {
-	given := min(len(b), len(in.back)-in.at)
-	in.at += given
-	in.r.Discard(len(b) - given)
+	given := min(len(b), len(in.back)-in.used)
+	in.used += given
+	in.r.Discard(len(b) - given) // cannot fail after Peek
+
 	in.offset += int64(len(b))
 	in.line += bytes.Count(b, []byte{'\n'})
 }

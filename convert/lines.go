@@ -3,7 +3,6 @@ package convert
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -11,24 +10,31 @@ import (
 	"github.com/attestlog/attestlog"
 )
 
-// ByLine reads a source's records where each is a line. Blank lines are
-// skipped, and lines of which event says so. event may not keep the line.
-func ByLine(r io.Reader, source string, event func(line []byte) (e attestlog.Event, skip bool, err error)) iter.Seq2[attestlog.Event, error] {
+// ErrTooLong is returned for a record of more than MaxRecord bytes.
+var ErrTooLong = fmt.Errorf("longer than %d bytes", MaxRecord)
+
+// ByLine reads a source's records if each is a line. event maps a line without
+// the white space around it; it may not keep the line, and says which lines are
+// to be skipped. Blank lines and a byte order mark are skipped too.
+func ByLine(
+	r io.Reader, source string, event func(line []byte) (e attestlog.Event, skip bool, err error),
+) iter.Seq2[attestlog.Event, error] {
 	return func(yield func(attestlog.Event, error) bool) {
-		lines := NewLines(r)
+		lines := lineReader{r: bufio.NewReaderSize(r, 64<<10)}
 		record := 0
 		for {
-			line, err := lines.Next()
+			line, err := lines.next()
 			if err == io.EOF {
 				return
 			}
-			if err != nil && !errors.Is(err, ErrTooLong) {
-				yield(attestlog.Event{}, fmt.Errorf("line %d: %w", lines.Number, err))
+			if err != nil && err != ErrTooLong {
+				yield(attestlog.Event{}, fmt.Errorf("line %d: %w", lines.number, err))
 				return
 			}
 			if err == nil && len(line) == 0 {
 				continue
 			}
+
 			var e attestlog.Event
 			skip := false
 			if err == nil {
@@ -37,9 +43,10 @@ func ByLine(r io.Reader, source string, event func(line []byte) (e attestlog.Eve
 			if skip {
 				continue
 			}
+
 			record++
 			if err != nil {
-				err = &RecordError{Source: source, Record: record, Line: lines.Number, Offset: lines.Start, Err: err}
+				err = &RecordError{Source: source, Record: record, Line: lines.number, Offset: lines.start, Err: err}
 			}
 			if !yield(e, err) {
 				return
@@ -48,53 +55,49 @@ func ByLine(r io.Reader, source string, event func(line []byte) (e attestlog.Eve
 	}
 }
 
-// Lines reads lines of bounded length. A byte order mark is skipped.
-type Lines struct {
+// A lineReader reads lines of at most MaxRecord bytes.
+type lineReader struct {
 	r      *bufio.Reader
 	buf    []byte
-	Number int   // of the last line, from 1
-	Start  int64 // its offset
-	end    int64 // the offset behind it
+	number int   // of the last line, from 1
+	start  int64 // its offset
+	end    int64 // the offset after it
 }
 
-// NewLines reads lines of r.
-func NewLines(r io.Reader) *Lines { return &Lines{r: bufio.NewReaderSize(r, 64<<10)} }
-
-// ErrTooLong is returned by Next for a line of more than MaxRecord bytes; the
-// one after it can be read.
-var ErrTooLong = fmt.Errorf("longer than %d bytes", MaxRecord)
-
-// Next returns the next line without the white space around it. It is valid
-// until the next call.
-func (l *Lines) Next() ([]byte, error) {
+// next returns the next line without the white space around it. It is valid until
+// the next call. After ErrTooLong, the next line can be read.
+func (l *lineReader) next() ([]byte, error) {
 	l.buf = l.buf[:0]
-	l.Start = l.end
-	l.Number++
+	l.start = l.end
+	l.number++
+
 	tooLong := false
 	for {
 		part, err := l.r.ReadSlice('\n')
 		l.end += int64(len(part))
-		if len(l.buf)+len(part) > MaxRecord+2 { // a line's end takes up to two
+		if len(l.buf)+len(part) > MaxRecord+len("\r\n") {
 			tooLong = true
 			l.buf = l.buf[:0]
 		}
 		l.buf = append(l.buf, part...)
+
 		switch {
 		case err == bufio.ErrBufferFull:
 			continue
-		case err == io.EOF && l.end > l.Start:
+		case err == io.EOF && l.end > l.start: // the last line needs no end
 		case err != nil:
 			return nil, err
 		}
 		if tooLong {
 			return nil, ErrTooLong
 		}
-		if l.Start == 0 {
-			return bytes.Trim(bytes.TrimPrefix(l.buf, []byte("\uFEFF")), white), nil
+
+		line := l.buf
+		if l.start == 0 {
+			line = bytes.TrimPrefix(line, []byte(byteOrderMark))
 		}
-		return bytes.Trim(l.buf, white), nil
+		return bytes.Trim(line, " \t\r\n"), nil
 	}
 }
 
-// white is JSON's white space.
-const white = " \t\r\n"
+const byteOrderMark = "\uFEFF"

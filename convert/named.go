@@ -10,67 +10,117 @@ import (
 	"github.com/attestlog/attestlog/fit"
 )
 
-// The names of each field, the first that is there first. A dotted name is a
-// path of objects, or a name with dots in it. They are those of ECS, OTel,
-// bunyan, pino, zap, logrus and slog, and what people choose.
+// The dotted names under which a field's value is looked for, in this order. They
+// are those of ECS, OTel, bunyan, pino, zap, logrus and slog, and others that
+// people choose.
 var (
-	timeNames      = []string{"time", "timestamp", "@timestamp", "ts", "datetime", "event_time", "eventTime", "created_at", "createdAt", "date", "t"}
-	actionNames    = []string{"action", "event.action", "event", "event_name", "eventName", "event_type", "eventType", "type", "event.type", "msg", "message"}
-	actorNames     = []string{"actor.id", "actor", "actor_id", "user.id", "user_id", "userId", "uid", "user", "username", "user_name", "userName", "user.name", "actor.name", "user.email", "email", "principal", "subject", "sub", "account", "login"}
-	nameNames      = []string{"actor.name", "user.name", "actor_name", "username", "user_name", "userName", "user.email", "actor.email"}
-	sessionNames   = []string{"actor.session", "session_id", "session.id", "sessionId", "session"}
-	behalfNames    = []string{"actor.on_behalf_of", "on_behalf_of", "impersonator"}
-	ipNames        = []string{"ip", "ip_address", "ipAddress", "source.ip", "source_ip", "src_ip", "client_ip", "clientIp", "client.ip", "remote_ip", "remoteIp", "remote_addr", "remoteAddr", "client_address", "client.address", "source.address", "network.peer.address"}
-	agentNames     = []string{"user_agent", "userAgent", "source.user_agent", "user_agent.original", "http_user_agent", "ua"}
-	hostNames      = []string{"source.host", "source.domain", "remote_host", "client_host"}
-	tenantNames    = []string{"tenant", "tenant_id", "tenantId", "tenant.id", "organization.id", "organization", "org_id", "org"}
-	serviceNames   = []string{"service", "service.name", "service_name", "serviceName", "app", "application", "program"}
+	timeNames = []string{
+		"time", "timestamp", "@timestamp", "ts", "datetime", "event_time", "eventTime", "created_at",
+		"createdAt", "date", "t",
+	}
+	actionNames = []string{
+		"action", "event.action", "event", "event_name", "eventName", "event_type", "eventType", "type",
+		"event.type", "msg", "message",
+	}
+	actorNames = []string{
+		"actor.id", "actor", "actor_id", "user.id", "user_id", "userId", "uid", "user", "username", "user_name",
+		"userName", "user.name", "actor.name", "user.email", "email", "principal", "subject", "sub", "account",
+		"login",
+	}
+	nameNames = []string{
+		"actor.name", "user.name", "actor_name", "username", "user_name", "userName", "user.email",
+		"actor.email",
+	}
+	sessionNames = []string{"actor.session", "session_id", "session.id", "sessionId", "session"}
+	behalfNames  = []string{"actor.on_behalf_of", "on_behalf_of", "impersonator"}
+	ipNames      = []string{
+		"ip", "ip_address", "ipAddress", "source.ip", "source_ip", "src_ip", "client_ip", "clientIp",
+		"client.ip", "remote_ip", "remoteIp", "remote_addr", "remoteAddr", "client_address", "client.address",
+		"source.address", "network.peer.address",
+	}
+	agentNames = []string{
+		"user_agent", "userAgent", "source.user_agent", "user_agent.original", "http_user_agent", "ua",
+	}
+	hostNames   = []string{"source.host", "source.domain", "remote_host", "client_host"}
+	tenantNames = []string{
+		"tenant", "tenant_id", "tenantId", "tenant.id", "organization.id", "organization", "org_id", "org",
+	}
+	serviceNames = []string{
+		"service", "service.name", "service_name", "serviceName", "app", "application", "program",
+	}
 	moduleNames    = []string{"module", "component", "logger", "log.logger"}
 	operationNames = []string{"operation"}
 	reasonNames    = []string{"reason", "event.reason", "error", "error.message", "error_message", "err"}
 	messageNames   = []string{"message", "msg"}
-	requestNames   = []string{"request.id", "request_id", "requestId", "req_id", "reqId", "http.request.id", "correlation_id"}
-	methodNames    = []string{"request.method", "method", "http_method", "http.request.method"}
-	pathNames      = []string{"request.path", "path", "url.path", "uri", "http.target"}
-	routeNames     = []string{"request.route", "route", "http.route"}
-	statusNames    = []string{"request.status", "status", "status_code", "statusCode", "http_status", "http.response.status_code"}
-	traceNames     = []string{"trace.trace_id", "trace_id", "traceId", "trace.id"}
-	spanNames      = []string{"trace.span_id", "span_id", "spanId", "span.id"}
-	targetNames    = []string{"target.id", "target", "target_id", "targetId", "resource.id", "resource", "resource_id", "resourceId", "object.id", "object", "object_id", "objectId"}
-	targetTypes    = []string{"target.type", "target_type", "targetType", "resource.type", "resource_type", "resourceType", "object.type", "object_type", "objectType"}
-	targetLabels   = []string{"target.name", "target_name", "resource.name", "resource_name", "object.name", "object_name"}
-	outcomeNames   = []string{"outcome", "event.outcome", "result", "status", "success"}
+	requestNames   = []string{
+		"request.id", "request_id", "requestId", "req_id", "reqId", "http.request.id", "correlation_id",
+	}
+	methodNames = []string{"request.method", "method", "http_method", "http.request.method"}
+	pathNames   = []string{"request.path", "path", "url.path", "uri", "http.target"}
+	routeNames  = []string{"request.route", "route", "http.route"}
+	statusNames = []string{
+		"request.status", "status", "status_code", "statusCode", "http_status", "http.response.status_code",
+	}
+	traceNames  = []string{"trace.trace_id", "trace_id", "traceId", "trace.id"}
+	spanNames   = []string{"trace.span_id", "span_id", "spanId", "span.id"}
+	targetNames = []string{
+		"target.id", "target", "target_id", "targetId", "resource.id", "resource", "resource_id", "resourceId",
+		"object.id", "object", "object_id", "objectId",
+	}
+	targetTypes = []string{
+		"target.type", "target_type", "targetType", "resource.type", "resource_type", "resourceType",
+		"object.type", "object_type", "objectType",
+	}
+	targetLabels = []string{
+		"target.name", "target_name", "resource.name", "resource_name", "object.name", "object_name",
+	}
+	outcomeNames = []string{"outcome", "event.outcome", "result", "status", "success"}
 )
 
-// outcomes are the words for them that programs use.
+// outcomes are the words that programs use for them.
 var outcomes = map[string]attestlog.Outcome{
-	"success": attestlog.Success, "succeeded": attestlog.Success, "successful": attestlog.Success, "ok": attestlog.Success,
-	"allowed": attestlog.Success, "granted": attestlog.Success, "true": attestlog.Success,
-	"failure": attestlog.Failure, "failed": attestlog.Failure, "fail": attestlog.Failure, "error": attestlog.Failure,
-	"denied": attestlog.Failure, "forbidden": attestlog.Failure, "unauthorized": attestlog.Failure, "false": attestlog.Failure,
+	"success":    attestlog.Success,
+	"succeeded":  attestlog.Success,
+	"successful": attestlog.Success,
+	"ok":         attestlog.Success,
+	"allowed":    attestlog.Success,
+	"granted":    attestlog.Success,
+	"true":       attestlog.Success,
+
+	"failure":      attestlog.Failure,
+	"failed":       attestlog.Failure,
+	"fail":         attestlog.Failure,
+	"error":        attestlog.Failure,
+	"denied":       attestlog.Failure,
+	"forbidden":    attestlog.Failure,
+	"unauthorized": attestlog.Failure,
+	"false":        attestlog.Failure,
+
 	"unknown": attestlog.Unknown,
 }
 
 // OutcomeOf returns the outcome that a word stands for, in any letter case, or "".
 func OutcomeOf(word string) attestlog.Outcome { return outcomes[strings.ToLower(word)] }
 
-// Operation returns the operation of the log's that a word is, in any letter
-// case, or "".
+// Operation returns the word in lower case if it is one of a log's operations, or
+// else "".
 func Operation(word string) string {
-	switch word = strings.ToLower(word); word {
+	word = strings.ToLower(word)
+	switch word {
 	case "create", "read", "update", "delete", "login", "logout", "export", "import", "execute", "approve", "deny":
 		return word
 	}
 	return ""
 }
 
-// Names yields the names that Named looks for.
+// Names yields the dotted names that Named looks for.
 func Names() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, names := range [...][]string{
-			timeNames, actionNames, actorNames, nameNames, sessionNames, behalfNames, ipNames, agentNames, hostNames, tenantNames, serviceNames, moduleNames,
-			operationNames, reasonNames, messageNames, requestNames, methodNames, pathNames, routeNames, statusNames, traceNames, spanNames, targetNames,
-			targetTypes, targetLabels, outcomeNames,
+			timeNames, actionNames, actorNames, nameNames, sessionNames, behalfNames, ipNames, agentNames, hostNames,
+			tenantNames, serviceNames, moduleNames, operationNames, reasonNames, messageNames, requestNames,
+			methodNames, pathNames, routeNames, statusNames, traceNames, spanNames, targetNames, targetTypes,
+			targetLabels, outcomeNames,
 		} {
 			for _, name := range names {
 				if !yield(name) {
@@ -82,9 +132,9 @@ func Names() iter.Seq[string] {
 }
 
 // Named fills the fields that an event lacks from a record whose members have
-// names that many programs share: those of the tables above. What finds no field
-// goes to the attributes under its own name (Foreign). A record without a time
-// becomes Undated. The event is not bounded.
+// names that many programs share: those of the tables above. The rest of the
+// record becomes the attributes, under its own names (fit.Foreign). An event that
+// still has no time is noted as fit.Undated. Call Finish afterwards.
 func Named(e *attestlog.Event, o Object) {
 	Fill(e, o)
 	e.Attributes = fit.Foreign(o)
@@ -93,24 +143,25 @@ func Named(e *attestlog.Event, o Object) {
 	}
 }
 
-// Fill is Named for a part of a record: what finds no field stays in the part,
-// and the event may still lack its time.
+// Fill is Named for a part of a record: the rest of the part stays in it, and the
+// event may still lack its time.
 func Fill(e *attestlog.Event, o Object) {
 	if e.Time.IsZero() {
-		e.Time = when(o)
+		e.Time = findTime(o)
 	}
 	if e.Actor.Type == "" {
-		e.Actor.Type = actorType(o)
+		e.Actor.Type = findActorType(o)
 	}
 	if e.Outcome == "" {
-		e.Outcome = outcome(o)
+		e.Outcome = findOutcome(o)
 	}
 	if e.Request.Status == 0 {
-		e.Request.Status = status(o)
+		e.Request.Status = findStatus(o)
 	}
 	if e.Source.IP == "" {
-		e.Source.IP = address(o)
+		e.Source.IP = findAddress(o)
 	}
+
 	for _, f := range [...]struct {
 		to    *string
 		names []string
@@ -139,46 +190,19 @@ func Fill(e *attestlog.Event, o Object) {
 			*f.to = Take(o, f.names...)
 		}
 	}
-	if t := (attestlog.Target{ID: Take(o, targetNames...), Type: Take(o, targetTypes...), Name: Take(o, targetLabels...)}); t != (attestlog.Target{}) {
+
+	var t attestlog.Target
+	t.ID = Take(o, targetNames...)
+	t.Type = Take(o, targetTypes...)
+	t.Name = Take(o, targetLabels...)
+	if t != (attestlog.Target{}) {
 		e.Targets = append(e.Targets, t)
 	}
 }
 
-// Take takes the first text that there is under one of some names. A dotted name
-// is a path of objects, or a name with dots in it. A number counts, and stays
-// where it is.
-func Take(o Object, names ...string) string {
-	for _, name := range names {
-		for _, path := range paths(name) {
-			if text := o.Take(path...); text != "" {
-				return text
-			}
-		}
-	}
-	return ""
-}
-
-func paths(name string) [][]string {
-	if !strings.Contains(name, ".") {
-		return [][]string{{name}}
-	}
-	return [][]string{{name}, strings.Split(name, ".")}
-}
-
-// Lookup returns the value under a dotted name, which is a path of objects, or a
-// name with dots in it.
-func (o Object) Lookup(dotted string) (any, bool) {
-	for _, path := range paths(dotted) {
-		if v, ok := o.At(path...); ok {
-			return v, true
-		}
-	}
-	return nil, false
-}
-
-func actorType(o Object) string {
-	for _, path := range paths("actor.type") {
-		switch t := o.Text(path...); t {
+func findActorType(o Object) string {
+	for path := range pathsOf("actor.type") {
+		switch o.Text(path...) {
 		case "user", "service", "system", "anonymous":
 			return o.Take(path...)
 		}
@@ -186,58 +210,53 @@ func actorType(o Object) string {
 	return ""
 }
 
-// address takes an IP address, or one with a port, which goes to an attribute
-// of its own if there is none. What is no address is left, for it may be
-// anything.
-func address(o Object) string {
-	for _, name := range ipNames {
-		for _, path := range paths(name) {
-			text := o.Text(path...)
-			if _, err := netip.ParseAddr(text); err == nil {
-				return o.Take(path...)
+// findAddress takes an IP address, or one with a port. The port then becomes the
+// member "port", unless there is one. Other text stays: it may be anything.
+func findAddress(o Object) string {
+	for path := range pathsOf(ipNames...) {
+		text := o.Text(path...)
+		if _, err := netip.ParseAddr(text); err == nil {
+			return o.Take(path...)
+		}
+
+		if addr, err := netip.ParseAddrPort(text); err == nil {
+			o.Take(path...)
+			if _, taken := o["port"]; !taken {
+				o["port"] = float64(addr.Port())
 			}
-			if addr, err := netip.ParseAddrPort(text); err == nil {
-				o.Take(path...)
-				if _, taken := o["port"]; !taken {
-					o["port"] = float64(addr.Port())
-				}
-				return addr.Addr().String()
-			}
+			return addr.Addr().String()
 		}
 	}
 	return ""
 }
 
-// outcome takes a word that says success, failure or unknown itself; others
-// stay in the attributes as well.
-func outcome(o Object) attestlog.Outcome {
-	for _, name := range outcomeNames {
-		for _, path := range paths(name) {
-			v, _ := o.At(path...)
-			text, _ := v.(string)
-			if b, ok := v.(bool); ok {
-				text = strconv.FormatBool(b)
-			}
-			out := OutcomeOf(text)
-			if out == "" {
-				continue
-			}
-			if text == string(out) {
-				o.Take(path...)
-			}
-			return out
+// findOutcome takes a word that is an outcome itself. One that only stands for an
+// outcome stays in the object too.
+func findOutcome(o Object) attestlog.Outcome {
+	for path := range pathsOf(outcomeNames...) {
+		v, _ := o.At(path...)
+		word, _ := v.(string)
+		if b, ok := v.(bool); ok {
+			word = strconv.FormatBool(b)
 		}
+
+		outcome := OutcomeOf(word)
+		if outcome == "" {
+			continue
+		}
+		if word == string(outcome) {
+			o.Take(path...)
+		}
+		return outcome
 	}
 	return ""
 }
 
-// status returns an HTTP status, which stays in the attributes too.
-func status(o Object) int {
-	for _, name := range statusNames {
-		for _, path := range paths(name) {
-			if n, err := strconv.Atoi(o.Text(path...)); err == nil && n >= 100 && n <= 599 {
-				return n
-			}
+// findStatus returns an HTTP status, which stays in the object too.
+func findStatus(o Object) int {
+	for path := range pathsOf(statusNames...) {
+		if n, err := strconv.Atoi(o.Text(path...)); err == nil && n >= 100 && n <= 599 {
+			return n
 		}
 	}
 	return 0

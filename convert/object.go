@@ -2,18 +2,24 @@ package convert
 
 import (
 	"encoding/json"
-	"fmt"
+	"errors"
+	"iter"
+	"strings"
 
-	"github.com/attestlog/attestlog/fit"
 	"github.com/attestlog/attestlog/internal/loosejson"
 )
 
-// An Object is a decoded JSON object whose values are taken out one by one:
-// what has found its field in an event is not repeated in the attributes, so
-// that erasing the field erases the value.
+// An Object is a decoded JSON object whose values are taken out one by one. What
+// has found its field in an event is not repeated in the attributes, so that
+// erasing the field erases the value.
+//
+// Its values are those of loosejson.Decode. Where a name is repeated, the methods
+// that look for a value see the last one. A path is the names of objects inside
+// each other; a dotted name is such a path with dots between, or one name that
+// has dots in it.
 type Object map[string]any
 
-// DecodeObject is Decode for an object.
+// DecodeObject decodes a JSON object and loses nothing of it.
 func DecodeObject(data []byte) (Object, error) {
 	v, err := loosejson.Decode(data)
 	if err != nil {
@@ -21,32 +27,38 @@ func DecodeObject(data []byte) (Object, error) {
 	}
 	m, ok := v.(map[string]any)
 	if !ok {
-		return nil, fmt.Errorf("not a JSON object")
+		return nil, errors.New("not a JSON object")
 	}
 	return m, nil
 }
 
 // Object returns the object under a name, or nil.
 func (o Object) Object(name string) Object {
-	m, _ := last(o[name]).(map[string]any)
+	m, _ := lastOf(o[name]).(map[string]any)
 	return m
 }
 
-// At returns the value at a path of names, and whether there is one. Of a
-// repeated name it is the last value.
+// At returns the value at a path, and whether there is one.
 func (o Object) At(path ...string) (any, bool) {
-	for _, name := range path[:len(path)-1] {
-		if o = o.Object(name); o == nil {
-			return nil, false
+	in, name := o.holder(path)
+	v, ok := in[name]
+	return lastOf(v), ok
+}
+
+// Lookup returns the value under a dotted name, and whether there is one.
+func (o Object) Lookup(dotted string) (any, bool) {
+	for path := range pathsOf(dotted) {
+		if v, ok := o.At(path...); ok {
+			return v, true
 		}
 	}
-	v, ok := o[path[len(path)-1]]
-	return last(v), ok
+	return nil, false
 }
 
 // Text returns the string or the number's digits at a path, or "".
 func (o Object) Text(path ...string) string {
-	switch v, _ := o.At(path...); v := v.(type) {
+	v, _ := o.At(path...)
+	switch v := v.(type) {
 	case string:
 		return v
 	case json.Number:
@@ -55,60 +67,76 @@ func (o Object) Text(path ...string) string {
 	return ""
 }
 
-// Take is Text, and removes the value if it is a string that is not repeated,
-// and then the objects that this leaves empty.
+// Take returns the text at a path as Text does. If the value is a string that is
+// not repeated, it is removed, with the objects that this leaves empty.
 func (o Object) Take(path ...string) string {
 	text := o.Text(path...)
 	if text != "" {
-		o.remove(path)
+		o.removeString(path)
 	}
 	return text
 }
 
-// Add adds a value under a name that may have others already: then all are a
-// Repeated.
+// Take takes the first text that there is under one of some dotted names, as
+// Object.Take does. So a number counts, but is not removed.
+func Take(o Object, names ...string) string {
+	for path := range pathsOf(names...) {
+		if text := o.Take(path...); text != "" {
+			return text
+		}
+	}
+	return ""
+}
+
+// Add adds a value under a name. If the name has values already, all of them
+// become a loosejson.Repeated.
 func (o Object) Add(name string, value any) { loosejson.Add(o, name, value) }
 
-// Put adds a value under the name, or with as many underscores behind it as it
-// takes to be free.
-func (o Object) Put(name string, value any) { o[fit.FreeName(o, name)] = value }
+// Put adds a value under a name, or under the name with as many underscores after
+// it as it takes to be free.
+func (o Object) Put(name string, value any) { loosejson.Put(o, name, value) }
 
 // Unwrap replaces a list of one value under a dotted name by the value, unless
-// that is a list or an object.
+// that is null, a list or an object.
 func (o Object) Unwrap(dotted string) {
-	for _, path := range paths(dotted) {
+	for path := range pathsOf(dotted) {
 		in, name := o.holder(path)
-		if list, ok := in[name].([]any); ok && len(list) == 1 {
-			switch list[0].(type) {
-			case []any, map[string]any, loosejson.JSONText, nil:
-			default:
-				in[name] = list[0]
-			}
+		list, ok := in[name].([]any)
+		if !ok || len(list) != 1 {
+			continue
+		}
+		switch list[0].(type) {
+		case nil, []any, map[string]any, loosejson.JSONText:
+		default:
+			in[name] = list[0]
 		}
 	}
 }
 
-// Drop removes the value under a dotted name, and then the objects that this
-// leaves empty.
+// Drop removes the value under a dotted name, and the objects that this leaves
+// empty.
 func (o Object) Drop(dotted string) {
-	for _, path := range paths(dotted) {
+	for path := range pathsOf(dotted) {
 		in, name := o.holder(path)
 		if _, ok := in[name]; ok {
-			in[name] = "" // which can be removed
-			o.remove(path)
+			in[name] = "" // removeString removes nothing else
+			o.removeString(path)
 		}
 	}
 }
 
-// holder returns the object that has the last name of a path, or nil.
+// holder returns the object that holds the last name of a path, or nil.
 func (o Object) holder(path []string) (in Object, name string) {
-	for _, name := range path[:len(path)-1] {
+	last := len(path) - 1
+	for _, name := range path[:last] {
 		o = o.Object(name)
 	}
-	return o, path[len(path)-1]
+	return o, path[last]
 }
 
-func (o Object) remove(path []string) {
+// removeString removes a string at a path, and the objects that this leaves
+// empty. It does not look into objects of a name that is repeated.
+func (o Object) removeString(path []string) {
 	name := path[0]
 	if len(path) == 1 {
 		if _, ok := o[name].(string); ok {
@@ -116,16 +144,33 @@ func (o Object) remove(path []string) {
 		}
 		return
 	}
-	kid, ok := o[name].(map[string]any)
+
+	inner, ok := o[name].(map[string]any)
 	if !ok {
 		return
 	}
-	if Object(kid).remove(path[1:]); len(kid) == 0 {
+	Object(inner).removeString(path[1:])
+	if len(inner) == 0 {
 		delete(o, name)
 	}
 }
 
-func last(v any) any {
+// pathsOf yields the paths that dotted names may be.
+func pathsOf(dotted ...string) iter.Seq[[]string] {
+	return func(yield func([]string) bool) {
+		for _, name := range dotted {
+			if !yield([]string{name}) {
+				return
+			}
+			if strings.Contains(name, ".") && !yield(strings.Split(name, ".")) {
+				return
+			}
+		}
+	}
+}
+
+// lastOf returns the last value of a name that is repeated, or else the value.
+func lastOf(v any) any {
 	if all, ok := v.(loosejson.Repeated); ok {
 		return all[len(all)-1]
 	}

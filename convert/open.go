@@ -9,13 +9,15 @@ import (
 	"strings"
 )
 
-// Open opens a file for reading, through gzip if its first bytes say so (RFC
-// 1952, Section 2.3.1), whatever its name. A file may have several members.
+// Open opens a file for reading. If its first bytes are those of gzip (RFC 1952,
+// Section 2.3.1), it is decompressed, whatever its name is. It may have several
+// gzip members.
 func Open(path string) (io.ReadCloser, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
+
 	r, err := Gunzip(f)
 	if err != nil {
 		f.Close()
@@ -27,7 +29,7 @@ func Open(path string) (io.ReadCloser, error) {
 	}{r, f}, nil
 }
 
-// Gunzip returns r's content, decompressed if it starts as gzip does.
+// Gunzip returns r's content, decompressed if its first bytes are those of gzip.
 func Gunzip(r io.Reader) (io.Reader, error) {
 	buffered := bufio.NewReaderSize(r, 64<<10)
 	magic, err := buffered.Peek(2)
@@ -40,8 +42,8 @@ func Gunzip(r io.Reader) (io.Reader, error) {
 	return gzip.NewReader(buffered)
 }
 
-// SourceName returns the name of the source that a file is: the path's base
-// name without ".gz".
+// SourceName returns the name of the source that a file is: the base name of its
+// path without ".gz".
 func SourceName(path string) string {
 	return strings.TrimSuffix(filepath.Base(path), ".gz")
 }

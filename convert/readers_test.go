@@ -322,3 +322,27 @@ func FuzzReaders(f *testing.F) {
 		}
 	})
 }
+
+// accepted checks that a log takes the event, and has room for its seals.
+func accepted(t testing.TB, e attestlog.Event) {
+	t.Helper()
+	data, err := e.MarshalJSON()
+	if err != nil {
+		t.Fatalf("MarshalJSON: %v", err)
+	}
+	if _, err := attestlog.ParseEvent(data); err != nil {
+		t.Fatalf("ParseEvent(%.300q): %v", data, err)
+	}
+	if strings.HasPrefix(e.Action, attestlog.ReservedPrefix) {
+		t.Fatalf("action %q is reserved", e.Action)
+	}
+
+	e.Original = nil
+	data, err = e.MarshalJSON()
+	if err != nil {
+		t.Fatalf("MarshalJSON: %v", err)
+	}
+	if max := attestlog.MaxLeaf - 4096; len(data) > max {
+		t.Fatalf("event of %d bytes in clear, want at most %d", len(data), max)
+	}
+}

@@ -1,13 +1,16 @@
 package convert
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/attestlog/attestlog"
 )
 
-// layouts are tried after RFC 3339.
+// layouts are those of times that are not in RFC 3339.
 var layouts = []string{
 	"2006-01-02T15:04:05.999999999",
 	"2006-01-02T15:04:05.999999999Z0700",
@@ -25,9 +28,9 @@ var layouts = []string{
 	time.DateOnly,
 }
 
-// when returns the record's time, or zero. Only RFC 3339 is taken out of the
-// attributes; any other spelling stays there, to show what was read.
-func when(o Object) time.Time {
+// findTime returns the record's time, or zero. It takes only RFC 3339 out of the
+// object. Any other spelling stays there, to show what was read.
+func findTime(o Object) time.Time {
 	for _, name := range timeNames {
 		v, _ := o.At(name)
 		switch v := v.(type) {
@@ -36,11 +39,11 @@ func when(o Object) time.Time {
 				o.Take(name)
 				return t
 			}
-			if t, ok := parseTime(v); ok {
+			if t, ok := parseAnyTime(v); ok {
 				return t
 			}
 		case json.Number:
-			if t, ok := unix(v.String()); ok {
+			if t, ok := parseUnix(v.String()); ok {
 				return t
 			}
 		}
@@ -48,36 +51,37 @@ func when(o Object) time.Time {
 	return time.Time{}
 }
 
-func parseTime(text string) (time.Time, bool) {
+func parseAnyTime(text string) (time.Time, bool) {
 	if t, ok := ParseTime(text, layouts...); ok {
 		return t, true
 	}
-	return unix(text)
+	return parseUnix(text)
 }
 
-// ParseTime reads a time in the first of some layouts that fits. Without a zone,
-// UTC is meant. Of zones that have a name and no offset, only UTC and GMT are
-// read: the others say different things in different places, and must not say
-// what they do where the program runs. The year 1 is none.
+// ParseTime reads a time in the first of some layouts that fits. The result is in
+// UTC. A time without a zone is taken as UTC. Of zones that have a name and no
+// offset, only UTC and GMT are read: others mean different offsets in different
+// places, and the result must not depend on where the program runs. The zero time
+// is not read.
 func ParseTime(text string, layouts ...string) (time.Time, bool) {
 	for _, layout := range layouts {
 		t, err := time.ParseInLocation(layout, text, time.UTC)
 		if err != nil || t.IsZero() {
 			continue
 		}
-		if strings.Contains(layout, "MST") && !strings.Contains(layout, "-0700") {
-			if zone, _ := t.Zone(); zone != "UTC" && zone != "GMT" {
-				continue
-			}
+
+		onlyName := strings.Contains(layout, "MST") && !strings.Contains(layout, "-0700")
+		if zone, _ := t.Zone(); onlyName && zone != "UTC" && zone != "GMT" {
+			continue
 		}
 		return t.UTC(), true
 	}
 	return time.Time{}, false
 }
 
-// unix reads a decimal number of seconds, milliseconds, microseconds or
-// nanoseconds since 1970, whichever puts it between 1973 and 5138.
-func unix(text string) (time.Time, bool) {
+// parseUnix reads a decimal number of seconds, milliseconds, microseconds or
+// nanoseconds since 1970: the unit with which the time is between 1973 and 5138.
+func parseUnix(text string) (time.Time, bool) {
 	whole, fraction, _ := strings.Cut(text, ".")
 	if strings.ContainsAny(text, "eE") {
 		f, err := strconv.ParseFloat(text, 64)
@@ -86,25 +90,41 @@ func unix(text string) (time.Time, bool) {
 		}
 		whole, fraction, _ = strings.Cut(strconv.FormatFloat(f, 'f', -1, 64), ".")
 	}
+
 	n, err := strconv.ParseUint(whole, 10, 63)
 	if err != nil || n < 1e8 {
 		return time.Time{}, false
 	}
-	digits := 9 // of a unit, in nanoseconds
+
+	// A unit has this many digits in nanoseconds: 9 for seconds, 0 for nanoseconds.
+	digits := 9
 	for limit := uint64(1e11); n >= limit && digits > 0; limit *= 1000 {
 		digits -= 3
-	}
-	part := uint64(0)
-	if digits > 0 && fraction != "" {
-		part, err = strconv.ParseUint((fraction + "000000000")[:digits], 10, 63)
-		if err != nil {
-			return time.Time{}, false
-		}
 	}
 	unit := uint64(1)
 	for range digits {
 		unit *= 10
 	}
+
+	nanoseconds := uint64(0) // of the fraction
+	if digits > 0 && fraction != "" {
+		nanoseconds, err = strconv.ParseUint((fraction + "000000000")[:digits], 10, 63)
+		if err != nil {
+			return time.Time{}, false
+		}
+	}
+
 	perSecond := 1_000_000_000 / unit
-	return time.Unix(int64(n/perSecond), int64(n%perSecond*unit+part)).UTC(), true
+	return time.Unix(int64(n/perSecond), int64(n%perSecond*unit+nanoseconds)).UTC(), true
+}
+
+// UUIDTime returns the time in an id that is a UUIDv7 (RFC 9562, Section 5.7),
+// in milliseconds.
+func UUIDTime(id string) (time.Time, bool) {
+	key := attestlog.KeyOf(id, time.Unix(0, 0), "", "")
+	if key != attestlog.KeyOf(id, time.Unix(1, 0), "", "") {
+		return time.Time{}, false // the key of any other id depends on the time
+	}
+	milliseconds := binary.BigEndian.Uint64(key[:]) >> 16
+	return time.UnixMilli(int64(milliseconds)).UTC(), true
 }

@@ -5,20 +5,22 @@ import (
 	"unicode/utf8"
 )
 
+// escapeRune starts an escape: U+FFFD, the replacement character.
 const escapeRune = "\uFFFD"
 
 // Escape returns s as valid UTF-8. A byte that belongs to no character becomes
-// U+FFFD and two lower-case hexadecimal digits; a U+FFFD of s itself is
-// doubled. Any other text stays as it is, so Escape is one to one:
+// U+FFFD and two lower-case hexadecimal digits; a U+FFFD of s itself is doubled.
+// Any other text stays as it is. No two texts have the same result.
 //
 //	"caf\xe9"  →  "caf\uFFFDe9"
 func Escape(s string) string {
 	const hexDigits = "0123456789abcdef"
+
 	var b strings.Builder
 	for i := 0; i < len(s); {
 		r, n := utf8.DecodeRuneInString(s[i:])
 		switch {
-		case r == utf8.RuneError && n == 1:
+		case r == utf8.RuneError && n == 1: // not a character
 			b.WriteString(escapeRune)
 			b.WriteByte(hexDigits[s[i]>>4])
 			b.WriteByte(hexDigits[s[i]&15])
@@ -32,7 +34,7 @@ func Escape(s string) string {
 	return b.String()
 }
 
-// Unescape undoes Escape. A U+FFFD that Escape did not write stays.
+// Unescape undoes Escape. A U+FFFD that starts no escape stays as it is.
 func Unescape(s string) string {
 	var b strings.Builder
 	for {
@@ -42,7 +44,8 @@ func Unescape(s string) string {
 			return b.String()
 		}
 		s = after
-		if rest, ok := strings.CutPrefix(s, escapeRune); ok {
+
+		if rest, doubled := strings.CutPrefix(s, escapeRune); doubled {
 			b.WriteString(escapeRune)
 			s = rest
 			continue
@@ -56,6 +59,7 @@ func Unescape(s string) string {
 	}
 }
 
+// hexValue returns the value of a lower-case hexadecimal digit, and else -1.
 func hexValue(c byte) int {
 	switch {
 	case c >= '0' && c <= '9':

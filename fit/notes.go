@@ -3,130 +3,36 @@ package fit
 import (
 	"encoding/json"
 	"maps"
+	"slices"
 	"strings"
-	"time"
-
-	"github.com/attestlog/attestlog"
 )
 
-// NotesName names the attribute that says what was mapped: an object from RFC
-// 6901 pointers into the event to notes. A note's "as" says what the value
-// there is, in words with a space between:
+// notes are keyed by JSON Pointers into the event.
 //
-//	escaped   text with bytes that are not UTF-8, written by Escape
-//	number    the digits of a number of magnitude 2^53 or more, or not finite
-//	json      the JSON text of a value nested too deep, or of one cut short
-//	repeated  the values of a name that the object had more than once
-//	empty     a reserved value in the place of none: UnknownAction, UnknownActor
-//	reserved  an action of the core's own, behind ForeignPrefix
-//	unknown   in /time: the record has none, and 1970 stands for it
-//	was       another value was not allowed there; the note's "was" has it
-//
-// A "name" of escaped, renamed or cut says the same of the member's name. A
-// value with "bytes" (or "items") was too long: the event holds its beginning,
-// the note its full length and SHA-256. A cut string ends in "~" and the first
-// 32 hexadecimal digits of it.
-//
-//	{"/attributes/uid":{"as":"number"},"/message":{"bytes":91234,"sha256":"…"}}
-const NotesName = "attestlog_mapped"
-
-// Values that stand for none, with an "empty" note.
-const (
-	UnknownAction = "unknown.action"
-	UnknownActor  = "unknown.actor"
-)
-
-// ForeignPrefix goes before an action that the core reserves for itself.
-const ForeignPrefix = "foreign."
-
-// Undated gives an event whose record has no time the start of 1970, and a
-// note that says so: a time of the import's would make the second import of
-// the record another event. Bound keeps the note.
-func Undated(e *attestlog.Event) {
-	e.Time = time.Unix(0, 0).UTC()
-	e.Attributes = Foreign(e.Attributes)
-	set, _ := e.Attributes[NotesName].(notes)
-	set = set.clone()
-	set.add("/time", note{as: "unknown"})
-	e.Attributes[NotesName] = set
-}
-
-// Foreign returns a foreign record's members as attributes. A member that has
-// the notes' own name is renamed, with a note.
-func Foreign(members map[string]any) map[string]any {
-	out := maps.Clone(members)
-	if out == nil {
-		out = map[string]any{}
-	}
-	v, taken := out[NotesName]
-	if _, ours := v.(notes); ours || !taken {
-		return out
-	}
-	name := FreeName(out, NotesName+"_")
-	out[name] = v
-	out[NotesName] = notes{attributePointer(name): {name: "renamed"}}
-	return out
-}
-
-// FreeName returns name with as many underscores as it takes.
-func FreeName(m map[string]any, name string) string {
-	for {
-		if _, taken := m[name]; !taken {
-			return name
-		}
-		name += "_"
-	}
-}
-
-func attributePointer(names ...string) string {
-	var b strings.Builder
-	b.WriteString("/attributes")
-	for _, name := range names {
-		b.WriteByte('/')
-		b.WriteString(pointerEscapes.Replace(name))
-	}
-	return b.String()
-}
-
-// RFC 6901, Section 3.
-var pointerEscapes = strings.NewReplacer("~", "~0", "/", "~1")
-
-// notes are keyed by pointer.
+// While an event is being made, its attribute NotesName holds them as this type,
+// which tells them from an attribute of a foreign record that has the same name.
 type notes map[string]note
 
+// A note is described in the package comment.
 type note struct {
 	as     string
 	name   string
 	was    string
-	bytes  int // the full length where the value is cut
-	items  int // the same for lists
+	bytes  int // of the whole value, where it is cut
+	items  int // the same for lists and objects
 	sha256 string
 }
 
-func (s notes) clone() notes {
-	if s == nil {
-		return notes{}
-	}
-	return maps.Clone(s)
-}
+// maxNote bounds the JSON of a cut value's note in bytes, without its pointer.
+const maxNote = 128
 
-// add keeps what another note of the pointer says about the name.
-func (s notes) add(pointer string, n note) {
-	if n.name == "" {
-		n.name = s[pointer].name
-	}
-	s[pointer] = n
-}
+// cut reports whether the value's rest is lost.
+func (n note) cut() bool { return n.bytes > 0 || n.items > 0 || n.name == "cut" }
 
-func (s notes) addAll(other notes) {
-	for pointer, n := range other {
-		s.add(pointer, n)
-	}
-}
+// has reports whether a word is one of those in the note's "as".
+func (n note) has(as string) bool { return slices.Contains(strings.Fields(n.as), as) }
 
-// noteRoom bounds what the note of a cut value takes, without its pointer.
-const noteRoom = 128
-
+// value returns the note as JSON has it.
 func (n note) value() map[string]any {
 	m := map[string]any{}
 	for name, text := range map[string]string{"as": n.as, "name": n.name, "was": n.was, "sha256": n.sha256} {
@@ -143,6 +49,27 @@ func (n note) value() map[string]any {
 	return m
 }
 
+func (s notes) clone() notes {
+	if s == nil {
+		return notes{}
+	}
+	return maps.Clone(s)
+}
+
+// add sets the note of a pointer. What an earlier note says about the name stays.
+func (s notes) add(pointer string, n note) {
+	if n.name == "" {
+		n.name = s[pointer].name
+	}
+	s[pointer] = n
+}
+
+func (s notes) addAll(other notes) {
+	for pointer, n := range other {
+		s.add(pointer, n)
+	}
+}
+
 func (s notes) value() map[string]any {
 	m := make(map[string]any, len(s))
 	for pointer, n := range s {
@@ -151,10 +78,10 @@ func (s notes) value() map[string]any {
 	return m
 }
 
-// MarshalJSON is for an event that was never given to Bound.
+// MarshalJSON writes the notes of an event that was never given to Event.
 func (s notes) MarshalJSON() ([]byte, error) { return json.Marshal(s.value()) }
 
-// size bounds the notes' JSON in bytes.
+// size bounds the JSON of the notes in bytes.
 func (s notes) size() int {
 	size := 0
 	for pointer, n := range s {
@@ -171,7 +98,8 @@ func (s notes) size() int {
 	return size
 }
 
-// parseNotes reads notes from an event that went through JSON.
+// parseNotes reads the notes of an event that was read from JSON. What does not
+// have the form of a note is read as an empty one.
 func parseNotes(v any) notes {
 	all, _ := v.(map[string]any)
 	out := notes{}
@@ -182,23 +110,27 @@ func parseNotes(v any) notes {
 		n.name, _ = m["name"].(string)
 		n.was, _ = m["was"].(string)
 		n.sha256, _ = m["sha256"].(string)
+
 		bytes, _ := m["bytes"].(float64)
 		items, _ := m["items"].(float64)
-		n.bytes, n.items = int(bytes), int(items)
+		n.bytes = int(bytes)
+		n.items = int(items)
+
 		out[pointer] = n
 	}
 	return out
 }
 
-// jsonLen bounds the length of s in JSON, without quotes.
+// jsonLen bounds the length of s in JSON in bytes, without quotes.
 func jsonLen(s string) int {
 	n := len(s)
 	for i := range len(s) {
-		switch c := s[i]; {
+		c := s[i]
+		switch {
 		case c == '"' || c == '\\':
 			n++
 		case c < 0x20:
-			n += 5
+			n += len(`\u0000`) - 1
 		}
 	}
 	return n

@@ -9,77 +9,95 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/jsonpointer"
 	"github.com/attestlog/attestlog/internal/loosejson"
 )
 
-// Restore undoes what Bound noted, and removes those notes. Numbers come back
-// as json.Number, values nested too deep as json.RawMessage, repeated ones as
-// Repeated. What was cut stays as it is, with its note.
-func Restore(e attestlog.Event) attestlog.Event {
-	r := restorer{parseNotes(e.Attributes[NotesName])}
-	e.Targets, e.Changes = slices.Clone(e.Targets), slices.Clone(e.Changes)
-	for _, f := range texts(&e) {
+// A restorer undoes what notes say. It does each field once.
+type restorer struct{ notes notes }
+
+// declared restores the fields that are declared, except targets and changes.
+func (r *restorer) declared(e *attestlog.Event) {
+	for _, f := range declaredTexts(e) {
 		*f.text = r.text(f.pointer, *f.text)
 	}
-	r.declared(&e)
+
+	n := r.notes["/time"]
+	if n.has("unknown") {
+		e.Time = time.Time{}
+	} else if t, err := time.Parse(refusedTime, n.was); err == nil {
+		e.Time = t
+	}
+
+	// An address that is not in the note was moved to the host.
+	if n := r.notes["/source/ip"]; n.has("was") && n.was == "" {
+		e.Source.IP = e.Source.Host
+		e.Source.Host = ""
+	}
+
+	if n, refused := r.number("/request/status"); refused {
+		e.Request.Status = int(n)
+	}
+	if n, refused := r.number("/request/duration_us"); refused {
+		e.Request.DurationUS = n
+	}
+}
+
+// number returns the number in a note, if it has one.
+func (r *restorer) number(pointer string) (n int64, refused bool) {
+	n, err := strconv.ParseInt(r.notes[pointer].was, 10, 64)
+	return n, err == nil
+}
+
+func (r *restorer) targets(e *attestlog.Event) {
+	e.Targets = slices.Clone(e.Targets)
 	for i := range e.Targets {
-		t, p := &e.Targets[i], "/targets/"+strconv.Itoa(i)
-		t.ID, t.Name, t.Type = r.text(p+"/id", t.ID), r.text(p+"/name", t.Name), r.text(p+"/type", t.Type)
+		t, pointer := &e.Targets[i], "/targets/"+strconv.Itoa(i)
+		t.ID = r.text(pointer+"/id", t.ID)
+		t.Name = r.text(pointer+"/name", t.Name)
+		t.Type = r.text(pointer+"/type", t.Type)
 	}
+}
+
+func (r *restorer) changes(e *attestlog.Event) {
+	e.Changes = slices.Clone(e.Changes)
 	for i := range e.Changes {
-		c, p := &e.Changes[i], "/changes/"+strconv.Itoa(i)
-		c.Path, c.Op = r.text(p+"/path", c.Path), r.text(p+"/op", c.Op)
-		c.Old, c.New = r.value(p+"/old", c.Old), r.value(p+"/new", c.New)
+		c, pointer := &e.Changes[i], "/changes/"+strconv.Itoa(i)
+		c.Path = r.text(pointer+"/path", c.Path)
+		c.Op = r.text(pointer+"/op", c.Op)
+		c.Old = r.value(pointer+"/old", c.Old)
+		c.New = r.value(pointer+"/new", c.New)
 	}
+}
+
+// attributes restores the attributes, and leaves the notes of what was cut among
+// them.
+func (r *restorer) attributes(e *attestlog.Event) {
 	given := maps.Clone(e.Attributes)
 	delete(given, NotesName)
 	e.Attributes = r.members("/attributes", given)
+
 	maps.DeleteFunc(r.notes, func(_ string, n note) bool { return !n.cut() })
 	if len(r.notes) > 0 {
 		if v, taken := e.Attributes[NotesName]; taken {
-			name := FreeName(e.Attributes, NotesName+"_")
-			e.Attributes[name] = v
-			r.notes[attributePointer(name)] = note{name: "renamed"}
+			name := loosejson.Put(e.Attributes, NotesName+"_", v)
+			r.notes[jsonpointer.Join("attributes", name)] = note{name: "renamed"}
 		}
 		e.Attributes[NotesName] = r.notes.value()
 	}
+
 	if len(e.Attributes) == 0 {
 		e.Attributes = nil
 	}
-	return e
 }
 
-type restorer struct{ notes notes }
-
-func (n note) cut() bool { return n.bytes > 0 || n.items > 0 || n.name == "cut" }
-
-func (n note) has(as string) bool { return slices.Contains(strings.Fields(n.as), as) }
-
-func (r *restorer) declared(e *attestlog.Event) {
-	if n := r.notes["/time"]; n.has("unknown") {
-		e.Time = time.Time{}
-	} else if t, err := time.Parse(wasTime, n.was); err == nil {
-		e.Time = t
-	}
-	if n := r.notes["/source/ip"]; n.has("was") && n.was == "" {
-		e.Source.IP, e.Source.Host = e.Source.Host, ""
-	}
-	for pointer, number := range map[string]func(int64){
-		"/request/status":      func(n int64) { e.Request.Status = int(n) },
-		"/request/duration_us": func(n int64) { e.Request.DurationUS = n },
-	} {
-		if n, err := strconv.ParseInt(r.notes[pointer].was, 10, 64); err == nil {
-			number(n)
-		}
-	}
-}
-
-// text undoes a declared string's note.
+// text returns the text that was given where an event holds s.
 func (r *restorer) text(pointer, s string) string {
 	n := r.notes[pointer]
 	if n.cut() {
 		return s
 	}
+
 	if n.was != "" {
 		s = n.was
 	}
@@ -95,31 +113,31 @@ func (r *restorer) text(pointer, s string) string {
 	return s
 }
 
+// value returns the value that was given where an event holds v.
 func (r *restorer) value(pointer string, v any) any {
-	switch of := v.(type) {
+	switch v := v.(type) {
 	case map[string]any:
-		v = r.members(pointer, of)
+		return r.members(pointer, v)
 	case []any:
-		all := make([]any, len(of))
-		for i := range of {
-			all[i] = r.value(pointer+"/"+strconv.Itoa(i), of[i])
+		all := make([]any, len(v))
+		for i := range v {
+			all[i] = r.value(pointer+"/"+strconv.Itoa(i), v[i])
 		}
-		v = all
 		if r.notes[pointer].has("repeated") {
-			v = loosejson.Repeated(all)
+			return loosejson.Repeated(all)
 		}
+		return all
 	case string:
 		n := r.notes[pointer]
-		text := r.text(pointer, of)
 		switch {
 		case n.cut():
-			return of
+			return v
 		case n.has("number"):
-			return json.Number(text)
+			return json.Number(r.text(pointer, v))
 		case n.has("json"):
-			return json.RawMessage(text)
+			return json.RawMessage(r.text(pointer, v))
 		}
-		return text
+		return r.text(pointer, v)
 	}
 	return v
 }
@@ -127,15 +145,15 @@ func (r *restorer) value(pointer string, v any) any {
 func (r *restorer) members(pointer string, m map[string]any) map[string]any {
 	out := make(map[string]any, len(m))
 	for stored, v := range m {
-		p := pointer + "/" + pointerEscapes.Replace(stored)
+		member := pointer + "/" + jsonpointer.Escape(stored)
 		name := stored
-		switch r.notes[p].name {
+		switch r.notes[member].name {
 		case "escaped":
 			name = Unescape(stored)
 		case "renamed":
 			name = NotesName
 		}
-		out[name] = r.value(p, v)
+		out[name] = r.value(member, v)
 	}
 	return out
 }

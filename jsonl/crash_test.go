@@ -212,8 +212,23 @@ func TestLongLines(t *testing.T) {
 	defer r.Close()
 	for i := range uint64(3) {
 		line, err := r.Next()
-		if err != nil || line.Record.Index != i {
-			t.Fatalf("Next = entry %d, %v; want %d", line.Record.Index, err, i)
+		if err != nil || line.Entry.Index != i {
+			t.Fatalf("Next = entry %d, %v; want %d", line.Entry.Index, err, i)
 		}
+	}
+}
+
+// TestRemovesWhatACrashLeft has a crash while the position was saved.
+func TestRemovesWhatACrashLeft(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	left := path + positionSuffix + ".aaaaaaaaaaaaaaa2.new"
+	if err := os.WriteFile(left, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, _ := open(t, path, Config{Sync: SyncNever})
+	follow(t, f, 3)
+	files, err := filepath.Glob(path + positionSuffix + "*")
+	if err != nil || len(files) != 1 {
+		t.Errorf("position files = %q, %v, want one", files, err)
 	}
 }

@@ -8,8 +8,11 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/jsonl"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // A Log calls Position, Take and Close of the followers in its Config; here it
@@ -54,8 +57,24 @@ func Example() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		fmt.Println(filepath.Base(line.File), line.Number, line.Record.Index, len(line.Record.Leaf))
+		fmt.Println(filepath.Base(line.File), line.Number, line.Entry.Index, len(line.Entry.Leaf))
 	}
 	// Output:
 	// audit-00000000000000000000.jsonl 1 0 167
+}
+
+// The key is the line of audit.db.pub, from another place than the file.
+func ExampleVerify() {
+	key, err := note.NewVerifier("example.com/log+0ff87034+AcuPJfB08wAb5SwJ4UY49SlGTCJrX60zqQMLy39rhFQT")
+	if err != nil {
+		log.Fatal(err)
+	}
+	opts := verify.Options{Keys: []note.Verifier{key}}
+	report, err := jsonl.Verify(context.Background(), opts, "testdata/example.jsonl")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(report.Size, "entries, of which signed:", report.Signed)
+	// Output:
+	// 2 entries, of which signed: 2
 }

@@ -6,221 +6,344 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
+	"path/filepath"
+	"time"
 	"unicode/utf8"
 
 	"github.com/attestlog/attestlog"
 )
 
+const (
+	saveInterval = time.Second // between two times that the position is saved
+	flushBytes   = 4 << 20     // of lines that are written at once, about
+)
+
+// A Follower writes the entries of a log to a file, one a line. It implements
+// attestlog.Follower. It is not safe for concurrent use: a Log calls one method
+// at a time.
+//
+// Its errors wrap those of the operating system. After any error the file is
+// opened again by the next Position, which finds out what of the last Take is
+// in it.
+//
+// BUG(jsonl): After an fsync that fails, the kernel may forget pages that it
+// could not write. The entries are then in the file as long as the machine
+// runs, and a second fsync reports success. A Reader finds the damage; deleting
+// the file and its position has it written anew.
+//
+// BUG(jsonl): When a crash tears the line of an entry within its disclosures,
+// and one of them is erased, or OmitDisclosures changed, before the line is
+// written again, the torn line is not a prefix of the next and a Reader rejects
+// it. The same holds for a torn checkpoint whose position file is lost. The
+// follower warns when it happens.
+type Follower struct {
+	path string // absolute
+	cfg  Config
+
+	lock *os.File // nil: not held
+
+	// The current file, and how the follower left it.
+	file *os.File    // nil: must be opened
+	info fs.FileInfo // when it was opened
+	mode fs.FileMode // for new files: the permissions of the file before
+	size int64       // bytes
+	last lastLine
+
+	written  position  // after the last whole line that was written
+	synced   position  // written, as of the last fsync
+	syncTime time.Time // of the last fsync
+	saveTime time.Time // when synced was last saved
+	unsaved  bool      // synced has moved since then
+
+	buf    []byte // scratch for lines
+	closed bool
+}
+
 var _ attestlog.Follower = (*Follower)(nil)
 
-// Position returns how many entries of the log are in the file, or left it by
-// somebody else's doing. It takes the lock and opens the file if need be, and
+// Open returns a follower that writes to path, or with rotation to files next
+// to it. No file is touched before the first call of Position, which takes the
+// lock. New files have permissions 0600 or those of the file before; a file
+// that was created beforehand keeps its own.
+func Open(path string, cfg Config) (*Follower, error) {
+	if path == "" {
+		return nil, errors.New("jsonl: no path")
+	}
+	if cfg.MaxBytes < 0 || cfg.MaxAge < 0 {
+		return nil, fmt.Errorf("jsonl: open %q: MaxBytes or MaxAge is negative", path)
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("jsonl: %w", err)
+	}
+
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	return &Follower{path: path, cfg: cfg, mode: 0o600}, nil
+}
+
+// Name returns "jsonl:" and the absolute path.
+func (f *Follower) Name() string { return "jsonl:" + f.path }
+
+// name returns the current file's path.
+func (f *Follower) name() string { return filepath.Join(filepath.Dir(f.path), f.written.File) }
+
+// Position returns how many entries of the log are in the file, or were before
+// somebody else changed it. It takes the lock and opens the file if need be, and
 // returns attestlog.ErrFollowerHeld while another process has the lock.
 func (f *Follower) Position(ctx context.Context) (uint64, error) {
-	if err := f.ready(ctx); err != nil {
+	err := f.ready(ctx)
+	if err == nil {
+		err = f.upkeep()
+	}
+	if err != nil {
 		return 0, fmt.Errorf("jsonl: %w", err)
 	}
-	if err := f.upkeep(); err != nil {
-		return 0, fmt.Errorf("jsonl: %w", err)
-	}
-	return f.at.Next, nil
+	return f.written.Next, nil
 }
 
 // Take appends the entries, the first of which must be the one at Position. It
 // is one write unless they fill more than one file or 4 MiB.
-func (f *Follower) Take(ctx context.Context, records []attestlog.RawEntry) error {
-	if len(records) == 0 {
+func (f *Follower) Take(ctx context.Context, entries []attestlog.RawEntry) error {
+	if len(entries) == 0 {
 		return nil
 	}
-	if err := f.begin(ctx); err != nil {
+	err := f.checkFile(ctx)
+	if err != nil {
 		return fmt.Errorf("jsonl: %w", err)
 	}
-	for i := range records {
-		if want := f.at.Next + uint64(i); records[i].Index != want {
-			return fmt.Errorf("jsonl: given entry %d where %d comes next", records[i].Index, want)
+	for i := range entries {
+		if want := f.written.Next + uint64(i); entries[i].Index != want {
+			return fmt.Errorf("jsonl: given entry %d where %d comes next", entries[i].Index, want)
 		}
 	}
-	before := f.at
-	if err := f.take(records); err != nil {
-		f.fail(before)
+
+	before := f.written
+	err = f.writeEntries(entries)
+	if err != nil {
+		f.reopenAt(before)
 		return fmt.Errorf("jsonl: %w", err)
 	}
 	return nil
 }
 
-// fail goes back to a mark, and closes the file so that the next Position looks
-// at what is in it behind the mark.
-func (f *Follower) fail(before mark) {
-	if f.at.Next >= before.Next {
-		f.at = before
-	}
-	f.drop()
-}
-
-func (f *Follower) take(records []attestlog.RawEntry) error {
-	if f.aged() {
-		if err := f.rotate(); err != nil {
+func (f *Follower) writeEntries(entries []attestlog.RawEntry) error {
+	if f.mustRotate() {
+		err := f.rotate()
+		if err != nil {
 			return err
 		}
 	}
-	b := f.lead(f.buf[:0])
-	for i := range records {
-		from := len(b)
-		b = f.appendEntry(b, records[i])
-		if i == 0 && f.end.owed == nil {
-			f.compare(b[from:])
+
+	b := f.appendUnfinished(f.buf[:0])
+	for i := range entries {
+		start := len(b)
+		b = f.appendEntry(b, entries[i])
+		if i == 0 && f.last.note == nil {
+			f.checkTorn(b[start:])
 		}
-		// A torn line is written again in its own file.
-		full := f.cfg.MaxBytes > 0 && f.size+int64(len(b)) > f.cfg.MaxBytes && f.size+int64(from) > 0
-		if full && (i > 0 || f.end.clean()) {
-			if err := f.write(b[:from], records[i].Index); err != nil {
+
+		tooLarge := f.cfg.MaxBytes > 0 && f.size+int64(len(b)) > f.cfg.MaxBytes
+		isEmpty := f.size+int64(start) == 0
+		isTorn := i == 0 && !f.last.whole() // a torn line is written again in its own file
+		if tooLarge && !isEmpty && !isTorn {
+			err := f.write(b[:start], entries[i].Index)
+			if err != nil {
 				return err
 			}
-			if err := f.rotate(); err != nil {
+			err = f.rotate()
+			if err != nil {
 				return err
 			}
-			b = b[:copy(b, b[from:])]
+			b = b[:copy(b, b[start:])]
 		}
+
 		if len(b) >= flushBytes {
-			if err := f.write(b, records[i].Index+1); err != nil {
+			err := f.write(b, entries[i].Index+1)
+			if err != nil {
 				return err
 			}
 			b = b[:0]
 		}
 	}
+
 	f.buf = b[:0]
-	if err := f.write(b, records[len(records)-1].Index+1); err != nil {
+	err := f.write(b, entries[len(entries)-1].Index+1)
+	if err != nil {
 		return err
 	}
-	return f.settle()
+	return f.finishCall()
 }
 
-func (f *Follower) appendEntry(b []byte, r attestlog.RawEntry) []byte {
+func (f *Follower) appendEntry(b []byte, e attestlog.RawEntry) []byte {
 	if f.cfg.OmitDisclosures {
-		r.Disclosures = nil
+		e.Disclosures = nil
 	}
-	return append(attestlog.AppendLine(b, &r), '\n')
+	return append(attestlog.AppendLine(b, &e), '\n')
 }
 
 // Checkpoint appends a signed note, unless the file has it already.
 func (f *Follower) Checkpoint(ctx context.Context, c attestlog.Checkpoint) error {
-	if err := f.begin(ctx); err != nil {
+	err := f.checkFile(ctx)
+	if err != nil {
 		return fmt.Errorf("jsonl: %w", err)
 	}
-	if c.Size <= f.at.Checkpoint {
+	if c.Size <= f.written.Checkpoint {
 		return nil
 	}
-	if c.Size > f.at.Next {
-		return fmt.Errorf("jsonl: given a checkpoint over %d entries where there are %d", c.Size, f.at.Next)
+	if c.Size > f.written.Next {
+		return fmt.Errorf("jsonl: given a checkpoint over %d entries where there are %d", c.Size, f.written.Next)
 	}
 	if !utf8.Valid(c.Note) {
 		return errors.New("jsonl: given a checkpoint that is not UTF-8")
 	}
-	if err := f.checkpoint(c); err != nil {
+
+	err = f.writeCheckpoint(c)
+	if err != nil {
 		return fmt.Errorf("jsonl: %w", err)
 	}
 	return nil
 }
 
-// checkpoint saves the note before it writes it: if the line is torn, nobody
-// else can tell how it goes on. So it comes after a note that is owed.
-func (f *Follower) checkpoint(c attestlog.Checkpoint) error {
-	before := f.at
-	if f.end.owed != nil {
-		err := f.write(f.lead(nil), f.at.Next)
-		if err == nil {
-			err = f.sync()
-		}
+// writeCheckpoint saves the note before it writes it: if the line is torn,
+// nothing else can tell how it goes on. The position has room for one note, so
+// one that was torn is finished first.
+func (f *Follower) writeCheckpoint(c attestlog.Checkpoint) error {
+	if f.last.note != nil {
+		err := f.finishNote()
 		if err != nil {
-			f.fail(before)
 			return err
 		}
-		if c.Size <= f.at.Checkpoint {
+		if c.Size <= f.written.Checkpoint {
 			return nil
 		}
-		before = f.at
 	}
-	kept := f.kept
-	kept.Note, before.Note = string(c.Note), string(c.Note)
-	if err := f.save(kept); err != nil {
+
+	before := f.written
+	before.Note = string(c.Note)
+	saved := f.synced
+	saved.Note = string(c.Note)
+	err := f.save(saved)
+	if err != nil {
 		return err
 	}
-	b := f.lead(f.buf[:0])
-	from := len(b)
+
+	b := f.appendUnfinished(f.buf[:0])
+	start := len(b)
 	b = append(appendCheckpoint(b, c.Note), '\n')
-	f.compare(b[from:])
+	f.checkTorn(b[start:])
 	f.buf = b[:0]
-	err := f.write(b, f.at.Next)
+
+	err = f.write(b, f.written.Next)
 	if err == nil {
-		f.at.Checkpoint = c.Size
-		err = f.settle()
+		f.written.Checkpoint = c.Size
+		err = f.finishCall()
 	}
 	if err != nil {
-		f.fail(before)
+		f.reopenAt(before)
 	}
 	return err
 }
 
-// begin makes sure that the current file is the follower's own.
-func (f *Follower) begin(ctx context.Context) error {
-	if err := f.ready(ctx); err != nil {
-		return err
+// finishNote writes a torn checkpoint again.
+func (f *Follower) finishNote() error {
+	before := f.written
+	err := f.write(f.appendUnfinished(nil), f.written.Next)
+	if err == nil {
+		err = f.sync()
 	}
-	what, err := f.changed()
+	if err != nil {
+		f.reopenAt(before)
+	}
+	return err
+}
+
+// Close makes what was written durable, whatever Config.Sync is, saves the
+// position and releases the lock. Further calls do nothing.
+func (f *Follower) Close() error {
+	if f.closed {
+		return nil
+	}
+	f.closed = true
+
+	var err error
+	if f.file != nil {
+		err = f.sync()
+	}
+	if f.lock != nil && f.synced.File != "" {
+		err = errors.Join(err, f.save(f.synced))
+	}
+	f.closeFile()
+	f.unlock()
+
+	if err != nil {
+		return fmt.Errorf("jsonl: close: %w", err)
+	}
+	return nil
+}
+
+// checkFile makes sure that the current file is the one that the follower left,
+// or starts a new one.
+func (f *Follower) checkFile(ctx context.Context) error {
+	err := f.ready(ctx)
 	if err != nil {
 		return err
 	}
-	if what == "" {
-		return nil
+	what, err := f.changed()
+	if err != nil || what == unchanged {
+		return err
 	}
-	f.alarm(what)
-	if err := f.file.Sync(); err != nil {
+
+	f.warnOf(what)
+	err = f.file.Sync()
+	if err != nil {
 		f.cfg.Logger.Warn("jsonl: entries in a file that somebody else changed may be lost", "file", f.name(), "err", err)
 	}
-	f.drop()
-	return f.start(f.at.Next)
+	f.closeFile()
+	return f.start(f.written.Next)
 }
 
-// changed returns what somebody else did to the current file, or "".
-func (f *Follower) changed() (string, error) {
+// changed returns what somebody else did to the current file.
+func (f *Follower) changed() (change, error) {
 	info, err := os.Stat(f.name())
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "deleted or moved", nil
+		return removed, nil
 	case err != nil:
-		return "", err
+		return unchanged, err
 	case !os.SameFile(info, f.info):
-		return "replaced", nil
+		return replaced, nil
 	case info.Size() < f.size:
-		return "truncated", nil
+		return truncated, nil
 	case info.Size() > f.size:
-		return "written to", nil
+		return writtenTo, nil
 	}
-	return "", nil
+	return unchanged, nil
 }
 
-func (f *Follower) alarm(what string) {
-	f.cfg.Logger.Warn("jsonl: the file was "+what+" by somebody else; carrying on from the follower's own position",
-		"file", f.name(), "next", f.at.Next)
-}
-
-// lead appends what must stand before the next line.
-func (f *Follower) lead(b []byte) []byte {
-	if f.end.open {
+// appendUnfinished appends what the last line lacks: its '\n', and the
+// checkpoint that it is the beginning of.
+func (f *Follower) appendUnfinished(b []byte) []byte {
+	if f.last.open {
 		b = append(b, '\n')
 	}
-	if f.end.owed != nil {
-		b = append(appendCheckpoint(b, f.end.owed.Note), '\n')
+	if f.last.note != nil {
+		b = append(appendCheckpoint(b, f.last.note.Note), '\n')
 	}
 	return b
 }
 
-// compare warns if line does not begin with the torn line before it.
-func (f *Follower) compare(line []byte) {
-	if !bytes.HasPrefix(line, f.end.torn) {
+// checkTorn warns if the next line does not begin with the torn one before it.
+func (f *Follower) checkTorn(next []byte) {
+	if !bytes.HasPrefix(next, f.last.torn) {
 		f.cfg.Logger.Warn("jsonl: the torn last line is not the beginning of what follows; a reader will reject it",
-			"file", f.name(), "next", f.at.Next)
+			"file", f.name(), "next", f.written.Next)
 	}
 }
 
@@ -234,18 +357,31 @@ func (f *Follower) write(b []byte, next uint64) error {
 	if err != nil {
 		return err
 	}
-	f.at.Offset, f.at.Next, f.at.Note = f.size, next, ""
-	if f.end.owed != nil {
-		f.at.Checkpoint = f.end.owed.Size
+
+	f.written.Offset = f.size
+	f.written.Next = next
+	f.written.Note = ""
+	if f.last.note != nil {
+		f.written.Checkpoint = f.last.note.Size
 	}
-	f.end = ending{}
+	f.last = lastLine{}
 	return nil
 }
 
-// settle makes what a call wrote durable if Config.Sync says so.
-func (f *Follower) settle() error {
+// reopenAt closes the file after an error, and goes back to where it was
+// before, so that the next Position looks at what the file holds from there on.
+func (f *Follower) reopenAt(before position) {
+	if f.written.Next >= before.Next {
+		f.written = before
+	}
+	f.closeFile()
+}
+
+// finishCall makes what a call wrote durable if Config.Sync says so.
+func (f *Follower) finishCall() error {
 	if f.cfg.Sync == SyncAlways {
-		if err := f.sync(); err != nil {
+		err := f.sync()
+		if err != nil {
 			return err
 		}
 	}
@@ -255,28 +391,47 @@ func (f *Follower) settle() error {
 // upkeep does what is due: an fsync, and saving the position.
 func (f *Follower) upkeep() error {
 	now := f.cfg.Clock()
-	if f.cfg.Sync > 0 && f.kept != f.at && !within(f.synced, now, f.cfg.Sync) {
-		if err := f.sync(); err != nil {
-			f.fail(f.kept)
+	if f.cfg.Sync > 0 && !within(f.syncTime, now, f.cfg.Sync) {
+		err := f.sync()
+		if err != nil {
+			f.reopenAt(f.synced)
 			return err
 		}
 	}
-	if f.stale && !within(f.saved, now, saveInterval) {
-		if err := f.save(f.kept); err != nil {
+
+	if f.unsaved && !within(f.saveTime, now, saveInterval) {
+		err := f.save(f.synced)
+		if err != nil {
 			f.cfg.Logger.Warn("jsonl: the position could not be saved", "err", err)
-			f.saved = now
+			f.saveTime = now // the next try is after the interval
 		}
 	}
 	return nil
 }
 
+// sync makes what was written durable.
 func (f *Follower) sync() error {
-	if f.kept == f.at {
+	if f.synced == f.written {
 		return nil
 	}
-	if err := f.file.Sync(); err != nil {
+	err := f.file.Sync()
+	if err != nil {
 		return err
 	}
-	f.kept, f.stale, f.synced = f.at, true, f.cfg.Clock()
+
+	f.synced = f.written
+	f.syncTime = f.cfg.Clock()
+	f.unsaved = true
+	return nil
+}
+
+// save replaces the position file.
+func (f *Follower) save(p position) error {
+	err := p.write(f.path+positionSuffix, f.cfg.Sync != SyncNever)
+	if err != nil {
+		return err
+	}
+	f.saveTime = f.cfg.Clock()
+	f.unsaved = false
 	return nil
 }

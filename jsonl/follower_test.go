@@ -80,7 +80,7 @@ func open(t *testing.T, path string, cfg Config) (*Follower, *bytes.Buffer) {
 // crash leaves behind what the death of the process would: open files and
 // locks end, nothing is saved.
 func crash(f *Follower) {
-	f.drop()
+	f.closeFile()
 	f.unlock()
 }
 
@@ -116,10 +116,10 @@ func contents(paths ...string) (string, error) {
 		case line.Checkpoint != nil:
 			out = append(out, fmt.Sprintf("c%d", line.Checkpoint.Size))
 		default:
-			if diff := cmp.Diff(record(line.Record.Index), line.Record); diff != "" {
-				return "", fmt.Errorf("entry %d (-want +got):\n%s", line.Record.Index, diff)
+			if diff := cmp.Diff(record(line.Entry.Index), line.Entry); diff != "" {
+				return "", fmt.Errorf("entry %d (-want +got):\n%s", line.Entry.Index, diff)
 			}
-			out = append(out, fmt.Sprint(line.Record.Index))
+			out = append(out, fmt.Sprint(line.Entry.Index))
 		}
 	}
 }
@@ -187,7 +187,7 @@ func TestOmitsDisclosures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, line.Record); diff != "" {
+	if diff := cmp.Diff(want, line.Entry); diff != "" {
 		t.Errorf("entry (-want +got):\n%s", diff)
 	}
 	if len(given.Disclosures) != 1 {
@@ -262,15 +262,15 @@ func TestIntervalSyncsInALaterCall(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	f, _ := open(t, path, Config{Sync: 10 * time.Second, Clock: func() time.Time { return now }})
 	follow(t, f, 3)
-	if f.kept.Next != 0 {
-		t.Errorf("%d entries were made durable at once", f.kept.Next)
+	if f.synced.Next != 0 {
+		t.Errorf("%d entries were made durable at once", f.synced.Next)
 	}
 	now = now.Add(10 * time.Second)
 	if _, err := f.Position(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if f.kept.Next != 3 {
-		t.Errorf("%d entries are durable after the interval, want 3", f.kept.Next)
+	if f.synced.Next != 3 {
+		t.Errorf("%d entries are durable after the interval, want 3", f.synced.Next)
 	}
 }
 

@@ -131,7 +131,7 @@ func TestMovedWithATornLine(t *testing.T) {
 	if err := f.sync(); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.save(f.kept); err != nil {
+	if err := f.save(f.synced); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Take(t.Context(), records(2, 3)); err != nil {

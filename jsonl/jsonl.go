@@ -1,58 +1,81 @@
 // Package jsonl keeps a copy of a log as JSON Lines: a Follower writes it, a
-// Reader reads it back for verification.
+// Reader reads it back, and Verify verifies it.
 //
 // # Lines
 //
-// Every line ends with '\n' and is an entry, in the form of
-// attestlog.AppendLine, or a checkpoint (c2sp.org/tlog-checkpoint): the signed
-// note as a JSON string, in which only '"', '\' and the bytes below 0x20 are
-// escaped, as RFC 8785, Section 3.2.2.2, does. A checkpoint covers entries that
-// stand above it. Three lines of a file (the second and third broken here):
+// Every line ends with '\n'. It is an entry or a checkpoint.
 //
-//	{"index":0,"leaf":{"action":"login","actor":{"id":"alice"},…,"v":1}}
-//	{"index":1,"leaf":{"action":"mail.view","actor":{"id":"alice"},…,"v":1},
-//	 "disclosures":{"/source/ip":{"salt":"…","value":"192.0.2.7"}}}
-//	{"checkpoint":"example.com/log\n2\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n
-//	 \n— example.com/log s4rSqTEekBEwcuL3dg0y/0KDRZ3iDJttPT2Rkyz9ZO3lpEHTS9+mg4HqBzrq/u8mZsbjQeGdQX0XAAyS4PyNyk1WAQM=\n"}
+// An entry's line is that of attestlog.AppendLine: its index, its leaf byte for
+// byte, and its disclosures unless there are none.
+//
+// A checkpoint's line is the signed note (c2sp.org/tlog-checkpoint) as a JSON
+// string, in which only '"', '\' and the bytes below 0x20 are escaped, as RFC
+// 8785, Section 3.2.2.2, does. It comes after the entries that it covers.
+//
+// These are three lines of a file, which testdata/example.jsonl has unbroken:
+//
+//	{"index":0,"leaf":{"action":"login","actor":{"id":"alice"},
+//	  "id":"01a22ef5-1dcc-73a5-9b36-902786a0d488",
+//	  "logged_time":"2026-12-01T00:15:45.612480Z",
+//	  "time":"2026-12-01T00:15:45.612230081Z","v":1}}
+//
+//	{"index":1,"leaf":{"action":"mail.view","actor":{"id":"alice"},
+//	  "id":"01a22ef5-1dcd-7ba7-84fe-798710d49dcb",
+//	  "logged_time":"2026-12-01T00:15:45.613808Z",
+//	  "sealed":{"/source/ip":"ZU7SBATxiLgb0Dc7ANwGIS+NVoHrXB0lDePUx7WFl40="},
+//	  "time":"2026-12-01T00:15:45.613752614Z","v":1},
+//	  "disclosures":{"/source/ip":
+//	    {"salt":"hy59868du7tHGPsXJOPiDw==","value":"192.0.2.7"}}}
+//
+//	{"checkpoint":"example.com/log\n2\n
+//	  0DvJR6q9dIJNBEqwKnghLsL8M9jI88/xD91n4Un450w=\n\n
+//	  — example.com/log D/hwNFyWH9UueRmZjlEqtzCoulHUqRnycf5SICc8pKeB/nJS
+//	  3xDr95+gYZYdqsCUPRAtULCDi64PGwOE3HiUT3EtSwc=\n"}
 //
 // # Torn lines
 //
 // A file is only ever appended to, so that it may carry the append-only
 // attribute (chattr +a). A crash or a full disk can leave a last line that is
-// not whole. It is ended with '\n' and the line written again: a torn line is a
-// proper prefix of the next whole line. Nothing else in a file may be torn.
+// not whole. The follower ends it with '\n' and writes the line again, so a
+// torn line is a proper prefix of the next whole line. No other line may be
+// torn.
 //
 // # Files
 //
 // Without rotation everything is in one file, the path given to Open. With
-// rotation each file is named by the index of its first entry, in 20 digits:
-// audit.jsonl stands for audit-00000000000000000000.jsonl,
+// rotation each file is named by the index of its first entry, in 20 digits. If
+// the path is audit.jsonl, they are audit-00000000000000000000.jsonl,
 // audit-00000000000000012345.jsonl and so on, and the newest is written to.
 // Nothing is renamed, since an append-only file cannot be. Files lists them.
 //
-// Beside them lie audit.jsonl.lock, which the process that holds the follower
-// locks, and audit.jsonl.position, where the follower was when it last saved
-// it:
+// The process that writes the files locks audit.jsonl.lock, which is empty.
 //
-//	{"file":"audit.jsonl","inode":1835021,"offset":8273,"next":412,
-//	 "since":"2026-11-22T10:00:00Z","checkpoint":400}
+// # The position file
 //
-// The position says how much of the file is known; what follows in the file
-// decides. Without it the file is read from its start. With it the follower
+// The file audit.jsonl.position, next to the others, is where the follower was
+// when it last saved its position. It is one line of JSON (broken here):
+//
+//	{"file":"audit.jsonl","inode":9979992,"offset":750,"next":2,
+//	  "since":"2026-12-01T00:15:45.612686863Z","checkpoint":2}
+//
+// The first offset bytes of the file, which was started at the time since and
+// has the inode number inode, are whole lines. They hold the entries below next
+// and a checkpoint of size checkpoint. The number 0 is left out, except as
+// offset and next. A member note is there while the follower writes a
+// checkpoint: it is the signed note, without which a torn line could not be
+// written again.
+//
+// What the file holds after the offset counts as well, so a position may be
+// old. Without a position the file is read from its start. With it the follower
 // knows where to carry on when the file is gone.
 package jsonl
 
 import (
-	"errors"
-	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"time"
 )
 
-// Values of Config.Sync; any duration above zero is an interval.
+// Values of Config.Sync. A duration above zero is an interval.
 const (
 	SyncAlways time.Duration = 0
 	SyncNever  time.Duration = -1
@@ -88,97 +111,3 @@ type Config struct {
 }
 
 func (c *Config) rotates() bool { return c.MaxBytes > 0 || c.MaxAge > 0 }
-
-const (
-	lockSuffix     = ".lock"
-	positionSuffix = ".position"
-	saveInterval   = time.Second
-	flushBytes     = 4 << 20
-)
-
-// A Follower writes the entries of a log to a file, one a line. It implements
-// attestlog.Follower: a Log calls one method at a time, and so must others.
-//
-// Its errors wrap those of the operating system. After any error the file is
-// opened anew by the next Position, which finds out what of the last Take is
-// in it.
-//
-// BUG(jsonl): After an fsync that fails, the kernel may forget pages that it
-// could not write. The entries are then in the file as long as the machine
-// runs, and a second fsync reports success. A Reader finds the damage; deleting
-// the file and its position has it written anew.
-//
-// BUG(jsonl): When a crash tears the line of an entry within its disclosures,
-// and one of them is erased, or OmitDisclosures changed, before the line is
-// written again, the torn line is not a prefix of the next and a Reader rejects
-// it. The same holds for a torn checkpoint whose position file is lost. The
-// follower warns when it happens.
-type Follower struct {
-	path string // absolute
-	cfg  Config
-
-	lock *os.File    // nil: not held
-	file *os.File    // the current file; nil: must be opened
-	info fs.FileInfo // of file when it was opened
-	size int64       // of file as the follower left it
-	perm fs.FileMode // for new files: that of the file before
-	end  ending      // of file
-
-	at     mark      // what is written
-	kept   mark      // what is durable: at, as of the last fsync
-	synced time.Time // when the last fsync was
-	saved  time.Time // when kept was last saved
-	stale  bool      // kept has moved since then
-
-	buf    []byte
-	closed bool
-}
-
-// Open returns a follower that writes to path, or beside it with rotation. No
-// file is touched before the first call of Position, which takes the lock. New
-// files have permissions 0600 or those of the file before; a file created
-// beforehand keeps its own.
-func Open(path string, cfg Config) (*Follower, error) {
-	if path == "" {
-		return nil, errors.New("jsonl: no path")
-	}
-	if cfg.MaxBytes < 0 || cfg.MaxAge < 0 {
-		return nil, fmt.Errorf("jsonl: open %q: MaxBytes or MaxAge is negative", path)
-	}
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return nil, fmt.Errorf("jsonl: %w", err)
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.Default()
-	}
-	if cfg.Clock == nil {
-		cfg.Clock = time.Now
-	}
-	return &Follower{path: path, cfg: cfg, perm: 0o600}, nil
-}
-
-// Name returns "jsonl:" and the absolute path.
-func (f *Follower) Name() string { return "jsonl:" + f.path }
-
-// Close makes what was written durable whatever Config.Sync is, saves the
-// position and releases the lock. Further calls do nothing.
-func (f *Follower) Close() error {
-	if f.closed {
-		return nil
-	}
-	f.closed = true
-	var err error
-	if f.file != nil {
-		err = f.sync()
-	}
-	if f.lock != nil && f.kept.File != "" {
-		err = errors.Join(err, f.save(f.kept))
-	}
-	f.drop()
-	f.unlock()
-	if err != nil {
-		return fmt.Errorf("jsonl: close: %w", err)
-	}
-	return nil
-}

@@ -25,7 +25,7 @@ var errLong = errors.New("line is longer than 8 MiB")
 // lines splits a stream into lines of bounded length.
 type lines struct {
 	r      *bufio.Reader
-	buf    []byte // a line that does not fit r's buffer
+	buf    []byte // scratch for a line that does not fit r's buffer
 	offset int64  // bytes consumed
 }
 
@@ -39,17 +39,21 @@ func (l *lines) next() (line []byte, ended bool, err error) {
 	for {
 		part, err := l.r.ReadSlice('\n')
 		l.offset += int64(len(part))
-		switch {
-		case err == bufio.ErrBufferFull:
-			if long = long || len(l.buf)+len(part) > MaxLine; !long {
+		if err != nil && err != bufio.ErrBufferFull && err != io.EOF {
+			return nil, false, err
+		}
+		if err == io.EOF && len(part) == 0 && len(l.buf) == 0 && !long {
+			return nil, false, io.EOF
+		}
+
+		if err == bufio.ErrBufferFull {
+			long = long || len(l.buf)+len(part) > MaxLine
+			if !long {
 				l.buf = append(l.buf, part...)
 			}
 			continue
-		case err == io.EOF && len(part) == 0 && len(l.buf) == 0 && !long:
-			return nil, false, io.EOF
-		case err != nil && err != io.EOF:
-			return nil, false, err
 		}
+
 		part, ended = bytes.CutSuffix(part, []byte{'\n'})
 		if long || len(l.buf)+len(part) > MaxLine {
 			return nil, ended, errLong
@@ -62,17 +66,19 @@ func (l *lines) next() (line []byte, ended bool, err error) {
 	}
 }
 
-// parseLine reads an entry or a checkpoint, whichever the line is.
+// parseLine reads a line of either kind. The checkpoint is nil for an entry.
 func parseLine(line []byte) (attestlog.RawEntry, *attestlog.Checkpoint, error) {
 	if bytes.HasPrefix(line, []byte(checkpointStart)) {
 		c, err := parseCheckpoint(line)
 		return attestlog.RawEntry{}, &c, err
 	}
-	r, err := attestlog.ParseLine(line)
-	return r, nil, err
+
+	e, err := attestlog.ParseLine(line)
+	return e, nil, err
 }
 
-// appendCheckpoint appends a checkpoint's line, without the line's end.
+// appendCheckpoint appends a checkpoint's line, without the line's end. It
+// escapes the note as RFC 8785, Section 3.2.2.2, does.
 func appendCheckpoint(dst, note []byte) []byte {
 	const hex = "0123456789abcdef"
 	dst = append(dst, checkpointStart...)
@@ -104,9 +110,11 @@ func parseCheckpoint(line []byte) (attestlog.Checkpoint, error) {
 	var v struct {
 		Note string `json:"checkpoint"`
 	}
-	if err := json.Unmarshal(line, &v); err != nil {
+	err := json.Unmarshal(line, &v)
+	if err != nil {
 		return attestlog.Checkpoint{}, err
 	}
+
 	note := []byte(v.Note)
 	if !bytes.Equal(appendCheckpoint(make([]byte, 0, len(line)), note), line) {
 		return attestlog.Checkpoint{}, errors.New("checkpoint line is not in the form of docs/format.md")

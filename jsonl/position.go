@@ -4,76 +4,79 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/attestlog/attestlog/internal/durable"
 )
 
-// A mark is a place in a file of the follower, as the position file keeps it.
-type mark struct {
+// A position is a place in one of the follower's files, as the position file
+// has it.
+type position struct {
 	File string `json:"file"` // in the folder of the position file
 	// Inode tells the file from another of the same name; 0 if unknown. The
 	// device is left out: its number may differ after the machine has started
 	// again.
 	Inode      uint64    `json:"inode,omitempty"`
-	Offset     int64     `json:"offset"` // where a line starts or the file ends
-	Next       uint64    `json:"next"`   // the first entry that is not above Offset
-	Since      time.Time `json:"since"`  // when the file was started
-	Checkpoint uint64    `json:"checkpoint,omitempty"`
-	// Note is the checkpoint about to be written. It completes a torn line.
+	Offset     int64     `json:"offset"`               // bytes; where a line starts or the file ends
+	Next       uint64    `json:"next"`                 // index of the first entry that is not before Offset
+	Since      time.Time `json:"since"`                // when the file was started
+	Checkpoint uint64    `json:"checkpoint,omitempty"` // size of the last one before Offset
+	// Note is the checkpoint that is about to be written. Should its line be
+	// torn, this is how it goes on.
 	Note string `json:"note,omitempty"`
 }
 
-// load reads the position, unless the follower's memory is ahead of it.
-func (f *Follower) load() error {
-	data, err := os.ReadFile(f.path + positionSuffix)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+// A badPosition is what is wrong with the content of a position file.
+type badPosition struct{ err error }
+
+func (e *badPosition) Error() string { return e.err.Error() }
+
+// readPosition reads a position file. Its errors are those of the system, or a
+// *badPosition.
+func readPosition(name string) (position, error) {
+	data, err := os.ReadFile(name)
 	if err != nil {
-		return err
+		return position{}, err
 	}
-	var m mark
-	err = json.Unmarshal(data, &m)
-	if err == nil && (m.File != filepath.Base(m.File) || m.Offset < 0) {
-		err = fmt.Errorf("%q at %d is no place in a file", m.File, m.Offset)
-	}
+
+	var p position
+	err = json.Unmarshal(data, &p)
 	if err != nil {
-		f.cfg.Logger.Warn("jsonl: the position cannot be read and is not used", "file", f.path+positionSuffix, "err", err)
-		return nil
+		return position{}, &badPosition{err}
 	}
-	if m.Next > f.at.Next || f.at.File == "" {
-		f.at = m
+	if p.File != filepath.Base(p.File) || p.Offset < 0 {
+		return position{}, &badPosition{fmt.Errorf("%q at %d is not a place in a file", p.File, p.Offset)}
 	}
-	return nil
+	return p, nil
 }
 
-// save replaces the position file.
-func (f *Follower) save(m mark) error {
-	data, err := json.Marshal(m)
+// write replaces a position file. Unless it is to be durable, a power failure
+// can lose the position or leave an unreadable file.
+func (p position) write(name string, durably bool) error {
+	data, err := json.Marshal(p)
 	if err != nil {
 		return err
 	}
-	name := f.path + positionSuffix
-	temp := name + ".new"
-	file, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	data = append(data, '\n')
+
+	const mode = 0o600
+	if durably {
+		return durable.Replace(name, data, mode)
+	}
+
+	temp, err := durable.CreateTemp(name, mode)
 	if err != nil {
 		return err
 	}
-	_, err = file.Write(append(data, '\n'))
-	if err == nil && f.cfg.Sync != SyncNever {
-		err = file.Sync()
+	_, err = temp.Write(data)
+	err = errors.Join(err, temp.Close())
+	if err == nil {
+		err = os.Rename(temp.Name(), name)
 	}
-	if err := errors.Join(err, file.Close()); err != nil {
-		return err
+	if err != nil {
+		os.Remove(temp.Name())
 	}
-	if err := os.Rename(temp, name); err != nil {
-		return err
-	}
-	f.saved, f.stale = f.cfg.Clock(), false
-	if f.cfg.Sync == SyncNever {
-		return nil
-	}
-	return syncDir(filepath.Dir(name))
+	return err
 }

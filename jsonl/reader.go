@@ -21,26 +21,27 @@ var ErrTorn = errors.New("last line is torn")
 type Line struct {
 	File   string // as given to NewReader
 	Number int    // from 1
-	Record attestlog.RawEntry
+	Entry  attestlog.RawEntry
 	// Checkpoint is nil for an entry. Its signatures are not checked.
 	Checkpoint *attestlog.Checkpoint
 }
 
 // A Reader reads files that a Follower wrote, as one sequence, in memory that
 // does not grow with them. It demands that the entries' indexes are contiguous
-// and that every checkpoint stands below the entries it covers; leaves and
+// and that every checkpoint comes after the entries that it covers. Leaves and
 // signatures are for the caller to verify. It is not safe for concurrent use.
 type Reader struct {
-	paths []string
-	next  uint64 // index of the next entry, or the least it can be
-	known bool   // next is exact
+	paths []string // of the files to come
+	next  uint64   // index of the next entry, or the least that it can be
+	known bool     // next is exact
+	torn  *tornLine
+	err   error // final
 
-	file   io.ReadCloser
-	lines  *lines
+	// The current file.
+	file   io.ReadCloser // nil: the next one must be opened
 	name   string
-	number int
-	torn   *tornLine
-	err    error
+	lines  *lines
+	number int // of the line
 }
 
 // A tornLine waits for the line that it is the beginning of.
@@ -55,15 +56,16 @@ type tornLine struct {
 func NewReader(paths ...string) *Reader { return &Reader{paths: paths} }
 
 // Next returns the next line, or io.EOF after the last. An error is final. It
-// names file and line; what does not agree with the rest is an
-// *attestlog.CorruptError if the index of the entry concerned is known, which
-// it is behind the first entry. A file that cannot be read wraps the operating
-// system's error.
+// names file and line. It is an *attestlog.CorruptError if a line does not
+// agree with the rest and the index of the entry is known, which it is after
+// the first entry. If a file cannot be read, it wraps the operating system's
+// error.
 func (r *Reader) Next() (Line, error) {
 	if r.err != nil {
 		return Line{}, r.err
 	}
-	line, err := r.read()
+
+	line, err := r.readLine()
 	if err != nil {
 		r.err = err
 		return Line{}, err
@@ -76,10 +78,10 @@ func (r *Reader) Close() error {
 	if r.err == nil {
 		r.err = errors.New("jsonl: reader is closed")
 	}
-	return r.leave()
+	return r.closeFile()
 }
 
-func (r *Reader) leave() error {
+func (r *Reader) closeFile() error {
 	if r.file == nil {
 		return nil
 	}
@@ -88,16 +90,19 @@ func (r *Reader) leave() error {
 	return err
 }
 
-func (r *Reader) read() (Line, error) {
+// readLine returns the next whole line.
+func (r *Reader) readLine() (Line, error) {
 	for {
 		if r.file == nil {
-			if err := r.enter(); err != nil {
+			err := r.openNext()
+			if err != nil {
 				return Line{}, err
 			}
 		}
+
 		text, _, err := r.lines.next()
 		if err == io.EOF {
-			r.leave()
+			r.closeFile()
 			continue
 		}
 		r.number++
@@ -107,47 +112,62 @@ func (r *Reader) read() (Line, error) {
 		if err != nil {
 			return Line{}, fmt.Errorf("jsonl: %s: %w", r.where(), err)
 		}
-		record, checkpoint, err := parseLine(text)
+
+		entry, checkpoint, err := parseLine(text)
 		if err != nil {
-			if err := r.hold(text, err); err != nil {
+			err = r.addTorn(text, err)
+			if err != nil {
 				return Line{}, err
 			}
 			continue
 		}
-		if err := r.follow(text); err != nil {
+
+		if r.torn != nil && !bytes.HasPrefix(text, r.torn.text) {
+			return Line{}, r.notPrefix()
+		}
+		r.torn = nil
+		if checkpoint != nil {
+			err = r.checkCheckpoint(checkpoint)
+		} else {
+			err = r.checkIndex(entry.Index)
+		}
+		if err != nil {
 			return Line{}, err
 		}
-		if err := r.order(record.Index, checkpoint); err != nil {
-			return Line{}, err
-		}
-		return Line{r.name, r.number, record, checkpoint}, nil
+		return Line{r.name, r.number, entry, checkpoint}, nil
 	}
 }
 
-// enter opens the next file. A torn line may be the end of one file and be
-// written again in the next, if the first was moved away meanwhile.
-func (r *Reader) enter() error {
+// openNext opens the next file. A torn line may be the end of one file and be
+// written again in the next, if the first was moved away in between.
+func (r *Reader) openNext() error {
 	if len(r.paths) == 0 {
 		if r.torn != nil {
 			return r.corrupt(r.torn.where, fmt.Errorf("%w (%v)", ErrTorn, r.torn.err))
 		}
 		return io.EOF
 	}
-	file, err := openFile(r.paths[0])
+
+	name := r.paths[0]
+	file, err := openFile(name)
 	if err != nil {
 		return fmt.Errorf("jsonl: %w", err)
 	}
-	r.file, r.lines = file, newLines(file)
-	r.name, r.number, r.paths = r.paths[0], 0, r.paths[1:]
+	r.paths = r.paths[1:]
+	r.file = file
+	r.name = name
+	r.lines = newLines(file)
+	r.number = 0
 	return nil
 }
 
-// hold keeps a line that is not whole until the next. Of several, which crash
-// upon crash leaves, the longest speaks for all.
-func (r *Reader) hold(text []byte, why error) error {
+// addTorn remembers a line that is not whole until the next that is. If
+// several crashes left several, each must begin like the longest.
+func (r *Reader) addTorn(text []byte, why error) error {
 	if !r.mayBeTorn(text) {
 		return r.corrupt(r.where(), why)
 	}
+
 	if r.torn != nil {
 		if bytes.HasPrefix(r.torn.text, text) {
 			return nil
@@ -160,53 +180,53 @@ func (r *Reader) hold(text []byte, why error) error {
 	return nil
 }
 
-// follow checks a whole line against the torn one before it, whose equal it
-// cannot be.
-func (r *Reader) follow(text []byte) error {
-	if r.torn != nil && !bytes.HasPrefix(text, r.torn.text) {
-		return r.notPrefix()
-	}
-	r.torn = nil
-	return nil
-}
-
 func (r *Reader) notPrefix() error {
-	return r.corrupt(r.torn.where, fmt.Errorf("line is neither whole nor the beginning of the next (%v)", r.torn.err))
+	err := fmt.Errorf("line is neither whole nor the beginning of the next (%v)", r.torn.err)
+	return r.corrupt(r.torn.where, err)
 }
 
-// mayBeTorn reports whether text is the beginning of a line that may stand
-// here, and no more than that.
+// mayBeTorn reports whether text is the beginning of a line that may be here,
+// and not a whole one.
 func (r *Reader) mayBeTorn(text []byte) bool {
 	start := entryStart
 	if r.known {
 		start += strconv.FormatUint(r.next, 10) + `,"leaf":{`
 	}
-	n := len(text)
-	if string(text) != start[:min(n, len(start))] && !bytes.HasPrefix(text, []byte(start)) &&
-		string(text) != checkpointStart[:min(n, len(checkpointStart))] && !bytes.HasPrefix(text, []byte(checkpointStart)) {
+	if !agree(text, start) && !agree(text, checkpointStart) {
 		return false
 	}
+
 	var v json.RawMessage
-	return errors.Is(json.NewDecoder(bytes.NewReader(text)).Decode(&v), io.ErrUnexpectedEOF)
+	err := json.NewDecoder(bytes.NewReader(text)).Decode(&v)
+	return errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// order checks that a line stands where it must.
-func (r *Reader) order(index uint64, c *attestlog.Checkpoint) error {
-	if c != nil {
-		if r.known && c.Size > r.next {
-			return r.corrupt(r.where(), fmt.Errorf("checkpoint over %d entries stands before entry %d", c.Size, r.next))
-		}
-		r.next = max(r.next, c.Size)
-		return nil
+// agree reports whether text starts with start, or is the beginning of it.
+func agree(text []byte, start string) bool {
+	n := min(len(text), len(start))
+	return string(text[:n]) == start[:n]
+}
+
+// checkCheckpoint checks that a checkpoint comes after its entries.
+func (r *Reader) checkCheckpoint(c *attestlog.Checkpoint) error {
+	if r.known && c.Size > r.next {
+		return r.corrupt(r.where(), fmt.Errorf("checkpoint over %d entries comes before entry %d", c.Size, r.next))
 	}
+	r.next = max(r.next, c.Size)
+	return nil
+}
+
+// checkIndex checks that an entry is the next one.
+func (r *Reader) checkIndex(index uint64) error {
+	want := r.next
 	switch {
-	case index < r.next:
-		want := r.next
-		r.next, r.known = index, true
+	case index < want:
+		r.next, r.known = index, true // what the error is about
 		return r.corrupt(r.where(), fmt.Errorf("index %d where %d was expected: it repeats or was moved", index, want))
-	case r.known && index > r.next:
-		return r.corrupt(r.where(), fmt.Errorf("index %d where %d was expected: entries are missing or were moved", index, r.next))
+	case r.known && index > want:
+		return r.corrupt(r.where(), fmt.Errorf("index %d where %d was expected: entries are missing or were moved", index, want))
 	}
+
 	r.next, r.known = index+1, true
 	return nil
 }

@@ -227,16 +227,16 @@ func FuzzReader(f *testing.F) {
 			if line.Checkpoint != nil {
 				continue
 			}
-			if entries > 0 && line.Record.Index != next {
-				t.Fatalf("entry %d follows %d", line.Record.Index, next-1)
+			if entries > 0 && line.Entry.Index != next {
+				t.Fatalf("entry %d follows %d", line.Entry.Index, next-1)
 			}
-			next, entries = line.Record.Index+1, entries+1
+			next, entries = line.Entry.Index+1, entries+1
 		}
 		s, err := readEnd(bytes.NewReader(data), 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.size != int64(len(data)) || s.whole > s.size {
+		if s.size != int64(len(data)) || s.lines > s.size {
 			t.Errorf("readEnd of %d bytes = %+v", len(data), s)
 		}
 		if r.err == io.EOF && entries > 0 && s.next != next {

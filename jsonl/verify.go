@@ -21,9 +21,11 @@ func Verify(ctx context.Context, opts verify.Options, paths ...string) (verify.R
 	if err != nil {
 		return verify.Report{}, err
 	}
-	s := &sequential{reader: NewReader(paths...)}
+
+	s := &sequentialScan{reader: NewReader(paths...)}
 	s.moved = sync.NewCond(&s.mu)
 	defer s.reader.Close()
+
 	return verify.Entries(ctx, verify.Source{
 		Size: size,
 		Scan: s.scan,
@@ -38,10 +40,11 @@ func Verify(ctx context.Context, opts verify.Options, paths ...string) (verify.R
 	}, "", opts)
 }
 
-// outline counts the entries and hands out the checkpoints.
-func outline(paths []string, checkpoint func([]byte)) (uint64, error) {
+// outline counts the entries, and calls fn with each checkpoint's note.
+func outline(paths []string, fn func(note []byte)) (uint64, error) {
 	r := NewReader(paths...)
 	defer r.Close()
+
 	size := uint64(0)
 	for {
 		line, err := r.Next()
@@ -51,46 +54,50 @@ func outline(paths []string, checkpoint func([]byte)) (uint64, error) {
 		case err != nil:
 			return 0, err
 		case line.Checkpoint != nil:
-			checkpoint(line.Checkpoint.Note)
+			fn(line.Checkpoint.Note)
 			continue
-		case size == 0 && line.Record.Index != 0:
-			return 0, fmt.Errorf("%w: %s begins with entry %d; give the files from entry 0 on", verify.ErrCannotVerify, line.File, line.Record.Index)
+		case size == 0 && line.Entry.Index != 0:
+			return 0, fmt.Errorf("%w: %s begins with entry %d; give the files from entry 0 on",
+				verify.ErrCannotVerify, line.File, line.Entry.Index)
 		}
-		size = line.Record.Index + 1
+		size = line.Entry.Index + 1
 	}
 }
 
-// sequential lets concurrent scans of adjoining ranges take turns on one
-// Reader: each reads its range in its turn and works on it outside the lock.
-type sequential struct {
+// A sequentialScan lets concurrent scans of adjoining ranges take turns on one
+// Reader: each reads its range in its turn, and works on it without the lock.
+type sequentialScan struct {
 	mu     sync.Mutex
-	moved  *sync.Cond
+	moved  *sync.Cond // next or err has changed
 	reader *Reader
 	next   uint64
 	err    error // of the reader; final
 }
 
-func (s *sequential) scan(ctx context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error {
-	records, err := s.take(from, to)
-	for i := range records {
+func (s *sequentialScan) scan(ctx context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error {
+	// After an error, the entries before it are still verified.
+	entries, readErr := s.read(from, to)
+	for i := range entries {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := fn(&records[i]); err != nil {
+		if err := fn(&entries[i]); err != nil {
 			return err
 		}
 	}
-	return err
+	return readErr
 }
 
-func (s *sequential) take(from, to uint64) ([]attestlog.RawEntry, error) {
+// read returns a range once those before it were read.
+func (s *sequentialScan) read(from, to uint64) ([]attestlog.RawEntry, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.err == nil && s.next != from {
 		s.moved.Wait()
 	}
 	defer s.moved.Broadcast()
-	records := make([]attestlog.RawEntry, 0, to-from)
+
+	entries := make([]attestlog.RawEntry, 0, to-from)
 	for s.err == nil && s.next < to {
 		line, err := s.reader.Next()
 		if err != nil {
@@ -100,22 +107,12 @@ func (s *sequential) take(from, to uint64) ([]attestlog.RawEntry, error) {
 		if line.Checkpoint != nil {
 			continue
 		}
-		records = append(records, attestlog.RawEntry{
-			Index: line.Record.Index, Leaf: append([]byte(nil), line.Record.Leaf...), Disclosures: cloneDisclosures(line.Record.Disclosures),
-		})
-		s.next = line.Record.Index + 1
+		entries = append(entries, line.Entry.Clone())
+		s.next = line.Entry.Index + 1
 	}
-	if errors.Is(s.err, io.EOF) {
-		return records, errors.New("jsonl: the file became shorter while it was verified")
-	}
-	return records, s.err
-}
 
-func cloneDisclosures(in []attestlog.Disclosure) []attestlog.Disclosure {
-	var out []attestlog.Disclosure
-	for _, d := range in {
-		d.Value = append([]byte(nil), d.Value...)
-		out = append(out, d)
+	if errors.Is(s.err, io.EOF) {
+		return entries, errors.New("jsonl: the file became shorter while it was verified")
 	}
-	return out
+	return entries, s.err
 }

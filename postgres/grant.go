@@ -17,37 +17,33 @@ type Roles struct {
 }
 
 // Grant lets roles use the log, creating those that are missing without a
-// login. None may change or remove an entry, nor alter, drop or disable
-// anything. It takes the log's owner.
+// login. None of them may change or remove an entry, nor alter, drop or disable
+// anything. Only the log's owner can grant.
 func (s *Store) Grant(ctx context.Context, roles Roles) error {
 	if s.cfg.ReadOnly {
 		return errors.New("postgres: grant: the log was opened for reading")
 	}
+
 	err := s.locking(ctx, func(tx pgx.Tx) error {
-		tables, err := s.tables(ctx, tx)
+		names, err := s.tableNames(ctx, tx)
 		if err != nil {
 			return err
 		}
-		for _, role := range []struct {
+		for _, r := range []struct {
 			name   string
-			grants func(role string, tables []string) []string
-		}{{roles.Writer, s.writerGrants}, {roles.Reader, s.readerGrants}, {roles.Caller, s.callerGrants}} {
-			if role.name == "" {
+			grants func(role string, names []string) []string
+		}{
+			{roles.Writer, s.writerGrants},
+			{roles.Reader, s.readerGrants},
+			{roles.Caller, s.callerGrants},
+		} {
+			if r.name == "" {
 				continue
 			}
-			var exists bool
-			if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = $1)", role.name).Scan(&exists); err != nil {
+			quoted := pgx.Identifier{r.name}.Sanitize()
+			err := grantRole(ctx, tx, r.name, r.grants(quoted, names))
+			if err != nil {
 				return err
-			}
-			if !exists {
-				if _, err := tx.Exec(ctx, "CREATE ROLE "+pgx.Identifier{role.name}.Sanitize()+" NOLOGIN"); err != nil {
-					return fmt.Errorf("role %s: %w", role.name, err)
-				}
-			}
-			for _, sql := range role.grants(pgx.Identifier{role.name}.Sanitize(), tables) {
-				if _, err := tx.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol); err != nil {
-					return fmt.Errorf("role %s: %w", role.name, err)
-				}
 			}
 		}
 		return nil
@@ -58,13 +54,37 @@ func (s *Store) Grant(ctx context.Context, roles Roles) error {
 	return nil
 }
 
-func (s *Store) writerGrants(role string, tables []string) []string {
-	out := s.tableGrants(role, tables, func(g guard) []string { return g.grants })
+// grantRole runs statements that are about a role, which it creates if it is
+// missing.
+func grantRole(ctx context.Context, tx pgx.Tx, role string, statements []string) error {
+	var exists bool
+	err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = $1)", role).Scan(&exists)
+	if err != nil {
+		return err
+	}
+
+	if !exists {
+		_, err := tx.Exec(ctx, "CREATE ROLE "+pgx.Identifier{role}.Sanitize()+" NOLOGIN")
+		if err != nil {
+			return fmt.Errorf("role %s: %w", role, err)
+		}
+	}
+	for _, sql := range statements {
+		_, err := tx.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol)
+		if err != nil {
+			return fmt.Errorf("role %s: %w", role, err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) writerGrants(role string, names []string) []string {
+	out := s.tableGrants(role, names, func(t table) []string { return t.rights })
 	return append(out, fmt.Sprintf("GRANT EXECUTE ON FUNCTION %s.make_partition(bigint) TO %s", s.schema, role))
 }
 
-func (s *Store) readerGrants(role string, tables []string) []string {
-	out := s.tableGrants(role, tables, func(guard) []string { return []string{"SELECT"} })
+func (s *Store) readerGrants(role string, names []string) []string {
+	out := s.tableGrants(role, names, func(table) []string { return []string{"SELECT"} })
 	return append(out, fmt.Sprintf("GRANT SELECT ON %s.leaves TO %s", s.schema, role))
 }
 
@@ -75,12 +95,15 @@ func (s *Store) callerGrants(role string, _ []string) []string {
 	}
 }
 
-func (s *Store) tableGrants(role string, tables []string, rights func(guard) []string) []string {
+// tableGrants grants rights on those of the tables that are the log's.
+func (s *Store) tableGrants(role string, names []string, rights func(table) []string) []string {
 	out := []string{fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s", s.schema, role)}
-	for _, table := range tables {
-		if g, ours := guardOf(table); ours {
-			out = append(out, fmt.Sprintf("GRANT %s ON %s.%s TO %s", strings.Join(rights(g), ", "), s.schema, table, role))
+	for _, name := range names {
+		t, ours := tableNamed(name)
+		if !ours {
+			continue
 		}
+		out = append(out, fmt.Sprintf("GRANT %s ON %s.%s TO %s", strings.Join(rights(t), ", "), s.schema, name, role))
 	}
 	return out
 }

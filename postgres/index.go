@@ -12,144 +12,176 @@ import (
 )
 
 // An index is the search index. Every process that writes fills it and merges
-// its segments in turn, under locks of their own.
+// its segments in turn: a process that does either holds that work's lock.
 type index struct {
-	segments
+	segmentReader
 	key    inverted.Key
 	search *inverted.Index
-	filler *inverted.Filler // nil: this process does not fill it
+	filler *inverted.Filler // nil: this process does not fill the index
 }
 
 func (s *Store) openIndex(ctx context.Context) error {
 	ix := &s.index
-	ix.segments = segments{s, s.pool}
+	ix.segmentReader = segmentReader{s, s.pool}
+
 	var key []byte
 	err := s.pool.QueryRow(ctx, s.sql("SELECT value FROM @.meta WHERE name = 'index_key'")).Scan(&key)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return err
 	}
-	if ix.key, err = inverted.ParseKey(key); err != nil {
+	ix.key, err = inverted.ParseKey(key)
+	if err != nil {
 		return err
 	}
-	ix.search = inverted.New(ix.key, ix.segments, entries{s})
+
+	ix.search = inverted.New(ix.key, ix.segmentReader, indexedLog{s})
 	if !s.cfg.ReadOnly && !s.cfg.NoIndex {
 		ix.filler = inverted.Fill(ix.key, ix, s.cfg.Logger.With("log", s.cfg.Log))
 	}
 	return nil
 }
 
-// close catches up with what this process wrote, and ends.
+// close indexes what this process has written, and ends the filler.
 func (ix *index) close() {
 	if ix.filler != nil {
 		ix.filler.Close()
 	}
 }
 
-// locked runs fn in a transaction, unless another process is at the same work.
-func (ix *index) locked(ctx context.Context, work int, fn func(pgx.Tx) error) (free bool, err error) {
+// tryLocked runs fn in a transaction that holds a work's lock. It does not if
+// another process has the lock, and then reports false.
+func (ix *index) tryLocked(ctx context.Context, w work, fn func(pgx.Tx) error) (held bool, err error) {
 	err = ix.s.locking(ctx, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, "SET LOCAL statement_timeout = 0")
-		if err == nil {
-			free, err = ix.s.lockWork(ctx, tx, work, false)
+		if err != nil {
+			return err
 		}
-		if err != nil || !free {
+		held, err = ix.s.tryLockWork(ctx, tx, w)
+		if err != nil || !held {
 			return err
 		}
 		return fn(tx)
 	})
-	return free, err
+	return held, err
+}
+
+// An indexState says how far the search index is.
+type indexState struct {
+	indexed uint64 // entries that are indexed
+	size    uint64 // entries of the log
+	old     bool   // there are segments of an older program's terms
+	newer   bool   // there are segments of a newer program's terms
+}
+
+func (ix *index) state(ctx context.Context, db queryer) (st indexState, err error) {
+	err = db.QueryRow(ctx, ix.s.sql(`SELECT (SELECT coalesce(max(hi), 0) FROM @.segments), size,
+		EXISTS (SELECT 1 FROM @.segments WHERE terms < $1), EXISTS (SELECT 1 FROM @.segments WHERE terms > $1) FROM @.tree`),
+		attestlog.TermsVersion).Scan(&st.indexed, &st.size, &st.old, &st.newer)
+	return st, err
 }
 
 // Add indexes the next entries. Segments of an older program's terms are
-// dropped; a newer program's are left alone, for it keeps the index then.
+// deleted. Those of a newer program's are left alone: that program keeps the
+// index then.
 func (ix *index) Add(ctx context.Context, f *inverted.Filler) (more bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, ix.s.limit()) // appends wait for an index that hangs
+	ctx, cancel := context.WithTimeout(ctx, ix.s.stepLimit()) // appends wait for an index that hangs
 	defer cancel()
-	var indexed, size uint64
-	var old, newer bool
-	read := func(db queryer) error {
-		return db.QueryRow(ctx, ix.s.sql(`SELECT (SELECT coalesce(max(hi), 0) FROM @.segments), size,
-			EXISTS (SELECT 1 FROM @.segments WHERE terms < $1), EXISTS (SELECT 1 FROM @.segments WHERE terms > $1) FROM @.tree`),
-			attestlog.TermsVersion).Scan(&indexed, &size, &old, &newer)
-	}
-	err = read(ix.s.pool)
-	if err == nil && newer {
-		f.Backlog.Settled(0, true)
+
+	// Mostly there is nothing to do, which needs no lock.
+	st, err := ix.state(ctx, ix.s.pool)
+	switch {
+	case err != nil:
+		return false, err
+	case st.newer:
+		f.Unindexed.GiveUp()
+		return false, nil
+	case st.indexed >= st.size && !st.old:
+		f.Unindexed.Indexed(st.indexed)
 		return false, nil
 	}
-	if err != nil || indexed >= size && !old {
-		if err == nil {
-			f.Backlog.Settled(indexed, false)
-		}
-		return false, err
-	}
-	free, err := ix.locked(ctx, workIndex, func(tx pgx.Tx) error {
-		if err := read(tx); err != nil || newer {
+
+	held, err := ix.tryLocked(ctx, workIndex, func(tx pgx.Tx) error {
+		var err error
+		st, err = ix.state(ctx, tx)
+		if err != nil || st.newer {
 			return err
 		}
-		if old {
-			indexed = 0
-			if err := ix.empty(ctx, tx); err != nil {
+		if st.old {
+			err := ix.empty(ctx, tx)
+			if err != nil {
 				return err
 			}
+			st.indexed = 0
 		}
-		if indexed >= size {
+		if st.indexed >= st.size {
 			return nil
 		}
+
 		scan := func(ctx context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error {
 			return ix.s.scan(ctx, tx, from, to, fn)
 		}
-		return f.Build(ctx, indexed, size, scan, func(b *inverted.Builder) error {
+		return f.Build(ctx, st.indexed, st.size, scan, func(b *inverted.Builder) error {
 			seg, spans := b.Segment()
-			indexed = seg.Hi
+			st.indexed = seg.Hi
 			return ix.put(ctx, tx, seg, spans, b.Rows)
 		})
 	})
 	if err != nil {
 		return false, err
 	}
-	f.Backlog.Settled(indexed, false)
-	return free && indexed < size, nil
+	f.Unindexed.Indexed(st.indexed)
+	return held && st.indexed < st.size, nil
 }
 
-// put stores a segment whose rows are put by rows.
-func (ix *index) put(ctx context.Context, tx pgx.Tx, seg inverted.Segment, spans []byte, rows func(func(inverted.Kind, inverted.Row) error) error) error {
+// put stores a segment. rows calls its argument with each row.
+func (ix *index) put(
+	ctx context.Context, tx pgx.Tx, seg inverted.Segment, spans []byte,
+	rows func(func(inverted.Kind, inverted.Row) error) error,
+) error {
 	w, err := newSegmentWriter(ctx, ix.s, tx, seg, spans)
-	if err == nil {
-		err = rows(w.row)
+	if err != nil {
+		return err
 	}
-	if err == nil {
-		err = w.flush()
+	err = rows(w.add)
+	if err != nil {
+		return err
 	}
-	return err
+	return w.flush()
 }
 
 // Merge replaces segments in one transaction.
-func (ix *index) Merge(ctx context.Context, choose func(context.Context, inverted.Reader) (*inverted.Merge, error)) (done bool, err error) {
-	_, err = ix.locked(ctx, workMerge, func(tx pgx.Tx) error {
-		m, err := choose(ctx, segments{ix.s, tx})
+func (ix *index) Merge(
+	ctx context.Context, choose func(context.Context, inverted.Reader) (*inverted.Merge, error),
+) (done bool, err error) {
+	_, err = ix.tryLocked(ctx, workMerge, func(tx pgx.Tx) error {
+		m, err := choose(ctx, segmentReader{ix.s, tx})
 		if err != nil || m == nil {
 			return err
 		}
+
 		done = true
-		err = ix.put(ctx, tx, m.New, m.Spans, func(put func(inverted.Kind, inverted.Row) error) error { return m.Rows(ctx, put) })
-		if err == nil {
-			_, err = tx.Exec(ctx, ix.s.sql("DELETE FROM @.runs WHERE segment = ANY($1)"), m.IDs())
+		rows := func(put func(inverted.Kind, inverted.Row) error) error { return m.Rows(ctx, put) }
+		err = ix.put(ctx, tx, m.New, m.Spans, rows)
+		if err != nil {
+			return err
 		}
-		if err == nil {
-			_, err = tx.Exec(ctx, ix.s.sql("DELETE FROM @.segments WHERE id = ANY($1)"), m.IDs())
+		_, err = tx.Exec(ctx, ix.s.sql("DELETE FROM @.runs WHERE segment = ANY($1)"), m.IDs())
+		if err != nil {
+			return err
 		}
+		_, err = tx.Exec(ctx, ix.s.sql("DELETE FROM @.segments WHERE id = ANY($1)"), m.IDs())
 		return err
 	})
 	return done && err == nil, err
 }
 
-// empty empties the index, within a transaction.
+// empty deletes all segments, within a transaction.
 func (ix *index) empty(ctx context.Context, tx pgx.Tx) error {
 	_, err := tx.Exec(ctx, ix.s.sql("DELETE FROM @.segments"))
-	if err == nil {
-		_, err = tx.Exec(ctx, ix.s.sql("DELETE FROM @.runs"))
+	if err != nil {
+		return err
 	}
+	_, err = tx.Exec(ctx, ix.s.sql("DELETE FROM @.runs"))
 	return err
 }
 
@@ -159,23 +191,27 @@ func (s *Store) Reindex(ctx context.Context, progress func(done, total uint64)) 
 	if s.index.filler == nil {
 		return fmt.Errorf("postgres: reindex: %w", attestlog.ErrReadOnly)
 	}
+
 	err := s.locking(ctx, func(tx pgx.Tx) error {
-		for _, work := range []int{workIndex, workMerge} { // waits for whoever adds or merges
-			if _, err := s.lockWork(ctx, tx, work, true); err != nil {
+		for _, w := range []work{workIndex, workMerge} {
+			err := s.lockWork(ctx, tx, w)
+			if err != nil {
 				return err
 			}
 		}
 		return s.index.empty(ctx, tx)
 	})
 	if err == nil {
-		err = s.index.filler.Refill(ctx, s.lag, progress)
+		err = s.index.filler.Refill(ctx, s.unindexed, progress)
 	}
-	return s.clarify(ctx, err)
+	return s.readError(ctx, err)
 }
 
-// lag returns how many of the log's entries are not indexed.
-func (s *Store) lag(ctx context.Context) (missing, size uint64, err error) {
-	var hi int64
-	err = s.pool.QueryRow(ctx, s.sql("SELECT size, (SELECT coalesce(max(hi), 0) FROM @.segments WHERE terms = $1) FROM @.tree"), attestlog.TermsVersion).Scan(&size, &hi)
-	return size - min(size, uint64(max(hi, 0))), size, err
+// unindexed returns how many of the log's entries are not indexed.
+func (s *Store) unindexed(ctx context.Context) (missing, size uint64, err error) {
+	var indexed int64
+	err = s.pool.QueryRow(ctx, s.sql(`SELECT size,
+		(SELECT coalesce(max(hi), 0) FROM @.segments WHERE terms = $1) FROM @.tree`),
+		attestlog.TermsVersion).Scan(&size, &indexed)
+	return size - min(size, uint64(max(indexed, 0))), size, err
 }

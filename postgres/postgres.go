@@ -2,21 +2,57 @@
 // later). Several processes may append to one log at a time.
 //
 // The tables are described in schema/0002.sql. The log's keys and its newest
-// signed checkpoint must not lie in the database: they are files, see
+// signed checkpoint must not be in the database: they are files, see
 // Config.Home.
+//
+// # A write
+//
+// Store.Write runs a function of the log in one transaction:
+//
+//  1. It waits while too many entries are not in the search index yet, and
+//     takes a connection from the pool.
+//  2. One round trip begins the transaction, sets its limits and locks the row
+//     of the table tree. All writers of the log, of all processes, take turns
+//     on that row. The round trip also returns the tree and the greatest key.
+//  3. The log asks Tx.PutKeys which ids are new. Only keys up to the greatest
+//     are looked up. The keys of new events are mostly beyond it, so most
+//     transactions look up none.
+//  4. Tx.Put stores the batch: leaves, keys and disclosures by a pipeline of
+//     INSERTs, or by COPY from 200 entries on, then the full tiles and the
+//     tree's row. The last statements and the COMMIT are one round trip.
+//  5. What was committed is handed to the index's filler.
+//
+// A transaction is given up when one of its steps takes too long. After an error
+// that may pass it is tried again, for as long as Config.Retry. If an answer was
+// lost, the next try finds out by the ids whether the transaction was
+// committed, once it has the lock.
+//
+// # A search
+//
+// Store.Search reads the size of the tree, and has package internal/inverted
+// answer from the index: it reads rows of the table runs, which hold sorted
+// pairs of a term's hash and an entry's index, and combines them. The entries
+// that are found, and those that are not indexed yet, are read from the
+// partitions of the table entries, and compared with the query again. With
+// Config.Reader all of that happens on a replica.
+//
+// # Goroutines
+//
+// A Store that may write has two goroutines, which fill and merge the search
+// index (package internal/inverted). Close ends them and waits for them.
+// Everything else happens on the callers' goroutines, of which there may be
+// any number. The transaction of a Write belongs to the goroutine that called
+// it.
 package postgres
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -51,8 +87,8 @@ type Config struct {
 	ReadOnly bool
 	// Reader is the DSN of a streaming replica, or of several. Queries, counts
 	// and exports are answered there, as of what it has received: Page.Size
-	// says how much. So is EntryByID of an id that is no UUIDv7. Everything else
-	// is read where it was written. Defaults to none.
+	// says how much. So is EntryByID of an id that is not a UUIDv7. Everything
+	// else is read from the database that is written to. Defaults to none.
 	Reader string
 	// NoIndex leaves the search index alone: what is appended is not indexed
 	// until another process does it, and every query reads the entries.
@@ -65,43 +101,40 @@ type Config struct {
 	// lost, the server was restarting, or it had to be rolled back. Defaults
 	// to 5 s; negative means not at all.
 	Retry time.Duration
-	// Timeout is how long a network or a server that hangs is waited for: a
-	// transaction of which a step takes longer, besides LockTimeout, is given
-	// up, and so is connecting, unless the DSN has connect_timeout. The other
-	// way round, the server ends a transaction within which it hears nothing
-	// for as long, so that a process that hangs does not hold up the others.
-	// Defaults to 30 s.
+	// Timeout is how long to wait for a network or a server that hangs. A
+	// transaction is given up when a step of it takes longer than this and
+	// LockTimeout together; connecting is given up after this time, unless the
+	// DSN has connect_timeout. The other way round, the server ends a
+	// transaction in which it hears nothing for this time, so that a process
+	// that hangs does not hold up the others. Defaults to 30 s.
 	Timeout time.Duration
 	// Logger receives warnings. Defaults to slog.Default().
 	Logger *slog.Logger
 }
 
 const (
-	defaultLockTimeout = 10 * time.Second
-	defaultRetry       = 5 * time.Second
-	minServer          = 150_000
-	closeWait          = 10 * time.Second // for callers that are still reading
+	minServer = 150_000          // server_version_num of the oldest server that will do
+	closeWait = 10 * time.Second // for callers that are still reading
 )
 
-// A Store is an attestlog.Store in a schema of a PostgreSQL database.
+// A Store is an attestlog.Store in a schema of a PostgreSQL database. Its
+// methods are safe for concurrent use.
 type Store struct {
-	cfg    Config
-	pool   *pgxpool.Pool
-	owns   bool   // the pool is closed with the store
-	schema string // quoted
-	home   home.Files
-
-	replica   *Store // what searches instead, or nil
+	// Set when the store is opened.
+	cfg       Config
+	pool      *pgxpool.Pool
+	ownsPool  bool   // the pool is closed with the store
+	schema    string // quoted
+	home      home.Files
+	index     index
+	replica   *Store // answers queries instead, or nil
 	isReplica bool
+	closing   stopSignal // given when Close begins
 
-	sqlMu sync.RWMutex
-	sqls  map[string]string // with the schema's name, by the text without
+	textMu sync.RWMutex
+	texts  map[string]string // SQL with the schema's name, by SQL without; guarded by textMu
 
-	parts atomic.Uint64 // partitions that are known to be there: all below
-	index index
-
-	stop context.Context // ends when Close begins
-	end  context.CancelFunc
+	partitions atomic.Uint64 // how many are known to be there, from number 0 on
 }
 
 var _ attestlog.Store = (*Store)(nil)
@@ -109,8 +142,8 @@ var _ attestlog.Store = (*Store)(nil)
 // Open connects to the database that dsn names, a URL or key=value pairs as
 // pgxpool.ParseConfig reads them, and opens or creates the log. Besides that
 // function's parameters a URL may have log and home, which set Config.Log and
-// Config.Home. Errors match ErrForeign, ErrNewer, ErrNoLog, or come from the
-// server.
+// Config.Home. Errors match ErrForeign, ErrNewer, ErrOlder or ErrNoLog, or
+// come from the server.
 func Open(ctx context.Context, dsn string, cfg Config) (*Store, error) {
 	dsn, err := ownParameters(dsn, &cfg)
 	if err != nil {
@@ -120,12 +153,15 @@ func Open(ctx context.Context, dsn string, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("postgres: %w", err)
 	}
-	if len(pc.ConnConfig.Fallbacks) > 0 && !cfg.ReadOnly && pc.ConnConfig.ValidateConnect == nil {
-		// Of several hosts, the one that takes writes.
+
+	severalHosts := len(pc.ConnConfig.Fallbacks) > 0
+	if severalHosts && !cfg.ReadOnly && pc.ConnConfig.ValidateConnect == nil {
+		// The one that takes writes.
 		pc.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
 	limitConnecting(pc, cfg.Timeout)
 	limitLocks(pc, cfg.LockTimeout)
+
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
 		return nil, fmt.Errorf("postgres: %w", err)
@@ -135,64 +171,18 @@ func Open(ctx context.Context, dsn string, cfg Config) (*Store, error) {
 		pool.Close()
 		return nil, err
 	}
-	s.owns = true
+	s.ownsPool = true
 	return s, nil
 }
 
-// HomePath returns the path, without a suffix, of the files with the keys and
-// the kept checkpoint of the log that a DSN names: see Config.Home.
-func HomePath(dsn string) (string, error) {
-	var cfg Config
-	dsn, err := ownParameters(dsn, &cfg)
-	if err != nil || cfg.Home != "" {
-		return cfg.Home, err
-	}
-	cc, err := pgx.ParseConfig(dsn)
-	if err != nil {
-		return "", err
-	}
-	return defaultHome(cc, cmp.Or(cfg.Log, DefaultLog))
-}
-
-// ServerDSN returns a DSN without the parameters log and home, which a server
-// does not know.
-func ServerDSN(dsn string) (string, error) { return ownParameters(dsn, &Config{}) }
-
-// ownParameters takes log and home out of a URL.
-func ownParameters(dsn string, cfg *Config) (string, error) {
-	if !strings.HasPrefix(dsn, "postgres://") && !strings.HasPrefix(dsn, "postgresql://") {
-		return dsn, nil
-	}
-	u, err := url.Parse(dsn)
-	if err != nil {
-		var parse *url.Error
-		if errors.As(err, &parse) {
-			err = parse.Err // without the password that the URL may hold
-		}
-		return "", fmt.Errorf("the log's URL: %w", err)
-	}
-	q := u.Query()
-	for name, field := range map[string]*string{"log": &cfg.Log, "home": &cfg.Home} {
-		if q.Has(name) {
-			if given := q.Get(name); *field == "" || *field == given {
-				*field = given
-			} else {
-				return "", fmt.Errorf("%s is %q in the URL and %q in the configuration", name, given, *field)
-			}
-			q.Del(name)
-		}
-	}
-	u.RawQuery = q.Encode()
-	return u.String(), nil
-}
-
 // OpenPool opens or creates the log in a database that the caller is connected
-// to. The pool stays the caller's, who closes it after the store; an append,
+// to. The pool stays the caller's, who closes it after the store. An append,
 // a query, each of the two goroutines that keep the search index, and the one
 // that empties the outbox take one of its connections at a time, so it needs
-// two at least. Its query mode must be neither exec nor simple_protocol.
+// at least two. Its query mode must be neither exec nor simple_protocol.
 func OpenPool(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Store, error) {
-	s, err := openPool(ctx, pool, cfg)
+	s := &Store{cfg: cfg, pool: pool, texts: map[string]string{}, closing: newStopSignal()}
+	err := s.open(ctx)
 	if err != nil {
 		s.Close()
 		return nil, fmt.Errorf("postgres: open log %q: %w", s.cfg.Log, err)
@@ -200,51 +190,63 @@ func OpenPool(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Store, erro
 	return s, nil
 }
 
-func openPool(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Store, error) {
-	s := &Store{cfg: cfg, pool: pool, sqls: map[string]string{}}
-	s.stop, s.end = context.WithCancel(context.Background())
-	if err := s.configure(); err != nil {
-		return s, err
+func (s *Store) open(ctx context.Context) error {
+	err := s.configure()
+	if err != nil {
+		return err
 	}
-	switch pool.Config().ConnConfig.DefaultQueryExecMode {
+
+	switch s.pool.Config().ConnConfig.DefaultQueryExecMode {
 	case pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec:
-		return s, errors.New("default_query_exec_mode is simple_protocol or exec, which have no binary values: set it to cache_describe, which also works behind a pooler")
+		return errors.New("default_query_exec_mode is simple_protocol or exec, which have no binary values: " +
+			"set it to cache_describe, which also works behind a pooler")
 	}
-	if pool.Config().MaxConns < 2 && !s.cfg.ReadOnly {
-		return s, errors.New("the pool has one connection: set pool_max_conns to 2 or more")
+	if s.pool.Config().MaxConns < 2 && !s.cfg.ReadOnly {
+		return errors.New("the pool has one connection: set pool_max_conns to 2 or more")
 	}
-	if err := s.checkServer(ctx); err != nil {
-		return s, err
+	err = s.checkServer(ctx)
+	if err != nil {
+		return err
 	}
-	if err := s.migrate(ctx); err != nil {
-		return s, err
+
+	err = s.migrate(ctx)
+	if err != nil {
+		return err
 	}
-	if v, err := s.version(ctx, pool); err != nil || v == 0 {
-		return s, errors.Join(err, ErrNoLog)
+	v, err := s.version(ctx, s.pool)
+	if err != nil || v == 0 {
+		return errors.Join(err, ErrNoLog)
 	}
-	if err := s.openIndex(ctx); err != nil {
-		return s, err
+
+	err = s.openIndex(ctx)
+	if err != nil {
+		return err
 	}
-	return s, s.openReplica(ctx)
+	return s.openReplica(ctx)
 }
 
 var validName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,47}$`)
 
 func checkName(log string) error {
 	if !validName.MatchString(log) || strings.HasPrefix(log, "pg_") {
-		return fmt.Errorf("log name %q: want a lower-case letter and then at most 47 lower-case letters, digits or underscores", log)
+		return fmt.Errorf("log name %q: want a lower-case letter and then "+
+			"at most 47 lower-case letters, digits or underscores", log)
 	}
 	return nil
 }
 
+// configure checks the configuration and puts the defaults in.
 func (s *Store) configure() error {
 	c := &s.cfg
 	if c.Log == "" {
 		c.Log = DefaultLog
 	}
-	if err := checkName(c.Log); err != nil {
+	err := checkName(c.Log)
+	if err != nil {
 		return err
 	}
+	s.schema = pgx.Identifier{c.Log}.Sanitize()
+
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -255,16 +257,16 @@ func (s *Store) configure() error {
 		c.Retry = defaultRetry
 	}
 	c.Timeout = timeoutOr(c.Timeout)
-	s.schema = pgx.Identifier{c.Log}.Sanitize()
+
 	if c.Home == "" {
-		home, err := defaultHome(s.pool.Config().ConnConfig, c.Log)
+		c.Home, err = defaultHome(s.pool.Config().ConnConfig, c.Log)
 		if err != nil {
 			return err
 		}
-		c.Home = home
 	}
 	if !c.ReadOnly {
-		if err := os.MkdirAll(filepath.Dir(c.Home), 0o700); err != nil {
+		err := os.MkdirAll(filepath.Dir(c.Home), 0o700)
+		if err != nil {
 			return fmt.Errorf("the folder of the log's keys and kept checkpoint: %w", err)
 		}
 	}
@@ -272,27 +274,15 @@ func (s *Store) configure() error {
 	return nil
 }
 
-// defaultHome returns the base name of the log's files in the state folder.
-func defaultHome(cc *pgx.ConnConfig, log string) (string, error) {
-	state := os.Getenv("XDG_STATE_HOME")
-	if !filepath.IsAbs(state) { // the XDG base directory specification
-		user, err := os.UserHomeDir()
-		if err != nil {
-			return "", fmt.Errorf("%w: name the files of the log's keys and kept checkpoint (home=PATH)", err)
-		}
-		state = filepath.Join(user, ".local", "state")
-	}
-	name := strings.Join([]string{cc.Host, strconv.Itoa(int(cc.Port)), cc.Database, log}, "-")
-	return filepath.Join(state, "attestlog", url.PathEscape(strings.TrimLeft(name, "/"))), nil
-}
-
 func (s *Store) checkServer(ctx context.Context) error {
 	var version int
 	var fsync string
-	err := s.pool.QueryRow(ctx, "SELECT current_setting('server_version_num')::int, current_setting('fsync')").Scan(&version, &fsync)
+	err := s.pool.QueryRow(ctx, "SELECT current_setting('server_version_num')::int, current_setting('fsync')").
+		Scan(&version, &fsync)
 	if err != nil {
 		return err
 	}
+
 	if version < minServer {
 		return fmt.Errorf("the server is version %d, want 15 or later", version/10_000)
 	}
@@ -309,17 +299,19 @@ type queryer interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// sql writes the schema's name for the @ of each "@.".
+// sql writes the schema's name in place of the @ of each "@.".
 func (s *Store) sql(text string) string {
-	s.sqlMu.RLock()
-	out, ok := s.sqls[text]
-	s.sqlMu.RUnlock()
-	if !ok {
-		out = strings.ReplaceAll(text, "@.", s.schema+".")
-		s.sqlMu.Lock()
-		s.sqls[text] = out
-		s.sqlMu.Unlock()
+	s.textMu.RLock()
+	out, ok := s.texts[text]
+	s.textMu.RUnlock()
+	if ok {
+		return out
 	}
+
+	out = strings.ReplaceAll(text, "@.", s.schema+".")
+	s.textMu.Lock()
+	s.texts[text] = out
+	s.textMu.Unlock()
 	return out
 }
 
@@ -328,15 +320,16 @@ func unavailable(err error) error {
 	return fmt.Errorf("postgres: %w: %w", attestlog.ErrUnavailable, err)
 }
 
-// clarify gives reading errors the meanings that attestlog.Store promises.
-func (s *Store) clarify(ctx context.Context, err error) error {
+// readError gives an error of reading the meaning that attestlog.Store
+// promises.
+func (s *Store) readError(ctx context.Context, err error) error {
 	var corrupt *attestlog.CorruptError
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case s.stop.Err() != nil:
+	case s.closing.given():
 		return attestlog.ErrClosed
 	case errors.As(err, &corrupt), errors.Is(err, attestlog.ErrNotFound):
 		return err
@@ -350,18 +343,23 @@ func (s *Store) Log() string { return s.cfg.Log }
 // Home returns the files with the log's keys and kept checkpoint.
 func (s *Store) Home() attestlog.Home { return s.home }
 
-// Close ends the store, and closes the pool unless it is the caller's.
+// Close ends the store, and closes the pool unless it is the caller's. It waits
+// for the search index to catch up, and for callers that are still reading.
 func (s *Store) Close() error {
 	if s.replica != nil {
 		defer s.replica.Close()
 	}
 	s.index.close()
-	s.end()
-	if !s.owns {
+	s.closing.give()
+	if !s.ownsPool {
 		return nil
 	}
+
 	closed := make(chan struct{})
-	go func() { s.pool.Close(); close(closed) }()
+	go func() {
+		s.pool.Close()
+		close(closed)
+	}()
 	select {
 	case <-closed:
 		return nil
@@ -378,8 +376,9 @@ func (s *Store) Stats(ctx context.Context) (attestlog.StoreStats, error) {
 		coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint,
 		coalesce(sum(pg_total_relation_size(c.oid)) FILTER (WHERE c.relname IN ('segments', 'runs')), 0)::bigint,
 		(SELECT size FROM @.tree) - (SELECT coalesce(max(hi), 0) FROM @.segments WHERE terms = $2)
-		FROM pg_class c WHERE c.relnamespace = $1::regnamespace AND c.relkind = 'r'`), s.schema, attestlog.TermsVersion).Scan(&st.Bytes, &st.IndexBytes, &lag)
+		FROM pg_class c WHERE c.relnamespace = $1::regnamespace AND c.relkind = 'r'`),
+		s.schema, attestlog.TermsVersion).Scan(&st.Bytes, &st.IndexBytes, &lag)
 	st.IndexLag = uint64(max(lag, 0))
 	st.IndexMerging = s.index.filler != nil && s.index.filler.Merging()
-	return st, s.clarify(ctx, err)
+	return st, s.readError(ctx, err)
 }

@@ -16,9 +16,11 @@ import (
 	"github.com/attestlog/attestlog/internal/leafrow"
 )
 
-// chunk is how many entries one query reads. Until the server knows how a new
-// table is ordered, it sorts them: in memory, unless they are large.
-const chunk = 4096
+// chunkEntries is how many entries one query reads. Until the server knows how a
+// new table is ordered, it sorts them: in memory, unless they are large.
+const chunkEntries = 4096
+
+const selectTree = "SELECT size, root, peaks, tail, logged_time FROM @.tree"
 
 // Tree returns the stored tree.
 func (s *Store) Tree(ctx context.Context) (attestlog.Tree, error) {
@@ -26,11 +28,11 @@ func (s *Store) Tree(ctx context.Context) (attestlog.Tree, error) {
 }
 
 func (s *Store) readTree(ctx context.Context, db queryer) (attestlog.Tree, error) {
-	tree, err := scanTree(db.QueryRow(ctx, s.sql("SELECT size, root, peaks, tail, logged_time FROM @.tree")))
-	return tree, s.clarify(ctx, err)
+	tree, err := scanTree(db.QueryRow(ctx, s.sql(selectTree)))
+	return tree, s.readError(ctx, err)
 }
 
-// scanTree reads a row of tree.
+// scanTree reads a row of selectTree.
 func scanTree(row pgx.Row) (attestlog.Tree, error) {
 	var tree attestlog.Tree
 	var size, logged int64
@@ -45,8 +47,11 @@ func scanTree(row pgx.Row) (attestlog.Tree, error) {
 	if len(root) != len(tree.Root) {
 		return tree, &attestlog.CorruptError{Where: "tree", Err: fmt.Errorf("root of %d bytes", len(root))}
 	}
-	tree.Size, tree.Root = uint64(size), attestlog.Hash(root)
-	tree.Peaks, tree.OpenTile = splitHashes(peaks), splitHashes(tail)
+
+	tree.Size = uint64(size)
+	tree.Root = attestlog.Hash(root)
+	tree.Peaks = splitHashes(peaks)
+	tree.OpenTile = splitHashes(tail)
 	if size > 0 {
 		tree.LoggedTime = time.UnixMicro(logged).UTC()
 	}
@@ -62,7 +67,16 @@ func splitHashes(data []byte) []attestlog.Hash {
 	return hashes
 }
 
-// Scan calls fn with the entries in [from, to).
+func joinHashes(hashes []attestlog.Hash) []byte {
+	out := make([]byte, 0, len(hashes)*len(attestlog.Hash{}))
+	for i := range hashes {
+		out = append(out, hashes[i][:]...)
+	}
+	return out
+}
+
+// Scan calls fn with each entry from ≤ index < to, in order. The bytes are
+// valid only during the call.
 func (s *Store) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error {
 	return s.scan(ctx, s.pool, from, to, fn)
 }
@@ -70,7 +84,7 @@ func (s *Store) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.Ra
 func (s *Store) scan(ctx context.Context, db queryer, from, to uint64, fn func(*attestlog.RawEntry) error) error {
 	again := false
 	for from < to {
-		end := min(to, from+chunk, (from/partWidth+1)*partWidth)
+		end := min(to, from+chunkEntries, (from/partitionWidth+1)*partitionWidth)
 		n, err := s.scanChunk(ctx, db, from, end, fn)
 		if err != nil {
 			return err
@@ -78,248 +92,264 @@ func (s *Store) scan(ctx context.Context, db queryer, from, to uint64, fn func(*
 		if s.isReplica && uint64(n) != end-from {
 			return errBehind
 		}
-		if n == 0 {
-			tree, err := s.readTree(ctx, db)
-			if err != nil || from >= tree.Size {
-				return err
-			}
-			if again {
-				return &attestlog.CorruptError{Index: from, Where: "leaf", Err: errors.New("missing")}
-			}
-			again = true // they may have been appended since
+		if n > 0 {
+			again = false
+			from = end
 			continue
 		}
-		again = false
-		from = end
+
+		// No entry at all: the log ends here, or these are missing, unless they
+		// were appended between the two queries.
+		tree, err := s.readTree(ctx, db)
+		if err != nil || from >= tree.Size {
+			return err
+		}
+		if again {
+			return &attestlog.CorruptError{Index: from, Where: "leaf", Err: errors.New("missing")}
+		}
+		again = true
 	}
 	return nil
 }
 
 // scanChunk reads entries of one partition together with their disclosures, in
 // one snapshot. It returns how many there were.
-func (s *Store) scanChunk(ctx context.Context, db queryer, from, to uint64, fn func(*attestlog.RawEntry) error) (int, error) {
-	inside := func(index uint64) bool { return index >= from && index < to }
+func (s *Store) scanChunk(
+	ctx context.Context, db queryer, from, to uint64, fn func(*attestlog.RawEntry) error,
+) (int, error) {
+	partition := from / partitionWidth
+	wanted := func(index uint64) bool { return index >= from && index < to }
+
 	// Sorting the disclosures in takes as long as all the rest, so a range that
 	// has none, which the same snapshot tells, is read without.
 	plain := s.sql(fmt.Sprintf(`SELECT idx, -1, n::int, NULL, NULL, leaves FROM @.entries_%d
-		WHERE `+rowsOfRange+` AND NOT EXISTS (SELECT 1 FROM @.disclosures WHERE idx >= $1 AND idx < $2) ORDER BY idx`, from/partWidth))
-	n, err := s.readRecords(ctx, db, plain, inside, fn, int64(from), int64(to))
+		WHERE `+rowsOfRange+` AND NOT EXISTS (SELECT 1 FROM @.disclosures WHERE `+ofRange+`) ORDER BY idx`, partition))
+	n, err := s.readEntries(ctx, db, plain, wanted, fn, int64(from), int64(to))
 	if n > 0 || err != nil {
 		return n, err
 	}
-	return s.records(ctx, db, from/partWidth, rowsOfRange, "idx >= $1 AND idx < $2", inside, fn, int64(from), int64(to))
+
+	all := s.selectEntries(partition, rowsOfRange, ofRange)
+	return s.readEntries(ctx, db, all, wanted, fn, int64(from), int64(to))
 }
 
-// The rows of entries that hold those of a range, or of a list of indexes; %[1]d
-// is the partition. A row holds 64 leaves at most: leafrow.Most. Rows beyond the
-// tree are no entries yet.
+// Conditions by which entries are selected: those of a range, from $1 on and
+// below $2, or of a list of indexes, $1.
+//
+// A row of the table entries holds up to 64 leaves (leafrow.MaxLeaves), so the row
+// that an index is in may begin before it. Rows beyond the tree are not
+// entries yet. %[1]d is the number of the partition.
 const (
+	ofRange     = "idx >= $1 AND idx < $2"
 	rowsOfRange = "idx > $1 - 64 AND idx < $2 AND idx < (SELECT size FROM @.tree)"
-	rowsOfList  = `idx IN (SELECT first FROM (SELECT DISTINCT (SELECT e.idx FROM @.entries_%[1]d e
+
+	ofList     = "idx = ANY($1)"
+	rowsOfList = `idx IN (SELECT first FROM (SELECT DISTINCT (SELECT e.idx FROM @.entries_%[1]d e
 		WHERE e.idx <= i AND e.idx > i - 64 ORDER BY e.idx DESC LIMIT 1) AS first FROM unnest($1::bigint[]) i) f)`
 )
 
-// records calls fn with those entries of a partition that are wanted, in order.
-// rows selects the rows that hold them, and disclosed their disclosures.
-func (s *Store) records(ctx context.Context, db queryer, part uint64, rows, disclosed string, wanted func(uint64) bool, fn func(*attestlog.RawEntry) error, args ...any) (int, error) {
-	// An entry's row comes before the disclosures of its entries.
-	sql := s.sql(fmt.Sprintf(`SELECT idx, -1 AS place, n::int AS n, NULL AS pointer, NULL AS salt, leaves AS value FROM @.entries_%[1]d WHERE `+rows+`
-		UNION ALL SELECT idx, place, 0, pointer, salt, value FROM @.disclosures WHERE place >= 0 AND `+disclosed+` ORDER BY idx, place`, part))
-	return s.readRecords(ctx, db, sql, wanted, fn, args...)
+// selectEntries returns the SQL that readEntries needs: rows of a partition,
+// each followed by the disclosures of its entries.
+func (s *Store) selectEntries(partition uint64, rows, disclosures string) string {
+	return s.sql(fmt.Sprintf(`SELECT idx, -1 AS place, n::int AS n, NULL AS pointer, NULL AS salt, leaves AS value
+			FROM @.entries_%[1]d WHERE `+rows+`
+		UNION ALL SELECT idx, place, 0, pointer, salt, value
+			FROM @.disclosures WHERE place >= 0 AND `+disclosures+`
+		ORDER BY idx, place`, partition))
 }
 
-func (s *Store) readRecords(ctx context.Context, db queryer, sql string, wanted func(uint64) bool, fn func(*attestlog.RawEntry) error, args ...any) (int, error) {
+// readEntries calls fn with those entries of a query's rows that are wanted, in
+// order, and returns how many there were. Its rows are index, place or -1 for
+// leaves, number of leaves, pointer, salt, and leaves or a disclosure's value.
+func (s *Store) readEntries(
+	ctx context.Context, db queryer, sql string,
+	wanted func(uint64) bool, fn func(*attestlog.RawEntry) error, args ...any,
+) (int, error) {
 	result, err := db.Query(ctx, sql, append([]any{pgx.QueryResultFormats{pgx.BinaryFormatCode}}, args...)...)
 	if err != nil {
-		return 0, s.unlessMissing(ctx, err)
+		return 0, s.unlessNoPartition(ctx, err)
 	}
 	defer result.Close()
+
 	a := assembler{wanted: wanted, fn: fn}
 	for result.Next() {
 		v := result.RawValues()
-		index, place := binary.BigEndian.Uint64(v[0]), int32(binary.BigEndian.Uint32(v[1]))
+		index := binary.BigEndian.Uint64(v[0])
+		place := int32(binary.BigEndian.Uint32(v[1]))
 		if place < 0 {
-			err = a.row(index, int(int32(binary.BigEndian.Uint32(v[2]))), v[5])
+			count := int32(binary.BigEndian.Uint32(v[2]))
+			err = a.addRow(index, int(count), v[5])
 		} else {
-			err = a.disclosure(index, v)
+			err = a.addDisclosure(index, v[3], v[4], v[5])
 		}
 		if err != nil {
 			return a.n, err
 		}
 	}
-	if err := result.Err(); err != nil {
-		return a.n, s.unlessMissing(ctx, err)
+	err = result.Err()
+	if err != nil {
+		return a.n, s.unlessNoPartition(ctx, err)
 	}
-	return a.n, a.finish()
+	return a.n, a.finishRow()
 }
 
-// An assembler makes records of rows of entries and the disclosures that follow
-// each.
+// unlessNoPartition is readError, except that a partition which is not there has
+// no entries, which is no error.
+func (s *Store) unlessNoPartition(ctx context.Context, err error) error {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == "42P01" { // undefined_table
+		return nil
+	}
+	return s.readError(ctx, err)
+}
+
+// An assembler puts entries together from rows of leaves and the disclosures
+// that follow each.
 type assembler struct {
 	wanted func(uint64) bool
 	fn     func(*attestlog.RawEntry) error
-	n      int // records that were given
+	n      int // entries that fn was called with
 
-	held   leafrow.Row
-	leaves [][]byte // of held
-	bad    error    // with held, once its leaves were given
-	next   int      // of leaves
-	r      attestlog.RawEntry
+	// The current row.
+	row    leafrow.Row
+	leaves [][]byte
+	bad    error // what is wrong with the row, once its leaves were given to fn
+	next   int   // of leaves, to be given to fn
+
+	entry attestlog.RawEntry // scratch: the next one
 }
 
-// row begins a row.
-func (a *assembler) row(first uint64, count int, leaves []byte) error {
-	if err := a.finish(); err != nil {
+// addRow gives the rest of the current row to fn, and begins another.
+func (a *assembler) addRow(first uint64, count int, leaves []byte) error {
+	err := a.finishRow()
+	if err != nil {
 		return err
 	}
-	if first < a.held.Next() {
-		return &attestlog.CorruptError{Index: first, Where: "leaf", Err: errors.New("stands in two rows")}
+	if first < a.row.Next() {
+		return &attestlog.CorruptError{Index: first, Where: "leaf", Err: errors.New("is in two rows")}
 	}
-	a.held = leafrow.Row{First: first, Count: count, Leaves: append(a.held.Leaves[:0], leaves...)}
-	a.leaves, a.next = a.leaves[:0], 0
-	a.bad = a.held.Each(first, math.MaxUint64, func(_ uint64, leaf []byte) error {
+
+	a.row = leafrow.Row{First: first, Count: count, Leaves: append(a.row.Leaves[:0], leaves...)}
+	a.leaves = a.leaves[:0]
+	a.next = 0
+	a.bad = a.row.Each(first, math.MaxUint64, func(_ uint64, leaf []byte) error {
 		a.leaves = append(a.leaves, leaf)
 		return nil
 	})
 	return nil
 }
 
-// finish gives the records that are left of the row.
-func (a *assembler) finish() error {
-	if err := a.give(len(a.leaves)); err != nil {
+// finishRow gives the rest of the current row to fn.
+func (a *assembler) finishRow() error {
+	err := a.giveBefore(len(a.leaves))
+	if err != nil {
 		return err
 	}
 	return a.bad
 }
 
-// give gives the records before the row's n-th.
-func (a *assembler) give(n int) error {
+// giveBefore gives the entries before the row's n-th to fn.
+func (a *assembler) giveBefore(n int) error {
 	for ; a.next < n; a.next++ {
-		a.r.Index, a.r.Leaf = a.held.First+uint64(a.next), a.leaves[a.next]
-		if a.wanted(a.r.Index) {
+		a.entry.Index = a.row.First + uint64(a.next)
+		a.entry.Leaf = a.leaves[a.next]
+		if a.wanted(a.entry.Index) {
 			a.n++
-			if err := a.fn(&a.r); err != nil {
+			err := a.fn(&a.entry)
+			if err != nil {
 				return err
 			}
 		}
-		a.r.Disclosures = a.r.Disclosures[:0]
+		a.entry.Disclosures = a.entry.Disclosures[:0]
 	}
 	return nil
 }
 
-func (a *assembler) disclosure(index uint64, v [][]byte) error {
-	place := index - a.held.First
-	if index < a.held.First || place >= uint64(len(a.leaves)) || place < uint64(a.next) {
-		if err := a.finish(); err != nil {
+// addDisclosure adds a disclosure to an entry of the current row.
+func (a *assembler) addDisclosure(index uint64, pointer, salt, value []byte) error {
+	offset := index - a.row.First
+	inRow := index >= a.row.First && offset < uint64(len(a.leaves))
+	if !inRow || offset < uint64(a.next) {
+		err := a.finishRow()
+		if err != nil {
 			return err
 		}
-		return &attestlog.CorruptError{Index: index, Where: "disclosures", Err: errors.New("belong to an entry that is missing")}
+		err = errors.New("belong to an entry that is missing")
+		return &attestlog.CorruptError{Index: index, Where: "disclosures", Err: err}
 	}
-	if err := a.give(int(place)); err != nil {
+
+	err := a.giveBefore(int(offset))
+	if err != nil {
 		return err
 	}
-	d := attestlog.Disclosure{Pointer: string(v[3]), Value: bytes.Clone(v[5])}
-	if copy(d.Salt[:], v[4]) != len(v[4]) || len(v[4]) != len(d.Salt) {
-		return &attestlog.CorruptError{Index: index, Where: "disclosure " + d.Pointer, Err: errors.New("salt is not 16 bytes")}
+	d := attestlog.Disclosure{Pointer: string(pointer), Value: bytes.Clone(value)}
+	if len(salt) != len(d.Salt) {
+		err := errors.New("salt is not 16 bytes")
+		return &attestlog.CorruptError{Index: index, Where: "disclosure " + d.Pointer, Err: err}
 	}
-	a.r.Disclosures = append(a.r.Disclosures, d)
+	copy(d.Salt[:], salt)
+	a.entry.Disclosures = append(a.entry.Disclosures, d)
 	return nil
 }
 
-// unlessMissing clarifies an error, but for that of a partition which is not
-// there: nor are its entries.
-func (s *Store) unlessMissing(ctx context.Context, err error) error {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) && pg.Code == "42P01" {
-		return nil
-	}
-	return s.clarify(ctx, err)
-}
-
-// Tile returns a full tile.
+// Tile returns a full tile's 8,192 bytes, or an error that matches
+// attestlog.ErrNotFound.
 func (s *Store) Tile(ctx context.Context, level int, n uint64) ([]byte, error) {
 	return s.readTile(ctx, s.pool, level, n)
 }
 
 func (s *Store) readTile(ctx context.Context, db queryer, level int, n uint64) (hashes []byte, err error) {
-	err = db.QueryRow(ctx, s.sql("SELECT hashes FROM @.tiles WHERE level = $1 AND n = $2"), level, int64(n)).Scan(&hashes)
+	err = db.QueryRow(ctx, s.sql("SELECT hashes FROM @.tiles WHERE level = $1 AND n = $2"), level, int64(n)).
+		Scan(&hashes)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = fmt.Errorf("tile %d/%d: %w", level, n, attestlog.ErrNotFound)
 	}
-	return hashes, s.clarify(ctx, err)
+	return hashes, s.readError(ctx, err)
 }
 
 // Checkpoints calls fn with each stored note, by size.
 func (s *Store) Checkpoints(ctx context.Context, fn func(size uint64, note []byte) error) error {
 	result, err := s.pool.Query(ctx, s.sql("SELECT size, note FROM @.checkpoints ORDER BY size"))
 	if err != nil {
-		return s.clarify(ctx, err)
+		return s.readError(ctx, err)
 	}
+
 	var size int64
 	var note []byte
-	var own error
+	var fnErr error
 	_, err = pgx.ForEachRow(result, []any{&size, &note}, func() error {
-		own = fn(uint64(size), note)
-		return own
+		fnErr = fn(uint64(size), note)
+		return fnErr
 	})
-	if own != nil {
-		return own
+	if fnErr != nil {
+		return fnErr
 	}
-	return s.clarify(ctx, err)
+	return s.readError(ctx, err)
 }
 
-// Keys calls fn with each key. They are streamed by COPY, which costs half of what
-// a query does.
+// Keys calls fn with each key, in any order. They are streamed by COPY, which
+// costs half of what a query does.
 func (s *Store) Keys(ctx context.Context, fn func(key attestlog.IDKey, index uint64) error) error {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
-		return s.clarify(ctx, err)
+		return s.readError(ctx, err)
 	}
 	defer conn.Release()
-	w := &keyStream{fn: fn}
-	_, err = conn.Conn().PgConn().CopyTo(ctx, w, s.sql("COPY @.keys (key, idx) TO STDOUT (FORMAT binary)"))
-	if w.err != nil {
-		return w.err
+
+	r := &keyReader{fn: fn}
+	_, err = conn.Conn().PgConn().CopyTo(ctx, r, s.sql("COPY @.keys (key, idx) TO STDOUT (FORMAT binary)"))
+	if r.fnErr != nil {
+		return r.fnErr
 	}
-	return s.clarify(ctx, err)
+	return s.readError(ctx, err)
 }
 
-// A keyStream reads what COPY … BINARY writes (PostgreSQL manual, COPY, Binary
-// Format): a header of 19 bytes, and for each row the number of its fields and
-// each field behind its length.
-type keyStream struct {
-	fn    func(key attestlog.IDKey, index uint64) error
-	began bool
-	held  []byte
-	err   error // of fn
-}
-
-func (w *keyStream) Write(p []byte) (int, error) {
-	const header, row = 19, 2 + 4 + 16 + 4 + 8
-	data := p
-	if len(w.held) > 0 {
-		w.held = append(w.held, p...)
-		data = w.held
-	}
-	if !w.began && len(data) >= header {
-		data, w.began = data[header:], true
-	}
-	for w.began && len(data) >= row {
-		if w.err = w.fn(attestlog.IDKey(data[6:22]), binary.BigEndian.Uint64(data[26:34])); w.err != nil {
-			return 0, w.err
-		}
-		data = data[row:]
-	}
-	w.held = append(w.held[:0], data...)
-	return len(p), nil
-}
-
-// Lookup returns the index of a key.
+// Lookup returns the index of a key, or attestlog.ErrNotFound.
 func (s *Store) Lookup(ctx context.Context, key attestlog.IDKey) (uint64, error) {
 	var index int64
 	err := s.pool.QueryRow(ctx, s.sql("SELECT idx FROM @.keys WHERE key = $1"), [16]byte(key)).Scan(&index)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = attestlog.ErrNotFound
 	}
-	return uint64(index), s.clarify(ctx, err)
+	return uint64(index), s.readError(ctx, err)
 }

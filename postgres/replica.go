@@ -5,25 +5,37 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/attestlog/attestlog/internal/retry"
 )
 
-// openReplica opens the reader, which may not have received a new log yet.
-func (s *Store) openReplica(ctx context.Context) (err error) {
+// openReplica opens the reader. It may not have received a new log yet, so that
+// is waited for, as long as Config.Retry.
+func (s *Store) openReplica(ctx context.Context) error {
 	if s.cfg.Reader == "" {
 		return nil
 	}
+
 	cfg := s.cfg
-	cfg.Reader, cfg.ReadOnly = "", true
-	for began := time.Now(); ; {
-		s.replica, err = Open(ctx, s.cfg.Reader, cfg)
-		if !errors.Is(err, ErrNoLog) || time.Since(began) > s.cfg.Retry || ctx.Err() != nil {
+	cfg.Reader = ""
+	cfg.ReadOnly = true
+	began := time.Now()
+	for {
+		replica, err := Open(ctx, s.cfg.Reader, cfg)
+		if err == nil {
+			s.replica = replica
 			break
 		}
-		time.Sleep(retryFirst)
+		if !errors.Is(err, ErrNoLog) || time.Since(began) > s.cfg.Retry {
+			return fmt.Errorf("the reader: %w", err)
+		}
+
+		ended := retry.Sleep(ctx, retryFirst)
+		if ended != nil {
+			return fmt.Errorf("the reader: %w", err)
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("the reader: %w", err)
-	}
+
 	s.replica.isReplica = true
 	if s.replica.index.key != s.index.key {
 		return errors.New("the reader: it has another log of this name")

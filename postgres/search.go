@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -15,20 +14,28 @@ import (
 	"github.com/attestlog/attestlog/query"
 )
 
-// errBehind ends a search on a replica that has not received what another
-// connection, to another server then, told of.
-var errBehind = fmt.Errorf("%w: the reader's connections are to servers of which one is behind; ask again", attestlog.ErrUnavailable)
+// errBehind is returned by a search on a replica that has not received what
+// another connection, which must be to another server, has told of.
+var errBehind = fmt.Errorf("%w: the reader's connections are to servers of which one is behind; ask again",
+	attestlog.ErrUnavailable)
 
 // Search calls fn with the entries that plan selects, and perhaps others. No
 // connection is held while fn runs.
-func (s *Store) Search(ctx context.Context, plan query.Plan, below *query.Position, fn func(*attestlog.RawEntry) (bool, error)) (uint64, error) {
+func (s *Store) Search(
+	ctx context.Context, plan query.Plan, below *query.Position, fn func(*attestlog.RawEntry) (bool, error),
+) (uint64, error) {
 	if s.replica != nil {
 		began := false
-		size, err := s.replica.Search(ctx, plan, below, func(r *attestlog.RawEntry) (bool, error) { began = true; return fn(r) })
-		if !errors.Is(err, errBehind) || began {
+		size, err := s.replica.Search(ctx, plan, below, func(e *attestlog.RawEntry) (bool, error) {
+			began = true
+			return fn(e)
+		})
+		// The search can be done here instead if fn has seen nothing yet.
+		if began || !errors.Is(err, errBehind) {
 			return size, err
 		}
 	}
+
 	tree, err := s.Tree(ctx)
 	if err != nil {
 		return 0, err
@@ -39,12 +46,13 @@ func (s *Store) Search(ctx context.Context, plan query.Plan, below *query.Positi
 	return tree.Size, s.index.search.Search(ctx, tree.Size, plan, below, fn)
 }
 
-// Count counts from the index what plan selects among the entries that it has
-// from the first on.
+// Count counts from the index what plan selects among the entries below upto,
+// which are those that the index has.
 func (s *Store) Count(ctx context.Context, plan query.Plan, limit uint64) (n, upto uint64, err error) {
 	if s.replica != nil {
 		return s.replica.Count(ctx, plan, limit)
 	}
+
 	tree, err := s.Tree(ctx)
 	if err != nil {
 		return 0, 0, err
@@ -52,64 +60,51 @@ func (s *Store) Count(ctx context.Context, plan query.Plan, limit uint64) (n, up
 	return s.index.search.Count(ctx, tree.Size, plan, limit)
 }
 
-// entries reads the log for the search index.
-type entries struct{ *Store }
+// indexedLog is the log as the search index reads it.
+type indexedLog struct{ *Store }
 
-var _ inverted.Entries = entries{}
+var _ inverted.Log = indexedLog{}
 
-func (e entries) Records(ctx context.Context, ids []uint64, fn func(*attestlog.RawEntry) error) error {
+// Entries calls fn with entries, in no order. The bytes are valid only during
+// the call.
+func (l indexedLog) Entries(ctx context.Context, indexes []uint64, fn func(*attestlog.RawEntry) error) error {
 	found := 0
-	for part, list := range byPartition(ids) {
-		n, err := e.records(ctx, e.pool, part, rowsOfList, "idx = ANY($1)", list.has, fn, []int64(list))
+	for partition, list := range splitIndexes(indexes) {
+		sql := l.selectEntries(partition, rowsOfList, ofList)
+		n, err := l.readEntries(ctx, l.pool, sql, list.has, fn, []int64(list))
 		if err != nil {
 			return err
 		}
 		found += n
 	}
-	if e.isReplica && found < len(ids) {
+
+	if l.isReplica && found < len(indexes) {
 		return errBehind
 	}
 	return nil
 }
 
-func (e entries) Leaves(ctx context.Context, ids []uint64, fn func(index uint64, leaf []byte) error) error {
-	for part, list := range byPartition(ids) {
-		rows, err := e.pool.Query(ctx, e.sql(fmt.Sprintf("SELECT idx, n, leaves FROM @.entries_%[1]d WHERE "+rowsOfList, part)), []int64(list))
+// Leaves is Entries without disclosures.
+func (l indexedLog) Leaves(ctx context.Context, indexes []uint64, fn func(index uint64, leaf []byte) error) error {
+	for partition, list := range splitIndexes(indexes) {
+		sql := l.sql(fmt.Sprintf("SELECT idx, n, leaves FROM @.entries_%[1]d WHERE "+rowsOfList, partition))
+		rows, err := l.pool.Query(ctx, sql, []int64(list))
 		if err != nil {
-			return e.unlessMissing(ctx, err)
+			return l.unlessNoPartition(ctx, err)
 		}
+
 		var row leafrow.Row
 		_, err = pgx.ForEachRow(rows, []any{&row.First, &row.Count, &row.Leaves}, func() error {
 			return row.Each(row.First, math.MaxUint64, func(index uint64, leaf []byte) error {
-				if list.has(index) {
-					return fn(index, leaf)
+				if !list.has(index) {
+					return nil
 				}
-				return nil
+				return fn(index, leaf)
 			})
 		})
 		if err != nil {
-			return e.clarify(ctx, err)
+			return l.readError(ctx, err)
 		}
 	}
 	return nil
-}
-
-// A sortedIDs is a list of indexes within a partition.
-type sortedIDs []int64
-
-func (l sortedIDs) has(index uint64) bool {
-	_, found := slices.BinarySearch(l, int64(index))
-	return found
-}
-
-// byPartition returns the indexes by the partition they are in.
-func byPartition(ids []uint64) map[uint64]sortedIDs {
-	out := map[uint64]sortedIDs{}
-	for _, id := range ids {
-		out[id/partWidth] = append(out[id/partWidth], int64(id))
-	}
-	for _, list := range out {
-		slices.Sort(list)
-	}
-	return out
 }

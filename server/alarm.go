@@ -1,24 +1,21 @@
 package server
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"net/http"
+	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/attestlog/attestlog"
 )
 
-// Alarms: what an operator has to know at once.
+// Alarms tell an operator something that cannot wait.
 const (
 	AlarmTampered   = "tampered"    // a verification or a read found that the log was changed
 	AlarmDisk       = "disk"        // the disk is nearly full
-	AlarmFollower   = "follower"    // a follower does not get on
+	AlarmFollower   = "follower"    // a follower makes no progress
 	AlarmCheckpoint = "checkpoint"  // no checkpoint covers entries that are a minute old
 	AlarmWitness    = "witness"     // too few witnesses cosign
 	AlarmFork       = "fork"        // a witness says that the log was forked or rolled back
@@ -33,243 +30,120 @@ type Alarm struct {
 	Log   string    `json:"log"`
 	Alarm string    `json:"alarm"` // one of the constants
 	Text  string    `json:"text"`
-	Over  bool      `json:"over"` // what an earlier alarm told of is over
+	Over  bool      `json:"over"` // the alarm has ended, and Text is empty
 }
 
 const (
-	watchEvery   = 5 * time.Second
-	alarmAgain   = time.Hour
-	alarmAfter   = time.Minute // what may last a moment is none before
-	webhookTries = 5
-	maxPosts     = 256
-	// Of a disk, this much has to be free.
-	minFree      = 1 << 30
-	minFreeShare = 0.02
+	alarmAgain = time.Hour // raised again after this
+	recordWait = time.Minute
 )
 
-// alarms are those of one log that have been raised.
+// An alarmSetter raises and ends the alarms of a log: *alarms.
+type alarmSetter interface {
+	// set raises an alarm with err's text, unless it was raised within the hour.
+	// If err is nil, it ends the alarm.
+	set(alarm string, err error)
+}
+
+// A poster takes alarms on their way to somewhere else: *webhook. post does not
+// wait.
+type poster interface{ post(Alarm) }
+
+// alarms are those of one log. They are logged, counted, recorded in the log and
+// posted to the webhook. They are safe for concurrent use.
 type alarms struct {
+	log      string             // the log's name
+	recorder attestlog.Recorder // the log
+	webhook  poster
+	total    *prometheus.CounterVec // by log and alarm
+	life     *lifecycle
+	clock    func() time.Time
+	logger   *slog.Logger
+
 	mu     sync.Mutex
-	raised map[string]time.Time // when it was told last
+	raised map[string]time.Time // when each alarm that has not ended was last raised
 }
 
-// raise tells of an alarm, unless it was told within the hour.
-func (s *Server) raise(h *hosted, alarm, text string) {
-	now := s.cfg.Clock()
-	h.alarms.mu.Lock()
-	last, raised := h.alarms.raised[alarm]
-	if again := !raised || now.Sub(last) >= alarmAgain; !again {
-		h.alarms.mu.Unlock()
-		return
-	}
-	h.alarms.raised[alarm] = now
-	h.alarms.mu.Unlock()
-	s.metrics.alarms.WithLabelValues(h.name, alarm).Inc()
-	s.cfg.Logger.Error("server: alarm", "log", h.name, "alarm", alarm, "text", text)
-	s.tell(h, Alarm{Time: now.UTC(), Log: h.name, Alarm: alarm, Text: text})
-}
-
-// clear tells that an alarm is over.
-func (s *Server) clear(h *hosted, alarm string) {
-	h.alarms.mu.Lock()
-	_, raised := h.alarms.raised[alarm]
-	delete(h.alarms.raised, alarm)
-	h.alarms.mu.Unlock()
-	if raised {
-		s.cfg.Logger.Info("server: an alarm is over", "log", h.name, "alarm", alarm)
-		s.tell(h, Alarm{Time: s.cfg.Clock().UTC(), Log: h.name, Alarm: alarm, Over: true})
-	}
-}
-
-// tell has an alarm sent to the webhook and recorded in the log, each in the order
-// of the alarms and beside what goes on.
-func (s *Server) tell(h *hosted, a Alarm) {
-	s.open.Go(func() {
-		ctx, cancel := context.WithTimeout(s.ctx, alarmAfter)
-		defer cancel()
-		outcome := attestlog.Failure
-		if a.Over {
-			outcome = attestlog.Success
-		}
-		err := h.log.Record(ctx, attestlog.Event{
-			Service: "attestlog", Module: "server", Action: "server.alarm", Outcome: outcome, Reason: a.Text, Time: a.Time,
-			Actor: attestlog.Actor{ID: "attestlog", Type: "system"}, Targets: []attestlog.Target{{Type: "alarm", ID: a.Alarm}},
-		})
-		if err != nil {
-			s.cfg.Logger.Warn("server: an alarm is not recorded in the log", "log", h.name, "alarm", a.Alarm, "err", err)
-		}
-	})
-	if s.cfg.Webhook == "" {
-		return
-	}
-	select {
-	case s.posts <- a:
-	default:
-		s.cfg.Logger.Error("server: too many alarms wait for the webhook", "log", h.name, "alarm", a.Alarm)
-	}
-}
-
-// postAll sends alarms to the webhook, one after the other, until the server is
-// closed.
-func (s *Server) postAll() {
-	for {
-		select {
-		case a := <-s.posts:
-			if err := s.post(s.ctx, a); err != nil {
-				s.cfg.Logger.Error("server: an alarm did not reach the webhook", "log", a.Log, "alarm", a.Alarm, "err", err)
-			}
-		case <-s.ctx.Done():
-			return
-		}
-	}
-}
-
-// post sends an alarm to the webhook, a few times if it must.
-func (s *Server) post(ctx context.Context, a Alarm) error {
-	body, err := json.Marshal(a)
-	if err != nil {
-		return err
-	}
-	for try := 1; ; try++ {
-		if err = s.postOnce(ctx, body); err == nil || try == webhookTries {
-			return err
-		}
-		select {
-		case <-time.After(time.Duration(try) * time.Second):
-		case <-ctx.Done():
-			return errors.Join(err, ctx.Err())
-		}
-	}
-}
-
-func (s *Server) postOnce(ctx context.Context, body []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.cfg.Webhook, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	r.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
-	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("the webhook answers %s", resp.Status)
-	}
-	return nil
-}
-
-// A watch remembers what a log looked like before.
-type watch struct {
-	jumps     uint64
-	followers map[string]progressed
-	since     map[string]time.Time // since when something has not been as it should be
-}
-
-type progressed struct {
-	position uint64
-	at       time.Time
-}
-
-// watchAll looks at all logs now and then, until the server is closed.
-func (s *Server) watchAll() {
-	seen := map[*hosted]*watch{}
-	for _, h := range s.logs {
-		seen[h] = &watch{followers: map[string]progressed{}, since: map[string]time.Time{}}
-	}
-	ticker := time.NewTicker(watchEvery)
-	defer ticker.Stop()
-	for {
-		for _, h := range s.logs {
-			s.look(h, seen[h])
-		}
-		select {
-		case <-ticker.C:
-		case <-s.ctx.Done():
-			return
-		}
-	}
-}
-
-// look compares a log with how it was, and raises what is wrong.
-func (s *Server) look(h *hosted, w *watch) {
-	now := s.cfg.Clock()
-	ctx, cancel := context.WithTimeout(s.ctx, watchEvery)
-	defer cancel()
-	st, err := h.log.Stats(ctx)
-	if s.ctx.Err() != nil {
-		return
-	}
-	ready := err
-	if ready == nil {
-		ready = h.log.Ready(ctx) // a log that can only be read is not
-	}
-	s.lasting(h, w, AlarmStore, now, ready)
-	if err != nil {
-		return
-	}
-	if st.ClockJumps > w.jumps {
-		s.raise(h, AlarmClock, "the clock of this machine jumped by more than five seconds")
-	} else {
-		s.clear(h, AlarmClock)
-	}
-	w.jumps = st.ClockJumps
-	for _, f := range st.Followers {
-		before := w.followers[f.Name]
-		if f.Lag == 0 || f.Held || f.Position != before.position || before.at.IsZero() {
-			w.followers[f.Name] = progressed{f.Position, now}
-		}
-	}
-	var stuck error
-	for name, f := range w.followers {
-		if now.Sub(f.at) > alarmAfter {
-			stuck = fmt.Errorf("follower %s has been at entry %d since %s", name, f.position, f.at.UTC().Format(time.RFC3339))
-		}
-	}
-	s.state(h, AlarmFollower, stuck)
-	var overdue error
-	if st.CheckpointSize < st.Size && h.log.ReadOnly() == nil {
-		overdue = fmt.Errorf("the newest checkpoint covers %d of %d entries", st.CheckpointSize, st.Size)
-	}
-	s.lasting(h, w, AlarmCheckpoint, now, overdue)
-	s.state(h, AlarmDisk, diskFull(h.disk))
-}
-
-// state raises an alarm for an error, and clears it for none.
-func (s *Server) state(h *hosted, alarm string, err error) {
-	if err != nil {
-		s.raise(h, alarm, err.Error())
-	} else {
-		s.clear(h, alarm)
-	}
-}
-
-// lasting is state for what is no alarm before it has lasted.
-func (s *Server) lasting(h *hosted, w *watch, alarm string, now time.Time, err error) {
+// set implements alarmSetter.
+func (a *alarms) set(alarm string, err error) {
 	if err == nil {
-		delete(w.since, alarm)
-	} else if since, ok := w.since[alarm]; !ok {
-		w.since[alarm] = now
-		return
-	} else if now.Sub(since) < alarmAfter {
-		return
+		a.end(alarm)
+	} else {
+		a.raise(alarm, err.Error())
 	}
-	s.state(h, alarm, err)
 }
 
-func diskFull(disk func() (free, total uint64, err error)) error {
-	if disk == nil {
-		return nil
+func (a *alarms) raise(alarm, text string) {
+	now := a.clock()
+	if !a.isDue(alarm, now) {
+		return
 	}
-	free, total, err := disk()
+
+	a.total.WithLabelValues(a.log, alarm).Inc()
+	a.logger.Error("server: alarm", "log", a.log, "alarm", alarm, "text", text)
+	a.tell(Alarm{Time: now.UTC(), Log: a.log, Alarm: alarm, Text: text})
+}
+
+// isDue reports whether an alarm is to be raised now, and remembers that it is.
+func (a *alarms) isDue(alarm string, now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+
+	last, raised := a.raised[alarm]
+	if raised && now.Sub(last) < alarmAgain {
+		return false
+	}
+
+	if a.raised == nil {
+		a.raised = map[string]time.Time{}
+	}
+	a.raised[alarm] = now
+	return true
+}
+
+func (a *alarms) end(alarm string) {
+	a.mu.Lock()
+	_, raised := a.raised[alarm]
+	delete(a.raised, alarm)
+	a.mu.Unlock()
+	if !raised {
+		return
+	}
+
+	a.logger.Info("server: an alarm is over", "log", a.log, "alarm", alarm)
+	a.tell(Alarm{Time: a.clock().UTC(), Log: a.log, Alarm: alarm, Over: true})
+}
+
+// tell posts an alarm to the webhook and has it recorded in the log, without
+// waiting for either. The webhook gets alarms in their order. In the log they
+// can change places: a goroutine records each, so that one which has to wait for
+// the log does not keep the next from the webhook.
+func (a *alarms) tell(alarm Alarm) {
+	a.life.start(func(ctx context.Context) { a.record(ctx, alarm) })
+	a.webhook.post(alarm)
+}
+
+// record records an alarm in the log. If the alarm is about this very log, that
+// may fail; the server's log and the webhook have it all the same.
+func (a *alarms) record(ctx context.Context, alarm Alarm) {
+	ctx, cancel := context.WithTimeout(ctx, recordWait)
+	defer cancel()
+
+	outcome := attestlog.Failure
+	if alarm.Over {
+		outcome = attestlog.Success
+	}
+	err := a.recorder.Record(ctx, attestlog.Event{
+		Time:    alarm.Time,
+		Service: "attestlog",
+		Module:  "server",
+		Action:  "server.alarm",
+		Outcome: outcome,
+		Reason:  alarm.Text,
+		Actor:   attestlog.Actor{ID: "attestlog", Type: "system"},
+		Targets: []attestlog.Target{{Type: "alarm", ID: alarm.Alarm}},
+	})
 	if err != nil {
-		return fmt.Errorf("the disk cannot be looked at: %w", err)
+		a.logger.Warn("server: an alarm is not recorded in the log", "log", a.log, "alarm", alarm.Alarm, "err", err)
 	}
-	if free < minFree || float64(free) < minFreeShare*float64(total) {
-		return fmt.Errorf("%d of %d MiB are free on the log's disk", free>>20, total>>20)
-	}
-	return nil
 }

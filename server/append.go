@@ -17,9 +17,13 @@ import (
 	"github.com/attestlog/attestlog"
 )
 
+// maxEvents is how many events one call of Append takes, and so how many are
+// stored together.
+const maxEvents = 10_000
+
 type appendInput struct {
 	Log      string `path:"log" doc:"The log's name."`
-	Key      string `header:"Idempotency-Key" maxLength:"128" doc:"Makes sending the same body again harmless where its events have no ids: a UUIDv7, or any text if every event has a time."`
+	Key      string `header:"Idempotency-Key" maxLength:"128" doc:"Makes it harmless to send the same body again if its events have no ids: a UUIDv7, or any text if every event has a time."`
 	Type     string `header:"Content-Type"`
 	Encoding string `header:"Content-Encoding"`
 	RawBody  []byte `contentType:"application/json" doc:"An event, a list of events, or events one a line (application/x-ndjson)."`
@@ -41,35 +45,46 @@ type appendOutput struct {
 }
 
 func receiptOf(r attestlog.Receipt) receipt {
-	return receipt{r.Index, r.ID, base64.StdEncoding.EncodeToString(r.LeafHash[:]), r.LoggedTime.UTC().Format("2006-01-02T15:04:05.000000Z")}
+	return receipt{
+		Index:      r.Index,
+		ID:         r.ID,
+		LeafHash:   base64.StdEncoding.EncodeToString(r.LeafHash[:]),
+		LoggedTime: r.LoggedTime.UTC().Format("2006-01-02T15:04:05.000000Z"),
+	}
 }
 
+// append stores the events of a body, all or none.
 func (s *Server) append(ctx context.Context, in *appendInput) (*appendOutput, error) {
 	v, err := s.enter(ctx, in.Log, ScopeAppend)
 	if err != nil {
 		return nil, err
 	}
+
 	body, err := s.inflate(in.Encoding, in.RawBody)
 	if err != nil {
 		return nil, err
 	}
 	events, err := parseEvents(body)
 	if err != nil {
-		return nil, s.failed(ctx, err)
+		return nil, s.problemOf(ctx, err)
 	}
+
 	if in.Key != "" {
-		if err := keyed(events, in.Key); err != nil {
+		err := deriveIDs(events, in.Key)
+		if err != nil {
 			return nil, err
 		}
 	}
 	for i := range events {
-		if err := v.own(&events[i]); err != nil {
+		err := v.confine(&events[i])
+		if err != nil {
 			return nil, err
 		}
 	}
-	stored, err := v.log.log.Append(ctx, events...)
+
+	stored, err := v.log.Append(ctx, events...)
 	if err != nil {
-		return nil, s.failed(ctx, v.told(err))
+		return nil, s.problemOf(ctx, v.hideConflict(err))
 	}
 	out := &appendOutput{Body: receipts{make([]receipt, len(stored))}}
 	for i, r := range stored {
@@ -82,73 +97,27 @@ func (s *Server) append(ctx context.Context, in *appendInput) (*appendOutput, er
 func parseEvents(body []byte) ([]attestlog.Event, error) {
 	body = bytes.TrimLeft(body, " \t\r\n")
 	if len(body) > 0 && body[0] == '[' {
-		return eventList(body)
+		return parseList(body)
 	}
-	if events, ok := eventLines(body); ok {
+
+	events, ok := parseLines(body)
+	if ok {
 		return events, nil
 	}
-	var events []attestlog.Event
-	dec := json.NewDecoder(bytes.NewReader(body))
-	for { // not while dec.More(), which takes a bracket too many for an end
-		var raw json.RawMessage
-		if err := dec.Decode(&raw); err == io.EOF {
-			break
-		} else if err != nil {
-			return nil, problem(http.StatusBadRequest, fmt.Sprintf("event %d: the body is not JSON: %v", len(events), err))
-		}
-		var e attestlog.Event
-		if err := parseEvent(&e, raw, len(events)); err != nil {
-			return nil, err
-		}
-		if events = append(events, e); len(events) > mostEvents {
-			return nil, tooMany()
-		}
-	}
-	if len(events) == 0 {
-		return nil, problem(http.StatusBadRequest, "the body holds no event")
-	}
-	return events, nil
+	return parseStream(body)
 }
 
-// eventList reads a list, one event after the other: two bytes of it can be an element.
-func eventList(body []byte) ([]attestlog.Event, error) {
-	dec := json.NewDecoder(bytes.NewReader(body))
-	_, err := dec.Token() // the bracket
-	var events []attestlog.Event
-	for err == nil && dec.More() {
-		if len(events) == mostEvents {
-			return nil, tooMany()
-		}
-		var raw json.RawMessage
-		if err = dec.Decode(&raw); err != nil {
-			break
-		}
-		events = append(events, attestlog.Event{})
-		if err := parseEvent(&events[len(events)-1], raw, len(events)-1); err != nil {
-			return nil, err
-		}
-	}
-	if err == nil {
-		_, err = dec.Token() // the other
-	}
-	if err == nil {
-		if _, err = dec.Token(); err == io.EOF {
-			return events, nil
-		}
-		err = errors.New("something stands behind the list")
-	}
-	return nil, problem(http.StatusBadRequest, fmt.Sprintf("event %d: the body is not JSON: %v", len(events), err))
-}
-
-// eventLines reads events that stand one a line, as clients write them, in one
-// pass. ok is false where a line is no event; why, the slower way tells.
-func eventLines(body []byte) (events []attestlog.Event, ok bool) {
+// parseLines reads events one a line, as clients write them, in one pass. ok is
+// false if a line is no event; parseStream then finds out why.
+func parseLines(body []byte) (events []attestlog.Event, ok bool) {
 	for line := range bytes.Lines(body) {
-		if line = bytes.TrimSpace(line); len(line) == 0 {
+		line = bytes.TrimSpace(line)
+		if len(line) == 0 {
 			continue
 		}
+
 		e, err := attestlog.ParseEvent(line)
-		if err != nil || len(events) == mostEvents {
+		if err != nil || len(events) == maxEvents {
 			return nil, false
 		}
 		events = append(events, e)
@@ -156,28 +125,107 @@ func eventLines(body []byte) (events []attestlog.Event, ok bool) {
 	return events, len(events) > 0
 }
 
-func tooMany() error {
-	return problem(http.StatusRequestEntityTooLarge, fmt.Sprintf("more events than %d, which are stored together at most", mostEvents))
+// parseStream reads events one after the other, over any number of lines.
+func parseStream(body []byte) ([]attestlog.Event, error) {
+	var events []attestlog.Event
+	dec := json.NewDecoder(bytes.NewReader(body))
+
+	// Not while dec.More(), which takes a stray closing bracket for the end.
+	for {
+		var raw json.RawMessage
+		err := dec.Decode(&raw)
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, notJSON(len(events), err)
+		}
+
+		e, err := parseEvent(raw, len(events))
+		if err != nil {
+			return nil, err
+		}
+		events = append(events, e)
+		if len(events) > maxEvents {
+			return nil, tooManyEvents()
+		}
+	}
+
+	if len(events) == 0 {
+		return nil, problem(http.StatusBadRequest, "the body holds no event")
+	}
+	return events, nil
 }
 
-func parseEvent(e *attestlog.Event, raw []byte, n int) (err error) {
-	*e, err = attestlog.ParseEvent(raw)
+// parseList reads a list, one event after the other: two bytes of the body can be
+// an element, so a list of raw ones would take many times its memory.
+func parseList(body []byte) ([]attestlog.Event, error) {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	_, err := dec.Token() // the opening bracket
+	if err != nil {
+		return nil, notJSON(0, err)
+	}
+
+	var events []attestlog.Event
+	for dec.More() {
+		if len(events) == maxEvents {
+			return nil, tooManyEvents()
+		}
+
+		var raw json.RawMessage
+		err := dec.Decode(&raw)
+		if err != nil {
+			return nil, notJSON(len(events), err)
+		}
+		e, err := parseEvent(raw, len(events))
+		if err != nil {
+			return nil, err
+		}
+		events = append(events, e)
+	}
+
+	_, err = dec.Token() // the closing bracket
+	if err != nil {
+		return nil, notJSON(len(events), err)
+	}
+	_, err = dec.Token()
+	switch err {
+	case io.EOF:
+		return events, nil
+	case nil:
+		err = errors.New("there is something after the list")
+	}
+	return nil, notJSON(len(events), err)
+}
+
+// parseEvent reads the event at a place in a body.
+func parseEvent(raw []byte, place int) (attestlog.Event, error) {
+	e, err := attestlog.ParseEvent(raw)
+	if err == nil {
+		return e, nil
+	}
+
 	var field *attestlog.FieldError
 	if errors.As(err, &field) {
-		field.Event = n
-		return err
+		field.Event = place
+		return e, err
 	}
-	if err != nil {
-		return problem(http.StatusBadRequest, fmt.Sprintf("event %d: %v", n, err))
-	}
-	return nil
+	return e, problem(http.StatusBadRequest, fmt.Sprintf("event %d: %v", place, err))
 }
 
-// keyed gives ids that come from an idempotency key to the events that have
-// none. Of a UUIDv7 they are UUIDv7s of the same instant.
-func keyed(events []attestlog.Event, key string) error {
+func notJSON(place int, err error) error {
+	return problem(http.StatusBadRequest, fmt.Sprintf("event %d: the body is not JSON: %v", place, err))
+}
+
+func tooManyEvents() error {
+	return problem(http.StatusRequestEntityTooLarge, fmt.Sprintf("more than %d events; no more are stored together", maxEvents))
+}
+
+// deriveIDs makes the ids of those events that lack one from an idempotency key.
+func deriveIDs(events []attestlog.Event, key string) error {
 	id, err := uuid.Parse(key)
 	isV7 := err == nil && id.Version() == 7
+
 	for i := range events {
 		e := &events[i]
 		switch {
@@ -185,17 +233,61 @@ func keyed(events []attestlog.Event, key string) error {
 		case isV7 && i == 0:
 			e.ID = id.String()
 		case isV7:
-			sum := sha256.Sum256(fmt.Appendf(id[:len(id):len(id)], "%d", i))
-			more := id
-			copy(more[6:], sum[:])
-			more[6], more[8] = more[6]&0x0f|0x70, more[8]&0x3f|0x80 // RFC 9562, Section 5.7
-			e.ID = more.String()
+			e.ID = siblingOf(id, i).String()
 		case e.Time.IsZero():
-			return problem(http.StatusBadRequest, fmt.Sprintf("event %d has neither an id nor a time, so the Idempotency-Key has to be a UUIDv7", i))
+			return problem(http.StatusBadRequest,
+				fmt.Sprintf("event %d has neither an id nor a time, so the Idempotency-Key has to be a UUIDv7", i))
 		default:
 			sum := sha256.Sum256(fmt.Appendf(nil, "%d %s", i, key))
 			e.ID = "key:" + hex.EncodeToString(sum[:16])
 		}
 	}
 	return nil
+}
+
+// siblingOf returns a UUIDv7 of the same instant as id, which id and n determine.
+func siblingOf(id uuid.UUID, n int) uuid.UUID {
+	sum := sha256.Sum256(fmt.Appendf(id[:len(id):len(id)], "%d", n))
+
+	// RFC 9562, Section 5.7: six bytes of time, the version, the variant.
+	sibling := id
+	copy(sibling[6:], sum[:])
+	sibling[6] = sibling[6]&0x0f | 0x70
+	sibling[8] = sibling[8]&0x3f | 0x80
+	return sibling
+}
+
+// appendOriginal stores the bytes of a body as an event's original and answers
+// with its index in decimal, as Tessera's load generator wants it.
+func (s *Server) appendOriginal(w http.ResponseWriter, r *http.Request) {
+	ctx := r.Context()
+	v, err := s.enter(ctx, s.first.name, ScopeAppend)
+	if err != nil {
+		writeProblem(w, err)
+		return
+	}
+
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, attestlog.MaxOriginal))
+	if err != nil {
+		writeProblem(w, unreadable(err))
+		return
+	}
+
+	e := attestlog.Event{Action: "leaf.add", Operation: "create", Service: "attestlog", Actor: v.actor, Original: body}
+	if v.token.Actor != "" {
+		e.Actor = attestlog.Actor{ID: v.token.Actor}
+	}
+	err = v.confine(&e)
+	if err != nil {
+		writeProblem(w, err)
+		return
+	}
+
+	stored, err := v.log.Append(ctx, e)
+	if err != nil {
+		writeProblem(w, s.problemOf(ctx, err))
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	fmt.Fprintf(w, "%d", stored[0].Index)
 }

@@ -9,16 +9,27 @@ import (
 	"net/http"
 )
 
-// inflate undoes a body's Content-Encoding. What comes out is bounded like what
-// came in, so that a small body cannot become a huge one.
+// body reads a request's body whole. ServeHTTP has bounded it.
+func (s *Server) body(r *http.Request) ([]byte, error) {
+	raw, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	return s.inflate(r.Header.Get("Content-Encoding"), raw)
+}
+
+// inflate undoes a body's Content-Encoding. The result has the same bound as the
+// body, so that a small body cannot become a huge one.
 func (s *Server) inflate(encoding string, body []byte) ([]byte, error) {
 	switch encoding {
 	case "", "identity":
 		return body, nil
 	case "gzip":
 	default:
-		return nil, problem(http.StatusUnsupportedMediaType, fmt.Sprintf("Content-Encoding %q: gzip or none", encoding))
+		return nil, problem(http.StatusUnsupportedMediaType,
+			fmt.Sprintf("Content-Encoding %q: want gzip or none", encoding))
 	}
+
 	z, err := gzip.NewReader(bytes.NewReader(body))
 	if err != nil {
 		return nil, problem(http.StatusBadRequest, "the body is not gzip: "+err.Error())
@@ -28,29 +39,20 @@ func (s *Server) inflate(encoding string, body []byte) ([]byte, error) {
 		return nil, problem(http.StatusBadRequest, "the body is not gzip: "+err.Error())
 	}
 	if int64(len(out)) > s.cfg.MaxBody {
-		return nil, s.tooLarge()
+		return nil, tooLarge(s.cfg.MaxBody)
 	}
 	return out, nil
 }
 
-// body reads a request's body whole.
-func (s *Server) body(r *http.Request) ([]byte, error) {
-	raw, err := io.ReadAll(r.Body)
-	if err != nil {
-		return nil, s.unread(err)
-	}
-	return s.inflate(r.Header.Get("Content-Encoding"), raw)
-}
-
-func (s *Server) tooLarge() error {
-	return problem(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", s.cfg.MaxBody))
-}
-
-// unread is the answer where a body could not be read.
-func (s *Server) unread(err error) error {
+// unreadable returns the answer to a body that could not be read.
+func unreadable(err error) error {
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
-		return problem(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", large.Limit))
+		return tooLarge(large.Limit)
 	}
 	return problem(http.StatusBadRequest, "the body could not be read: "+err.Error())
+}
+
+func tooLarge(limit int64) error {
+	return problem(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", limit))
 }

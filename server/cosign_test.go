@@ -85,7 +85,7 @@ func watch(t *testing.T, require bool) *watched {
 	srv, err := server.New(server.Config{
 		Logs: []server.Log{{
 			Name: "default", Log: w.log, Tokens: store, Disk: func() (uint64, uint64, error) { return w.disk.Load(), 200 << 30, nil },
-			Witnesses: &server.Witnesses{Require: require, Policy: witness.Policy{
+			Witnesses: &server.Witnesses{Require: require, Quorum: witness.Quorum{
 				Need: 1, Witnesses: []*witness.Client{{URL: at.URL, Verifier: w.verifier}},
 			}},
 		}},

@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -32,8 +31,8 @@ type queryInput struct {
 	Match  string `header:"If-None-Match"`
 }
 
-// A rawOutput's body is JSON already: entries are written as the log writes
-// them.
+// A rawOutput has a body that is JSON, or another format, already: entries are
+// written as the log writes them.
 type rawOutput struct {
 	ContentType string `header:"Content-Type"`
 	ETag        string `header:"ETag"`
@@ -43,76 +42,85 @@ type rawOutput struct {
 	Body        []byte
 }
 
-// lines are entries as an export has them.
-func lines(entries ...attestlog.Entry) *rawOutput {
+func rawJSON(body []byte) *rawOutput {
+	return &rawOutput{ContentType: "application/json", Body: body}
+}
+
+// rawLines returns entries in the form of an export.
+func rawLines(entries ...attestlog.Entry) *rawOutput {
 	var b []byte
 	for i := range entries {
 		e := &entries[i]
-		b = append(attestlog.AppendLine(b, &attestlog.RawEntry{Index: e.Index, Leaf: e.Leaf, Disclosures: e.Disclosures}), '\n')
+		b = attestlog.AppendLine(b, &attestlog.RawEntry{Index: e.Index, Leaf: e.Leaf, Disclosures: e.Disclosures})
+		b = append(b, '\n')
 	}
 	return &rawOutput{ContentType: "application/x-ndjson", Body: b}
 }
 
-// query parses a request's query and bounds it to what its token may see.
-func (v *visit) query(text string) (query.Query, error) {
-	q, err := query.Parse(text)
-	if err != nil {
-		return q, err
-	}
-	return query.And(q, v.token.within()), nil
-}
-
-// asked is enter for a query, which is bounded to what the token may see.
-func (s *Server) asked(ctx context.Context, log, text string) (*visit, query.Query, error) {
+// enterQuery is enter for a search. The query that it returns selects nothing that
+// the token may not see.
+func (s *Server) enterQuery(ctx context.Context, log, text string) (*visit, query.Query, error) {
 	v, err := s.enter(ctx, log, ScopeRead)
 	if err != nil {
 		return nil, query.Query{}, err
 	}
-	q, err := v.query(text)
+	q, err := v.parseQuery(text)
 	if err != nil {
-		return nil, q, s.failed(ctx, err)
+		return nil, query.Query{}, s.problemOf(ctx, err)
 	}
 	return v, q, nil
 }
 
+// parseQuery parses a query, and limits it to what the token may see.
+func (v *visit) parseQuery(text string) (query.Query, error) {
+	q, err := query.Parse(text)
+	if err != nil {
+		return query.Query{}, err
+	}
+	return query.And(q, v.token.visible()), nil
+}
+
+// query answers with a page of entries.
 func (s *Server) query(ctx context.Context, in *queryInput) (*rawOutput, error) {
-	v, q, err := s.asked(ctx, in.Log, in.Q)
+	v, q, err := s.enterQuery(ctx, in.Log, in.Q)
 	if err != nil {
 		return nil, err
 	}
-	// Later pages too: a client can make a cursor up.
-	if err := s.note(ctx, v, "audit.query", "read", map[string]any{"query": in.Q}); err != nil {
+	// Later pages are recorded too, because a client can make a cursor up without
+	// having asked for the first.
+	err = s.recordLook(ctx, v, "audit.query", "read", map[string]any{"query": in.Q})
+	if err != nil {
 		return nil, err
 	}
-	page, err := v.log.log.Query(ctx, q, attestlog.PageOptions{Limit: in.Limit, Cursor: in.Cursor, Bytes: maxPage})
+
+	page, err := v.log.Query(ctx, q, attestlog.PageOptions{Limit: in.Limit, Cursor: in.Cursor, Bytes: maxPage})
 	if err != nil {
-		return nil, s.failed(ctx, err)
+		return nil, s.problemOf(ctx, err)
 	}
-	out, err := pageOf(page, in.Lines)
+	out, err := pageOutput(page, in.Lines)
 	if err != nil {
-		return nil, s.failed(ctx, err)
+		return nil, s.problemOf(ctx, err)
 	}
-	out.ETag = etag(&page)
-	if matches(in.Match, out.ETag) {
+
+	out.ETag = etagOf(&page)
+	if matchesETag(in.Match, out.ETag) {
 		return nil, huma.ErrorWithHeaders(huma.Status304NotModified(), http.Header{"ETag": {out.ETag}})
 	}
 	if page.Next != "" {
-		next := url.Values{"q": {in.Q}, "limit": {strconv.Itoa(in.Limit)}, "cursor": {page.Next}}
-		if in.Lines {
-			next.Set("lines", "true")
-		}
-		out.Link = fmt.Sprintf("</api/v1/logs/%s/entries?%s>; rel=\"next\"", in.Log, next.Encode())
+		out.Link = nextLink(in, page.Next)
 	}
 	return out, nil
 }
 
-// pageOf returns a page as JSON or as lines.
-func pageOf(page attestlog.Page, asLines bool) (*rawOutput, error) {
+// pageOutput returns a page as JSON or as lines.
+func pageOutput(page attestlog.Page, asLines bool) (*rawOutput, error) {
 	if asLines {
-		out := lines(page.Entries...)
-		out.Next, out.Size = page.Next, strconv.FormatUint(page.Size, 10)
+		out := rawLines(page.Entries...)
+		out.Next = page.Next
+		out.Size = strconv.FormatUint(page.Size, 10)
 		return out, nil
 	}
+
 	if page.Entries == nil {
 		page.Entries = []attestlog.Entry{}
 	}
@@ -124,47 +132,39 @@ func pageOf(page attestlog.Page, asLines bool) (*rawOutput, error) {
 	return rawJSON(body), err
 }
 
-func rawJSON(body []byte) *rawOutput {
-	return &rawOutput{ContentType: "application/json", Body: body}
+// nextLink returns a Link header (RFC 8288) to the page after the one that was
+// asked for.
+func nextLink(in *queryInput, cursor string) string {
+	params := url.Values{"q": {in.Q}, "limit": {strconv.Itoa(in.Limit)}, "cursor": {cursor}}
+	if in.Lines {
+		params.Set("lines", "true")
+	}
+	return fmt.Sprintf("</api/v1/logs/%s/entries?%s>; rel=\"next\"", in.Log, params.Encode())
 }
 
-// etag is of what a page selects. It is weak, because the log's size is not of it:
-// a page need not be sent again because entries came that it does not select.
-func etag(page *attestlog.Page) string {
+// etagOf returns a weak ETag of the entries on a page. The log's size is not part
+// of it: a page need not be sent again because the log got entries that are not
+// on it.
+func etagOf(page *attestlog.Page) string {
 	h := sha256.New()
 	for i := range page.Entries {
-		fmt.Fprintf(h, "%d %s %q\n", page.Entries[i].Index, page.Entries[i].LeafHash, page.Entries[i].Erased)
+		e := &page.Entries[i]
+		fmt.Fprintf(h, "%d %s %q\n", e.Index, e.LeafHash, e.Erased)
 	}
 	io.WriteString(h, page.Next)
 	return `W/"` + base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16]) + `"`
 }
 
-// matches compares an If-None-Match weakly (RFC 9110, Section 13.1.2).
-func matches(given, etag string) bool {
+// matchesETag compares an If-None-Match weakly (RFC 9110, Section 13.1.2).
+func matchesETag(given, etag string) bool {
+	opaque := strings.TrimPrefix(etag, "W/")
 	for tag := range strings.SplitSeq(given, ",") {
-		if tag = strings.TrimSpace(tag); tag == "*" || tag != "" && strings.TrimPrefix(tag, "W/") == strings.TrimPrefix(etag, "W/") {
+		tag = strings.TrimSpace(tag)
+		if tag == "*" || tag != "" && strings.TrimPrefix(tag, "W/") == opaque {
 			return true
 		}
 	}
 	return false
-}
-
-// noteWait bounds how long a look into the log waits to be recorded.
-const noteWait = 5 * time.Second
-
-// note records that a log was looked into. A log that cannot be written can
-// still be read.
-func (s *Server) note(ctx context.Context, v *visit, action, operation string, attributes map[string]any) error {
-	if why := v.log.log.ReadOnly(); why != nil {
-		s.cfg.Logger.Warn("server: a look into a log that cannot be written is not recorded in it", "log", v.log.name, "action", action, "token", v.token.ID, "request", v.id)
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, noteWait)
-	defer cancel()
-	if err := v.noted(ctx, action, operation, attributes); err != nil {
-		return s.failed(ctx, err)
-	}
-	return nil
 }
 
 type entryInput struct {
@@ -178,13 +178,16 @@ func (s *Server) entry(ctx context.Context, in *entryInput) (*rawOutput, error) 
 	if err != nil {
 		return nil, err
 	}
-	e, err := v.log.log.Entry(ctx, in.Index)
-	return s.oneEntry(ctx, v, e, err, in.Lines, map[string]any{"index": in.Index})
+	e, err := s.visibleEntry(ctx, v, in.Index)
+	if err != nil {
+		return nil, err
+	}
+	return s.entryOutput(ctx, v, e, in.Lines, map[string]any{"index": in.Index})
 }
 
 type idInput struct {
 	Log   string `path:"log"`
-	ID    string `query:"id" required:"true" doc:"The event's id. Of several with an id that is no UUIDv7, the newest is returned."`
+	ID    string `query:"id" required:"true" doc:"The event's id. If several entries have it, because it is not a UUIDv7, the newest is returned."`
 	Lines bool   `query:"lines" doc:"Answer with the entry's exact bytes, as in an export."`
 }
 
@@ -193,37 +196,55 @@ func (s *Server) entryByID(ctx context.Context, in *idInput) (*rawOutput, error)
 	if err != nil {
 		return nil, err
 	}
-	q := query.And(query.Field("id", in.ID), v.token.within())
-	if err := q.Err(); err != nil {
+
+	q := query.And(query.Field("id", in.ID), v.token.visible())
+	err = q.Err()
+	if err != nil {
 		return nil, problem(http.StatusUnprocessableEntity, err.Error())
 	}
-	page, err := v.log.log.Query(ctx, q, attestlog.PageOptions{Limit: 1})
+	page, err := v.log.Query(ctx, q, attestlog.PageOptions{Limit: 1})
 	if err != nil {
-		return nil, s.failed(ctx, err)
+		return nil, s.problemOf(ctx, err)
 	}
 	if len(page.Entries) == 0 {
-		return nil, problem(http.StatusNotFound, "the log has no such entry")
+		return nil, noSuchEntry()
 	}
-	return s.oneEntry(ctx, v, page.Entries[0], nil, in.Lines, map[string]any{"id": in.ID})
+	return s.entryOutput(ctx, v, page.Entries[0], in.Lines, map[string]any{"id": in.ID})
 }
 
-// oneEntry answers with an entry. One that the token may not see is not there.
-func (s *Server) oneEntry(ctx context.Context, v *visit, e attestlog.Entry, err error, asLines bool, attributes map[string]any) (*rawOutput, error) {
-	if errors.Is(err, attestlog.ErrNotFound) || err == nil && !v.token.sees(&e) {
-		return nil, problem(http.StatusNotFound, "the log has no such entry")
+// visibleEntry returns the entry with an index, or a problem. An entry that the
+// token may not see is answered like one that does not exist.
+func (s *Server) visibleEntry(ctx context.Context, v *visit, index uint64) (attestlog.Entry, error) {
+	e, err := v.log.Entry(ctx, index)
+	if errors.Is(err, attestlog.ErrNotFound) {
+		return e, noSuchEntry()
 	}
 	if err != nil {
-		return nil, s.failed(ctx, err)
+		return e, s.problemOf(ctx, err)
 	}
-	if err := s.note(ctx, v, "audit.show", "read", attributes); err != nil {
+	if !v.token.sees(&e) {
+		return e, noSuchEntry()
+	}
+	return e, nil
+}
+
+func noSuchEntry() error { return problem(http.StatusNotFound, "the log has no such entry") }
+
+// entryOutput records that an entry is looked at, and answers with it.
+func (s *Server) entryOutput(
+	ctx context.Context, v *visit, e attestlog.Entry, asLines bool, attributes map[string]any,
+) (*rawOutput, error) {
+	err := s.recordLook(ctx, v, "audit.show", "read", attributes)
+	if err != nil {
 		return nil, err
 	}
+
 	if asLines {
-		return lines(e), nil
+		return rawLines(e), nil
 	}
 	body, err := e.MarshalJSON()
 	if err != nil {
-		return nil, s.failed(ctx, err)
+		return nil, s.problemOf(ctx, err)
 	}
 	return rawJSON(body), nil
 }
@@ -242,18 +263,21 @@ type countOutput struct {
 }
 
 func (s *Server) count(ctx context.Context, in *countInput) (*countOutput, error) {
-	v, q, err := s.asked(ctx, in.Log, in.Q)
+	v, q, err := s.enterQuery(ctx, in.Log, in.Q)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.note(ctx, v, "audit.query", "read", map[string]any{"query": in.Q, "count": true}); err != nil {
+	err = s.recordLook(ctx, v, "audit.query", "read", map[string]any{"query": in.Q, "count": true})
+	if err != nil {
 		return nil, err
 	}
-	n, err := v.log.log.Count(ctx, q, in.Limit)
+
+	n, err := v.log.Count(ctx, q, in.Limit)
 	if err != nil {
-		return nil, s.failed(ctx, err)
+		return nil, s.problemOf(ctx, err)
 	}
 	out := &countOutput{}
-	out.Body.Count, out.Body.Capped = n, in.Limit > 0 && n >= in.Limit
+	out.Body.Count = n
+	out.Body.Capped = in.Limit > 0 && n >= in.Limit
 	return out, nil
 }

@@ -19,136 +19,61 @@ import (
 	"github.com/attestlog/attestlog/convert/cloudevents"
 	"github.com/attestlog/attestlog/convert/kubernetes"
 	"github.com/attestlog/attestlog/convert/opa"
+	"github.com/attestlog/attestlog/internal/halve"
 )
 
-// mostEvents is how many events one call of Append takes.
-const mostEvents = 10_000
+const (
+	// maxRecords bounds the records of one request: three bytes can be one, and an
+	// event takes a thousand times as many.
+	maxRecords = 5 * maxEvents
 
-// mostRecords bounds the records of one request: three bytes can be one, and an event
-// takes a thousand times as many.
-const mostRecords = 5 * mostEvents
+	// maxOriginals bounds the originals of one request's records together, in bytes:
+	// each can repeat the parts of the body that belong to all of them.
+	maxOriginals = 128 << 20
 
-// mostOriginals bounds the originals of one request's records in bytes: each can
-// repeat what stands around it.
-const mostOriginals = 128 << 20
+	// maxRefusalsLogged bounds the records of one request that are logged one by one
+	// when they are refused.
+	maxRefusalsLogged = 10
+)
 
-// taken is what became of the records of one request.
-type taken struct {
-	receipts []attestlog.Receipt
-	refused  []error // records that are none, or that the log never takes
+// sources are the endpoints for the records of other programs, by their paths
+// below /ingest/{log}/.
+var sources = map[string]source{
+	"v1/logs":     {read: readOTLP, answer: answerLogs, fail: failOTLP},
+	"v1/audit":    {read: readAudit, answer: answerAudit, fail: failOTLP, whole: true},
+	"opa/logs":    {read: reading(opa.Read), answer: answerReceipts}, // OPA adds /logs to the URL that it is given
+	"kubernetes":  {read: reading(kubernetes.Read), answer: answerReceipts},
+	"cloudevents": {read: readCloudEvents, answer: answerReceipts},
+	"json":        {read: readJSON, answer: answerReceipts},
 }
 
-// take stores the records of a body, in as many transactions as it takes.
-// Records that the log refuses do not keep the others out, unless all is set: then
-// none is stored if one is refused.
-func (s *Server) take(ctx context.Context, v *visit, all bool, records iter.Seq2[attestlog.Event, error]) (taken, error) {
-	var out taken
-	var events []attestlog.Event
-	originals := 0
-	for e, err := range records {
-		if err == nil {
-			err = v.own(&e)
-			originals += len(e.Original)
-		}
-		var refused *convert.RecordError
-		switch {
-		case err == nil:
-			events = append(events, e)
-		case errors.As(err, &refused):
-			out.refused = append(out.refused, err)
-		default:
-			return out, s.failed(ctx, err)
-		}
-		if len(events)+len(out.refused) > mostRecords {
-			return taken{}, problem(http.StatusRequestEntityTooLarge, fmt.Sprintf("more than %d records in one request", mostRecords))
-		}
-		if originals > mostOriginals {
-			return taken{}, problem(http.StatusRequestEntityTooLarge, fmt.Sprintf("the records of the request have more than %d bytes together; send fewer at a time", mostOriginals))
-		}
-	}
-	if all && len(out.refused) > 0 {
-		return out, problem(http.StatusBadRequest, fmt.Sprintf("%d records are refused, and so all are: %v", len(out.refused), out.refused[0]))
-	}
-	if all && len(events) > mostEvents {
-		return out, problem(http.StatusRequestEntityTooLarge, fmt.Sprintf("%d records; %d at most are stored together", len(events), mostEvents))
-	}
-	for len(events) > 0 {
-		batch := events[:min(len(events), mostEvents)]
-		events = events[len(batch):]
-		stored, err := v.log.log.Append(ctx, batch...)
-		if err != nil && !all && isRefusal(err) {
-			stored, err = s.halves(ctx, v, batch, &out)
-		}
-		if err != nil {
-			return out, s.failed(ctx, v.told(err))
-		}
-		out.receipts = append(out.receipts, stored...)
-	}
-	return out, nil
-}
-
-// isRefusal reports whether an event is to blame, and not the store.
-func isRefusal(err error) bool {
-	var field *attestlog.FieldError
-	return errors.As(err, &field) || errors.Is(err, attestlog.ErrConflict) || errors.Is(err, attestlog.ErrTooLarge)
-}
-
-// halves stores those of a batch that the log does not refuse: one of them is to
-// blame, so each half is tried.
-func (s *Server) halves(ctx context.Context, v *visit, batch []attestlog.Event, out *taken) (stored []attestlog.Receipt, err error) {
-	for _, part := range [][]attestlog.Event{batch[:len(batch)/2], batch[len(batch)/2:]} {
-		if len(part) == 0 {
-			continue
-		}
-		some, err := v.log.log.Append(ctx, part...)
-		switch {
-		case err == nil:
-		case !isRefusal(err):
-			return stored, err
-		case len(part) == 1:
-			out.refused = append(out.refused, fmt.Errorf("record %s: %w", part[0].ID, v.told(err)))
-		default:
-			if some, err = s.halves(ctx, v, part, out); err != nil {
-				return append(stored, some...), err
-			}
-		}
-		stored = append(stored, some...)
-	}
-	return stored, nil
-}
-
-// A source is a way in for what other programs send.
+// A source is an endpoint that takes the records of other programs.
 type source struct {
-	all  bool // one refused record refuses the request
+	// whole stores all records of a request or none: one that is refused refuses
+	// the request.
+	whole bool
+	// read returns the records of a body. A record that cannot be read comes as a
+	// *convert.RecordError; any other error refuses the request.
 	read func(s *Server, r *http.Request, body []byte) (iter.Seq2[attestlog.Event, error], error)
-	// answer writes the answer of a request whose records are durable.
-	answer func(w http.ResponseWriter, r *http.Request, t taken)
+	// answer answers a request whose records are durable.
+	answer func(w http.ResponseWriter, r *http.Request, got ingested)
 	// fail answers a request whose records are not stored. Defaults to a problem.
 	fail func(w http.ResponseWriter, r *http.Request, status int, detail string)
 }
 
-// refuse answers a request with an error.
-func (src *source) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	var status huma.StatusError
-	if src.fail == nil || !errors.As(err, &status) {
-		writeProblem(w, err)
-		return
-	}
-	var headers huma.HeadersError
-	if errors.As(err, &headers) {
-		maps.Copy(w.Header(), headers.GetHeaders())
-	}
-	detail := status.Error()
-	src.fail(w, r, status.GetStatus(), detail)
+// ingested has the results of one request's records.
+type ingested struct {
+	receipts []attestlog.Receipt
+	refused  []error // of records that could not be read, or that the log never takes
 }
 
-// ingest answers once the records of a request are durable. It tells what of
-// them was refused, and logs it: a sender that cannot be told shall not lose them
-// unseen.
-func (s *Server) ingest(src source, log func(*http.Request) string) http.HandlerFunc {
+// ingest returns the handler of a source. It answers once the records of a
+// request are durable. The refused ones are in the answer and in the server's
+// log, because some senders do not look at the answer.
+func (s *Server) ingest(src source, logOf func(*http.Request) string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
-		v, err := s.enter(ctx, log(r), ScopeAppend)
+		v, err := s.enter(ctx, logOf(r), ScopeAppend)
 		if err != nil {
 			src.refuse(w, r, err)
 			return
@@ -158,42 +83,166 @@ func (s *Server) ingest(src source, log func(*http.Request) string) http.Handler
 			src.refuse(w, r, err)
 			return
 		}
+
 		records, err := src.read(s, r, body)
 		if err != nil {
-			src.refuse(w, r, s.failed(ctx, err))
+			src.refuse(w, r, s.problemOf(ctx, err))
 			return
 		}
-		t, err := s.take(ctx, v, src.all, records)
+		got, err := s.store(ctx, v, src.whole, records)
 		if err != nil {
 			src.refuse(w, r, err)
 			return
 		}
-		for i, err := range t.refused {
-			if i == 10 {
-				s.cfg.Logger.Warn("server: more records were refused", "log", v.log.name, "request", v.id, "records", len(t.refused)-i)
-				break
-			}
-			s.cfg.Logger.Warn("server: a record was refused", "log", v.log.name, "request", v.id, "path", r.URL.Path, "err", err)
-		}
-		src.answer(w, r, t)
+
+		s.logRefused(v, r, got.refused)
+		src.answer(w, r, got)
 	}
 }
 
-// summary answers with the records' receipts and refusals.
-func summary(w http.ResponseWriter, _ *http.Request, t taken) {
-	status := http.StatusOK
-	if len(t.receipts) == 0 && len(t.refused) > 0 {
-		status = http.StatusUnprocessableEntity
+// refuse answers a request with an error.
+func (src *source) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	var status huma.StatusError
+	if src.fail == nil || !errors.As(err, &status) {
+		writeProblem(w, err)
+		return
 	}
+
+	var headers huma.HeadersError
+	if errors.As(err, &headers) {
+		maps.Copy(w.Header(), headers.GetHeaders())
+	}
+	src.fail(w, r, status.GetStatus(), status.Error())
+}
+
+func (s *Server) logRefused(v *visit, r *http.Request, refused []error) {
+	for i, err := range refused {
+		if i == maxRefusalsLogged {
+			s.cfg.Logger.Warn("server: more records were refused", "log", v.hosted.name, "request", v.id, "records", len(refused)-i)
+			return
+		}
+		s.cfg.Logger.Warn("server: a record was refused", "log", v.hosted.name, "request", v.id, "path", r.URL.Path, "err", err)
+	}
+}
+
+// store stores the records of a body. Records that the log refuses do not keep
+// the others out, unless whole is set.
+func (s *Server) store(
+	ctx context.Context, v *visit, whole bool, records iter.Seq2[attestlog.Event, error],
+) (ingested, error) {
+	var got ingested
+	events, err := s.collect(ctx, v, &got, records)
+	if err != nil {
+		return got, err
+	}
+
+	blames := isRefusal
+	if whole {
+		err := checkWhole(events, got.refused)
+		if err != nil {
+			return got, err
+		}
+		blames = func(error) bool { return false }
+	}
+
+	for len(events) > 0 {
+		batch := events[:min(len(events), maxEvents)]
+		events = events[len(batch):]
+		err := storeBatch(ctx, v, batch, blames, &got)
+		if err != nil {
+			return got, s.problemOf(ctx, v.hideConflict(err))
+		}
+	}
+	return got, nil
+}
+
+// collect returns the records as events. It appends the errors of those that
+// cannot be read to got.refused.
+func (s *Server) collect(
+	ctx context.Context, v *visit, got *ingested, records iter.Seq2[attestlog.Event, error],
+) ([]attestlog.Event, error) {
+	var events []attestlog.Event
+	originals := 0
+	for e, err := range records {
+		if err == nil {
+			err = v.confine(&e)
+			originals += len(e.Original)
+		}
+
+		var refused *convert.RecordError
+		switch {
+		case err == nil:
+			events = append(events, e)
+		case errors.As(err, &refused):
+			got.refused = append(got.refused, err)
+		default:
+			return nil, s.problemOf(ctx, err)
+		}
+
+		if len(events)+len(got.refused) > maxRecords {
+			return nil, problem(http.StatusRequestEntityTooLarge,
+				fmt.Sprintf("more than %d records in one request", maxRecords))
+		}
+		if originals > maxOriginals {
+			return nil, problem(http.StatusRequestEntityTooLarge,
+				fmt.Sprintf("the records of the request have more than %d bytes together; send fewer at a time", maxOriginals))
+		}
+	}
+	return events, nil
+}
+
+// checkWhole returns a problem unless the events of a request can be stored
+// together, and are all of its records.
+func checkWhole(events []attestlog.Event, refused []error) error {
+	if len(refused) > 0 {
+		return problem(http.StatusBadRequest,
+			fmt.Sprintf("%d records are refused, and so all are: %v", len(refused), refused[0]))
+	}
+	if len(events) > maxEvents {
+		return problem(http.StatusRequestEntityTooLarge,
+			fmt.Sprintf("%d records; %d at most are stored together", len(events), maxEvents))
+	}
+	return nil
+}
+
+// storeBatch stores the events of a batch that the log does not refuse, and
+// appends the results to got. An error for which blames is false ends it.
+func storeBatch(ctx context.Context, v *visit, batch []attestlog.Event, blames func(error) bool, got *ingested) error {
+	appendPart := func(part []attestlog.Event) error {
+		stored, err := v.log.Append(ctx, part...)
+		got.receipts = append(got.receipts, stored...)
+		return err
+	}
+	refuse := func(e attestlog.Event, err error) error {
+		got.refused = append(got.refused, fmt.Errorf("record %s: %w", e.ID, v.hideConflict(err)))
+		return nil
+	}
+	return halve.Each(batch, appendPart, blames, refuse)
+}
+
+// isRefusal reports whether an event is to blame for an error of Append, and not
+// the store.
+func isRefusal(err error) bool {
+	var field *attestlog.FieldError
+	return errors.As(err, &field) || errors.Is(err, attestlog.ErrConflict) || errors.Is(err, attestlog.ErrTooLarge)
+}
+
+// answerReceipts answers with the records' receipts and refusals.
+func answerReceipts(w http.ResponseWriter, _ *http.Request, got ingested) {
 	out := struct {
 		Receipts []receipt `json:"receipts"`
 		Refused  []string  `json:"refused,omitempty"`
 	}{Receipts: []receipt{}}
-	for _, r := range t.receipts {
+	for _, r := range got.receipts {
 		out.Receipts = append(out.Receipts, receiptOf(r))
 	}
-	for _, err := range t.refused {
+	for _, err := range got.refused {
 		out.Refused = append(out.Refused, err.Error())
+	}
+
+	status := http.StatusOK
+	if len(out.Receipts) == 0 && len(out.Refused) > 0 {
+		status = http.StatusUnprocessableEntity
 	}
 	writeJSON(w, status, out)
 }
@@ -209,134 +258,24 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Write(body)
 }
 
-// reading makes a source of an importer.
+// reading returns the read function of a format that needs nothing but the body.
 func reading(read convert.Reader) func(*Server, *http.Request, []byte) (iter.Seq2[attestlog.Event, error], error) {
 	return func(_ *Server, _ *http.Request, body []byte) (iter.Seq2[attestlog.Event, error], error) {
 		return read(bytes.NewReader(body), "request"), nil
 	}
 }
 
-// readCloudEvents tells the content modes of the HTTP binding apart.
+// readCloudEvents reads CloudEvents in any content mode: structured and batched
+// ones say so in their type, the rest is binary (CloudEvents HTTP binding 1.0.2,
+// Section 3).
 func readCloudEvents(_ *Server, r *http.Request, body []byte) (iter.Seq2[attestlog.Event, error], error) {
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if !strings.HasPrefix(kind, "application/cloudevents") {
 		var err error
-		if body, err = cloudevents.Structured(r.Header, body); err != nil {
+		body, err = cloudevents.Structured(r.Header, body)
+		if err != nil {
 			return nil, problem(http.StatusBadRequest, err.Error())
 		}
 	}
 	return cloudevents.Read(bytes.NewReader(body), "request"), nil
-}
-
-// readMapped reads JSON objects of any kind. Parameters map=FIELD:PATH say where
-// a field is; the other fields are found by convert.Fill. Objects have no identity
-// of their own, so equal ones are events of their own, unless they come with the
-// same Idempotency-Key. One without a time has that of the request.
-func readMapped(s *Server, r *http.Request, body []byte) (iter.Seq2[attestlog.Event, error], error) {
-	fields, err := mappingOf(r.URL.Query()["map"])
-	if err != nil {
-		return nil, problem(http.StatusBadRequest, err.Error())
-	}
-	key := r.Header.Get("Idempotency-Key")
-	ids := convert.NewIDs("json", key)
-	event := func(raw []byte) (attestlog.Event, error) {
-		o, err := convert.DecodeObject(raw)
-		if err != nil {
-			return attestlog.Event{}, err
-		}
-		e := attestlog.Event{Original: raw}
-		for _, f := range fields {
-			f.set(&e, o, f.path)
-		}
-		convert.Fill(&e, o)
-		switch {
-		case key != "":
-			e.ID = ids.Next(raw)
-		case e.Time.IsZero():
-			e.Time = s.cfg.Clock()
-		}
-		convert.Complete(&e, o)
-		return e, nil
-	}
-	return convert.Objects(bytes.NewReader(body), "request", "", func(raw []byte) iter.Seq2[attestlog.Event, error] {
-		return convert.One(event(raw))
-	}), nil
-}
-
-type mappedField struct {
-	path string
-	set  func(*attestlog.Event, convert.Object, string)
-}
-
-// mappable are the fields that a parameter map can name.
-var mappable = map[string]func(*attestlog.Event, convert.Object, string){
-	"action":        put(func(e *attestlog.Event) *string { return &e.Action }),
-	"actor":         put(func(e *attestlog.Event) *string { return &e.Actor.ID }),
-	"actor.name":    put(func(e *attestlog.Event) *string { return &e.Actor.Name }),
-	"actor.session": put(func(e *attestlog.Event) *string { return &e.Actor.Session }),
-	"host":          put(func(e *attestlog.Event) *string { return &e.Source.Host }),
-	"ip":            put(func(e *attestlog.Event) *string { return &e.Source.IP }),
-	"message":       put(func(e *attestlog.Event) *string { return &e.Message }),
-	"module":        put(func(e *attestlog.Event) *string { return &e.Module }),
-	"operation":     put(func(e *attestlog.Event) *string { return &e.Operation }),
-	"reason":        put(func(e *attestlog.Event) *string { return &e.Reason }),
-	"request.id":    put(func(e *attestlog.Event) *string { return &e.Request.ID }),
-	"request.path":  put(func(e *attestlog.Event) *string { return &e.Request.Path }),
-	"service":       put(func(e *attestlog.Event) *string { return &e.Service }),
-	"tenant":        put(func(e *attestlog.Event) *string { return &e.Tenant }),
-	"trace":         put(func(e *attestlog.Event) *string { return &e.Trace.TraceID }),
-	"user_agent":    put(func(e *attestlog.Event) *string { return &e.Source.UserAgent }),
-	"outcome":       rename("outcome"),
-	"target":        setTarget,
-	"time":          rename("time"),
-}
-
-func put(field func(*attestlog.Event) *string) func(*attestlog.Event, convert.Object, string) {
-	return func(e *attestlog.Event, o convert.Object, path string) { *field(e) = convert.Take(o, path) }
-}
-
-// rename puts a value where convert.Fill looks for it, which reads it in many
-// spellings.
-func rename(name string) func(*attestlog.Event, convert.Object, string) {
-	return func(_ *attestlog.Event, o convert.Object, path string) {
-		v, ok := o.Lookup(path)
-		if _, taken := o[name]; ok && (!taken || path == name) {
-			convert.Take(o, path)
-			o[name] = v
-		}
-	}
-}
-
-func setTarget(e *attestlog.Event, o convert.Object, path string) {
-	v := convert.Take(o, path)
-	t := attestlog.Target{ID: v}
-	if kind, id, ok := strings.Cut(v, "/"); ok {
-		t = attestlog.Target{Type: kind, ID: id}
-	}
-	if v != "" {
-		e.Targets = []attestlog.Target{t}
-	}
-}
-
-func mappingOf(params []string) ([]mappedField, error) {
-	var out []mappedField
-	for _, text := range params {
-		field, path, ok := strings.Cut(text, ":")
-		set := mappable[field]
-		if !ok || set == nil || path == "" {
-			return nil, fmt.Errorf("map=%s: want FIELD:PATH, such as actor:user.login; the fields are action, actor, target, ip, outcome, tenant and others of the documentation", text)
-		}
-		out = append(out, mappedField{path, set})
-	}
-	return out, nil
-}
-
-// sources are the ways in below /ingest/{log}/.
-var sources = map[string]source{
-	"v1/logs":     {read: readOTLP, answer: answerLogs, fail: failOTLP},
-	"v1/audit":    {read: readAudit, answer: answerAudit, fail: failOTLP, all: true},
-	"opa/logs":    {read: reading(opa.Read), answer: summary}, // below the URL that the agent is given
-	"kubernetes":  {read: reading(kubernetes.Read), answer: summary},
-	"cloudevents": {read: readCloudEvents, answer: summary},
-	"json":        {read: readMapped, answer: summary},
 }

@@ -3,28 +3,28 @@ package server
 import (
 	"context"
 	"encoding/base64"
-	"net/http"
 )
-
-type logInput struct {
-	Log string `path:"log"`
-}
 
 type noteOutput struct {
 	ContentType string `header:"Content-Type"`
 	Body        []byte
 }
 
+func noteOf(text []byte) *noteOutput {
+	return &noteOutput{ContentType: "text/plain; charset=utf-8", Body: text}
+}
+
+// checkpoint answers with the newest checkpoint.
 func (s *Server) checkpoint(ctx context.Context, in *logInput) (*noteOutput, error) {
 	v, err := s.enter(ctx, in.Log, ScopeRead)
 	if err != nil {
 		return nil, err
 	}
-	c, err := s.published(ctx, v.log)
+	c, err := v.hosted.publisher.newest(ctx)
 	if err != nil {
-		return nil, s.failed(ctx, err)
+		return nil, s.problemOf(ctx, err)
 	}
-	return &noteOutput{"text/plain; charset=utf-8", c.Note}, nil
+	return noteOf(c.Note), nil
 }
 
 // publish signs a checkpoint over all that was acknowledged.
@@ -33,11 +33,11 @@ func (s *Server) publish(ctx context.Context, in *logInput) (*noteOutput, error)
 	if err != nil {
 		return nil, err
 	}
-	c, err := s.publishedNow(ctx, v.log)
+	c, err := v.hosted.publisher.publish(ctx)
 	if err != nil {
-		return nil, s.failed(ctx, err)
+		return nil, s.problemOf(ctx, err)
 	}
-	return &noteOutput{"text/plain; charset=utf-8", c.Note}, nil
+	return noteOf(c.Note), nil
 }
 
 type inclusionInput struct {
@@ -45,40 +45,44 @@ type inclusionInput struct {
 	Index uint64 `path:"index"`
 }
 
-// inclusion answers with a c2sp.org/tlog-proof, of an entry that the token sees.
+// inclusion answers with a c2sp.org/tlog-proof of an entry that the token may
+// see.
 func (s *Server) inclusion(ctx context.Context, in *inclusionInput) (*noteOutput, error) {
 	v, err := s.enter(ctx, in.Log, ScopeRead)
 	if err != nil {
 		return nil, err
 	}
 	if v.token.Limited() {
-		e, err := v.log.log.Entry(ctx, in.Index)
+		_, err := s.visibleEntry(ctx, v, in.Index)
 		if err != nil {
-			return nil, s.failed(ctx, err)
-		}
-		if !v.token.sees(&e) {
-			return nil, problem(http.StatusNotFound, "the log has no such entry")
+			return nil, err
 		}
 	}
-	c, err := s.published(ctx, v.log)
-	if (err != nil || in.Index >= c.Size) && v.log.log.ReadOnly() == nil {
-		c, err = s.publishedNow(ctx, v.log)
+
+	// A new checkpoint is signed only for an entry that the newest does not cover.
+	publisher := v.hosted.publisher
+	c, err := publisher.newest(ctx)
+	covered := err == nil && in.Index < c.Size
+	if !covered && v.log.ReadOnly() == nil {
+		c, err = publisher.publish(ctx)
 	}
 	if err != nil {
-		return nil, s.failed(ctx, err)
+		return nil, s.problemOf(ctx, err)
 	}
-	p, err := v.log.log.InclusionProofTo(ctx, in.Index, c)
+
+	proof, err := v.log.InclusionProofTo(ctx, in.Index, c)
 	if err != nil {
-		return nil, s.failed(ctx, err)
+		return nil, s.problemOf(ctx, err)
 	}
-	if err := s.note(ctx, v, "audit.prove", "read", map[string]any{"index": in.Index}); err != nil {
+	err = s.recordLook(ctx, v, "audit.prove", "read", map[string]any{"index": in.Index})
+	if err != nil {
 		return nil, err
 	}
-	text, err := p.MarshalText()
+	text, err := proof.MarshalText()
 	if err != nil {
-		return nil, s.failed(ctx, err)
+		return nil, s.problemOf(ctx, err)
 	}
-	return &noteOutput{"text/plain; charset=utf-8", text}, nil
+	return noteOf(text), nil
 }
 
 type consistencyInput struct {
@@ -95,17 +99,21 @@ type consistencyOutput struct {
 	}
 }
 
+// consistency answers with a proof that one tree is the beginning of another.
 func (s *Server) consistency(ctx context.Context, in *consistencyInput) (*consistencyOutput, error) {
 	v, err := s.enter(ctx, in.Log, ScopeRead)
 	if err != nil {
 		return nil, err
 	}
-	hashes, err := v.log.log.ConsistencyProof(ctx, in.From, in.To)
+	hashes, err := v.log.ConsistencyProof(ctx, in.From, in.To)
 	if err != nil {
-		return nil, s.failed(ctx, err)
+		return nil, s.problemOf(ctx, err)
 	}
+
 	out := &consistencyOutput{}
-	out.Body.From, out.Body.To, out.Body.Hashes = in.From, in.To, []string{}
+	out.Body.From = in.From
+	out.Body.To = in.To
+	out.Body.Hashes = []string{}
 	for _, h := range hashes {
 		out.Body.Hashes = append(out.Body.Hashes, base64.StdEncoding.EncodeToString(h[:]))
 	}

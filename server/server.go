@@ -1,21 +1,7 @@
-// Package server makes logs a service: an HTTP API, what other programs send,
-// a live tail, the tiles of c2sp.org/tlog-tiles, figures for Prometheus.
-//
-//	store, err := sqlite.Open(ctx, "audit.db", sqlite.Config{})
-//	log, err := attestlog.New(ctx, store, attestlog.Config{})
-//	srv, err := server.New(server.Config{Logs: []server.Log{{Name: "default", Log: log, Tokens: store}}})
-//	http.ListenAndServe("127.0.0.1:8450", srv)
-//
-// Every request but those for health shows a token of the log: see CreateToken.
-// /openapi.json describes the API. A request that stores events is answered once
-// they are durable; searching, following, exporting and verifying a log are
-// recorded in it.
 package server
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,22 +9,18 @@ import (
 	"net/netip"
 	"regexp"
 	"runtime/debug"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/audithttp"
-	"github.com/attestlog/attestlog/auditpolicy"
 )
 
 // Config configures a Server.
 type Config struct {
-	// Logs are served by their names; the first is the default log, which has
-	// the paths without a name as well. Required.
+	// Logs are served by their names; the first is the default log, which is also
+	// served under the paths without a name. Required.
 	Logs []Log
 	// Public lets anybody read checkpoints and hash tiles, which hold no event.
 	// Defaults to asking for a token.
@@ -46,16 +28,16 @@ type Config struct {
 	// MaxBody bounds a request's body in bytes, also after decompression.
 	// Defaults to 16 MiB.
 	MaxBody int64
-	// Rate bounds the requests that one token may make a second, over some seconds.
-	// Defaults to no bound.
+	// Rate is how many requests a second one token may make, on average over five
+	// seconds. Defaults to no bound.
 	Rate float64
-	// TrustedProxies are the networks of proxies whose Header is believed.
+	// TrustedProxies are the networks of proxies whose ProxyHeader is believed.
 	// Defaults to none.
 	TrustedProxies []netip.Prefix
-	// ProxyHeader is the header that they set: Forwarded or X-Forwarded-For.
-	// Defaults to X-Forwarded-For.
+	// ProxyHeader is the header in which the proxies say whom they were called by:
+	// Forwarded or X-Forwarded-For. Defaults to X-Forwarded-For.
 	ProxyHeader string
-	// Registry takes the server's figures. Defaults to one of its own.
+	// Registry takes the server's figures. Defaults to a new one.
 	Registry *prometheus.Registry
 	// OIDC lets people sign in. Defaults to tokens alone.
 	OIDC *OIDC
@@ -69,77 +51,101 @@ type Config struct {
 	Clock func() time.Time
 }
 
-// A Log is one that is served. The Server closes neither it nor its store.
+// A Log is a log that a Server serves. The Server closes neither it nor its
+// store.
 type Log struct {
-	Name   string // in paths: letters, digits, - and _, 63 at most
+	// Name is the log's name in paths: letters, digits, - and _, 63 at most.
+	Name string
+	// Log is the log itself. Required, as is the store of its tokens.
 	Log    *attestlog.Log
 	Tokens TokenStore
-	// Disk returns the free and all bytes of the disk that holds the log, for an
-	// alarm. Defaults to not looking.
+	// Disk returns the free and all bytes of the disk that the log is on; too few
+	// free ones are an alarm. Defaults to not looking.
 	Disk func() (free, total uint64, err error)
-	// Witnesses are asked to cosign its checkpoints. Defaults to none.
+	// Witnesses are asked to cosign the log's checkpoints. Defaults to none.
 	Witnesses *Witnesses
 }
 
 const (
-	defaultMaxBody = 16 << 20
-	proxyHeader    = "X-Forwarded-For"
+	defaultMaxBody     = 16 << 20
+	defaultProxyHeader = "X-Forwarded-For"
 )
 
-// A Server is an http.Handler.
+// A Server is an http.Handler that serves logs. It is safe for concurrent use.
+// Close ends the goroutines that it starts.
 type Server struct {
-	cfg      Config
-	logs     map[string]*hosted
-	first    *hosted
-	mux      router
-	people   *people  // nil without OIDC
-	guesses  limiters // of addresses
-	rates    limiters // of tokens
-	metrics  *metrics
-	ctx      context.Context // ended by Close
-	end      context.CancelFunc
-	posts    chan Alarm     // that wait for the webhook
-	open     sync.WaitGroup // what runs beside the requests
-	stopping chan struct{}
-	stop     sync.Once
-	beat     time.Duration
+	cfg     Config
+	logs    map[string]*hosted // by name; complete when New returns
+	first   *hosted            // the default log
+	router  router
+	life    *lifecycle
+	metrics *metrics
+	signIn  *signIn // nil without Config.OIDC
+
+	wrongTokens  *limiters // by the address that they come from
+	requestRates *limiters // by the token's id
 }
 
-// hosted is one log with what the server keeps about it.
+// hosted is a log with the parts of the server that are about it alone.
 type hosted struct {
-	name   string
-	log    *attestlog.Log
-	tokens TokenStore
-	keys   keyring
-	access *auditpolicy.Recorder
-	hub    *hub
-	jobs   jobs
-
-	mu      sync.Mutex
-	bundles map[string]time.Time // when it was recorded last that somebody fetches them
-
-	alarms    alarms
-	disk      func() (free, total uint64, err error)
-	witnesses *Witnesses
-	cosigned  cosigned
+	name          string
+	log           *attestlog.Log
+	keyring       *keyring
+	looks         *looks
+	alarms        *alarms
+	watcher       *watcher
+	publisher     *publisher
+	hub           *hub
+	verifications *verifications
 }
 
-var logName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,63}$`)
-
-// A look into the log is recorded as it is, up to this many of one kind by one
-// token within a minute; of more, how many there were.
-const (
-	accessWindow = time.Minute
-	accessMost   = 20
-)
-
-// New makes a server of open logs.
+// New makes a server of open logs. It returns an error if the configuration lacks
+// something or contradicts itself, and panics if the Registry has the figures of
+// another Server.
 func New(cfg Config) (*Server, error) {
+	cfg.setDefaults()
+	if len(cfg.Logs) == 0 {
+		return nil, errors.New("server: no log to serve")
+	}
+
+	s := &Server{
+		cfg:          cfg,
+		logs:         map[string]*hosted{},
+		life:         newLifecycle(),
+		metrics:      newMetrics(cfg.Registry),
+		wrongTokens:  newLimiters(rate.Every(wrongTokenEvery), wrongTokenBurst),
+		requestRates: newLimiters(rate.Limit(cfg.Rate), max(1, int(cfg.Rate*rateSpan.Seconds()))),
+	}
+
+	hook := newWebhook(cfg.Webhook, cfg.Logger)
+	err := s.hostAll(hook)
+	if err == nil && cfg.OIDC != nil {
+		s.signIn, err = newSignIn(*cfg.OIDC, s.first.looks.recorder, cfg.Clock, cfg.Logger)
+	}
+	if err != nil {
+		s.life.close()
+		return nil, err
+	}
+
+	s.metrics.register(cfg.Registry, logCollector{s.life.untilClose, s.logs})
+	s.addRoutes()
+
+	s.life.start(hook.run)
+	for _, h := range s.logs {
+		s.life.start(h.watcher.run)
+		if h.publisher.witnesses != nil {
+			s.life.start(h.publisher.run)
+		}
+	}
+	return s, nil
+}
+
+func (cfg *Config) setDefaults() {
 	if cfg.MaxBody <= 0 {
 		cfg.MaxBody = defaultMaxBody
 	}
 	if cfg.ProxyHeader == "" {
-		cfg.ProxyHeader = proxyHeader
+		cfg.ProxyHeader = defaultProxyHeader
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -150,77 +156,77 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Registry == nil {
 		cfg.Registry = prometheus.NewRegistry()
 	}
-	if len(cfg.Logs) == 0 {
-		return nil, errors.New("server: no log to serve")
-	}
-	s := &Server{cfg: cfg, logs: map[string]*hosted{}, stopping: make(chan struct{}), beat: beat}
-	s.guesses = newLimiters(rate.Every(guessEvery), guessBurst)
-	s.rates = newLimiters(rate.Limit(cfg.Rate), max(1, int(cfg.Rate*rateSpan.Seconds())))
-	s.ctx, s.end = context.WithCancel(context.Background())
-	for _, l := range cfg.Logs {
-		if err := s.host(l); err != nil {
-			s.end()
-			return nil, err
-		}
-	}
-	s.first = s.logs[cfg.Logs[0].Name]
-	if cfg.OIDC != nil {
-		var err error
-		if s.people, err = newPeople(s, *cfg.OIDC); err != nil {
-			s.end()
-			return nil, err
-		}
-	}
-	s.metrics = newMetrics(s)
-	s.routes()
-	s.posts = make(chan Alarm, maxPosts)
-	s.open.Go(s.watchAll)
-	s.open.Go(s.postAll)
-	for _, h := range s.logs {
-		if h.witnesses != nil {
-			s.open.Go(func() { s.cosign(h) })
-		}
-	}
-	return s, nil
 }
 
-func (s *Server) host(l Log) error {
-	switch {
-	case !logName.MatchString(l.Name):
-		return fmt.Errorf("server: log %q: a name has letters, digits, - and _, 63 at most", l.Name)
-	case s.logs[l.Name] != nil:
-		return fmt.Errorf("server: two logs are named %q", l.Name)
+var logName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,63}$`)
+
+// hostAll makes s.logs.
+func (s *Server) hostAll(hook *webhook) error {
+	for _, l := range s.cfg.Logs {
+		if !logName.MatchString(l.Name) {
+			return fmt.Errorf("server: log %q: a name has letters, digits, - and _, 63 at most", l.Name)
+		}
+		if s.logs[l.Name] != nil {
+			return fmt.Errorf("server: two logs are named %q", l.Name)
+		}
+
+		h, err := s.host(l, hook)
+		if err != nil {
+			return err
+		}
+		s.logs[l.Name] = h
 	}
-	access, err := auditpolicy.New(l.Log, auditpolicy.Config{
-		Floods: []auditpolicy.Flood{{Window: accessWindow, Most: accessMost}}, Logger: s.cfg.Logger, Clock: s.cfg.Clock,
-	})
-	if err != nil {
-		return err
-	}
-	h := &hosted{name: l.Name, log: l.Log, tokens: l.Tokens, access: access}
-	h.keys = keyring{store: l.Tokens, clock: s.cfg.Clock, known: map[string]knownToken{}}
-	h.hub = newHub(s, h)
-	h.jobs.all = map[string]*job{}
-	h.alarms.raised = map[string]time.Time{}
-	h.disk, h.witnesses = l.Disk, l.Witnesses
-	s.logs[l.Name] = h
+
+	s.first = s.logs[s.cfg.Logs[0].Name]
 	return nil
 }
 
-// Stop ends what would run on by itself: tails, exports that have not begun to
-// be read, verifications. New requests are still answered, so that a server
-// that drains can be reached. An http.Server calls it by RegisterOnShutdown.
-func (s *Server) Stop() { s.stop.Do(func() { close(s.stopping) }) }
+func (s *Server) host(l Log, hook *webhook) (*hosted, error) {
+	looks, err := newLooks(l.Name, l.Log, s.cfg.Clock, s.cfg.Logger)
+	if err != nil {
+		return nil, err
+	}
 
-// Close stops the server and waits for what runs beside its requests. It is
-// called before the logs are closed, after the last request.
+	h := &hosted{name: l.Name, log: l.Log, looks: looks}
+	h.keyring = newKeyring(l.Tokens, s.cfg.Clock)
+	h.alarms = &alarms{
+		log:      l.Name,
+		recorder: l.Log,
+		webhook:  hook,
+		total:    s.metrics.alarms,
+		life:     s.life,
+		clock:    s.cfg.Clock,
+		logger:   s.cfg.Logger,
+	}
+	h.watcher = newWatcher(l.Log, h.alarms, l.Disk, s.cfg.Clock)
+	h.publisher = &publisher{
+		name:      l.Name,
+		log:       l.Log,
+		witnesses: l.Witnesses,
+		alarms:    h.alarms,
+		metrics:   s.metrics,
+		clock:     s.cfg.Clock,
+	}
+	h.hub = newHub(l.Log, s.life)
+	h.verifications = newVerifications(l.Log, h.alarms, s.life, s.cfg.Clock)
+	return h, nil
+}
+
+// Stop ends everything that could go on for hours: tails, exports, verifications,
+// and connections of syslog. New requests are still answered, so that a server
+// that drains can be reached. Give Stop to http.Server.RegisterOnShutdown.
+func (s *Server) Stop() { s.life.stop() }
+
+// Close stops the server, waits for the goroutines that it started, and records
+// the looks into the logs that were summed up; ctx bounds that. Call it after the
+// last request and before the logs are closed. It returns an error if a look could
+// not be recorded.
 func (s *Server) Close(ctx context.Context) error {
-	s.Stop()
-	s.end()
-	s.open.Wait()
+	s.life.close()
+
 	var err error
 	for _, h := range s.logs {
-		err = errors.Join(err, h.access.Close(ctx))
+		err = errors.Join(err, h.looks.recorder.Close(ctx))
 	}
 	return err
 }
@@ -229,84 +235,65 @@ func (s *Server) Close(ctx context.Context) error {
 // X-Request-Id.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := s.cfg.Clock()
-	req := &request{id: requestID(r.Header.Get("X-Request-Id")), bearer: bearer(r), http: r}
-	ip, host := audithttp.ClientAddress(r.RemoteAddr, r.Header.Values(s.cfg.ProxyHeader), s.cfg.TrustedProxies, s.cfg.ProxyHeader)
-	req.from = attestlog.Source{IP: ip, Host: host, UserAgent: cutText(r.UserAgent(), 512)}
-	h := w.Header()
-	h.Set("X-Request-Id", req.id)
+	req := s.newRequest(r)
+	setHeaders(w.Header(), req.id)
+
+	original := r
+	r = r.WithContext(context.WithValue(r.Context(), requestKey{}, req))
+	req.http = r
+
+	w, status := keepStatus(w)
+	defer func() {
+		s.answerPanic(w, req, *status, recover())
+
+		// A handler that wraps this one sees which route the request took.
+		original.Pattern = r.Pattern
+
+		if *status == 0 {
+			*status = http.StatusOK // which net/http sends after this
+		}
+		s.finish(r, req, *status, s.cfg.Clock().Sub(began))
+	}()
+
+	r.Body = http.MaxBytesReader(w, r.Body, s.cfg.MaxBody)
+	s.router.ServeHTTP(w, r)
+}
+
+func setHeaders(h http.Header, id string) {
+	h.Set("X-Request-Id", id)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
 	h.Set("Cache-Control", "no-store")
-	given := r
-	r = r.WithContext(context.WithValue(r.Context(), requestKey{}, req))
-	req.http = r
-	counted := &answer{ResponseWriter: w}
-	defer func() {
-		if p := recover(); p != nil && p != http.ErrAbortHandler {
-			s.cfg.Logger.Error("server: a handler panicked", "request", req.id, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
-			if counted.status == 0 {
-				writeProblem(counted, problem(http.StatusInternalServerError, "the request failed; the server's log says why, request "+req.id))
-			} else {
-				panic(http.ErrAbortHandler) // the answer is torn, and shall look so
-			}
-		} else if p != nil {
-			panic(p)
-		}
-		given.Pattern = r.Pattern // for whoever stands in front
-		took := s.cfg.Clock().Sub(began)
-		s.metrics.observe(r, counted.status, took)
-		if s.cfg.Logger.Enabled(r.Context(), slog.LevelDebug) {
-			s.cfg.Logger.Debug("server: request", "request", req.id, "method", r.Method, "path", r.URL.Path, "from", ip, "status", counted.status, "took", took)
-		}
-	}()
-	r.Body = http.MaxBytesReader(counted, r.Body, s.cfg.MaxBody)
-	s.mux.ServeHTTP(counted, r)
 }
 
-// An answer knows its status.
-type answer struct {
-	http.ResponseWriter
-	status int
-}
-
-func (a *answer) WriteHeader(status int) {
-	if a.status == 0 && status >= http.StatusOK {
-		a.status = status
+// answerPanic answers a request whose handler panicked with p, and does nothing
+// if p is nil. It panics with http.ErrAbortHandler, which closes the connection,
+// if a part of the answer has been sent, so that the client does not take that
+// for the whole.
+func (s *Server) answerPanic(w http.ResponseWriter, req *request, status int, p any) {
+	switch p {
+	case nil:
+		return
+	case http.ErrAbortHandler: // a handler has logged why
+		panic(p)
 	}
-	a.ResponseWriter.WriteHeader(status)
+
+	s.cfg.Logger.Error("server: a handler panicked", "request", req.id, "path", req.http.URL.Path,
+		"panic", p, "stack", string(debug.Stack()))
+	if status != 0 {
+		panic(http.ErrAbortHandler)
+	}
+	writeProblem(w, problem(http.StatusInternalServerError, seeLog(req.id)))
 }
 
-func (a *answer) Write(p []byte) (int, error) {
-	if a.status == 0 {
-		a.status = http.StatusOK
+// finish counts and logs a request that was answered.
+func (s *Server) finish(r *http.Request, req *request, status int, took time.Duration) {
+	s.metrics.observe(r, status, took)
+
+	if s.cfg.Logger.Enabled(r.Context(), slog.LevelDebug) {
+		s.cfg.Logger.Debug("server: request", "request", req.id, "method", r.Method, "path", r.URL.Path,
+			"from", req.from.IP, "status", status, "took", took)
 	}
-	return a.ResponseWriter.Write(p)
-}
-
-// Unwrap is for http.ResponseController.
-func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
-
-// Flush is for handlers that ask for an http.Flusher.
-func (a *answer) Flush() { http.NewResponseController(a.ResponseWriter).Flush() }
-
-var givenID = regexp.MustCompile(`^[A-Za-z0-9._-]{8,64}$`)
-
-// requestID takes a proxy's id if it is fit for logs.
-func requestID(given string) string {
-	if givenID.MatchString(given) {
-		return given
-	}
-	var b [8]byte
-	rand.Read(b[:])
-	return hex.EncodeToString(b[:])
-}
-
-// cutText returns valid UTF-8 of at most n bytes.
-func cutText(s string, n int) string {
-	if len(s) > n {
-		s = s[:n]
-	}
-	return strings.ToValidUTF8(s, "\uFFFD")
 }

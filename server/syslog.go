@@ -14,55 +14,63 @@ import (
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert/syslog"
 	"github.com/attestlog/attestlog/fit"
+	"github.com/attestlog/attestlog/internal/retry"
 )
 
 const (
-	// maxMessage bounds a syslog message in bytes (RFC 5425, Section 4.3.1, wants
+	// maxSyslogMessage bounds a message in bytes (RFC 5425, Section 4.3.1, wants
 	// 8,192 at least).
-	maxMessage = 256 << 10
+	maxSyslogMessage = 256 << 10
+	// maxSyslogSenders bounds the connections to one listener.
+	maxSyslogSenders = 1000
+
 	// syslogIdle is how long a sender may say nothing.
 	syslogIdle = time.Hour
-	maxSenders = 1000
-	// syslogShake bounds a TLS handshake; syslogStop is how long a stop waits for a
-	// log that takes nothing.
-	syslogShake = 10 * time.Second
-	syslogStop  = 5 * time.Second
+	// handshakeWait bounds a TLS handshake.
+	handshakeWait = 10 * time.Second
+	// acceptPause is how long no connection is accepted after one could not be.
+	acceptPause = 100 * time.Millisecond
+	// drainWait bounds how long a message that was read when the server stopped waits
+	// for a log that takes nothing.
+	drainWait = 5 * time.Second
 )
 
-// ServeSyslog takes syslog messages (RFC 5424, over TCP or TLS as RFC 6587 and
-// RFC 5425 say) from a listener's connections into a log, until the listener is
-// closed or the server stops. The protocol knows no answer: a message is stored
-// soon after it came, and while the log takes nothing, connections are not read.
-// Whoever may connect may write, so the listener should be local, or ask for
-// certificates.
+// ServeSyslog takes syslog messages (RFC 5424, over TCP or TLS as in RFC 6587 and
+// RFC 5425) from a listener's connections into the log with a name, until the
+// listener is closed or the server stops. It closes the listener when the server
+// stops, and then returns nil.
+//
+// The protocol has no answers: a message is stored soon after it came, and while
+// the log takes nothing, connections are not read. Anyone who may connect may
+// write, so the listener should be local, or ask for certificates.
 func (s *Server) ServeSyslog(l net.Listener, log string) error {
 	h := s.logs[log]
 	if h == nil {
 		return fmt.Errorf("server: there is no log %q for syslog", log)
 	}
+
 	var senders sync.WaitGroup
 	defer senders.Wait()
-	s.open.Go(func() {
-		<-s.stopping
-		l.Close()
-	})
-	slots := make(chan struct{}, maxSenders)
+	defer context.AfterFunc(s.life.untilStop, func() { l.Close() })()
+
+	slots := make(chan struct{}, maxSyslogSenders)
 	for {
 		conn, err := l.Accept()
+		if s.life.stopping() {
+			if err == nil {
+				conn.Close()
+			}
+			return nil
+		}
+		if isTemporary(err) {
+			s.cfg.Logger.Warn("server: syslog", "err", err)
+			retry.Sleep(s.life.untilStop, acceptPause)
+			continue
+		}
 		if err != nil {
-			select {
-			case <-s.stopping:
-				return nil
-			default:
-			}
-			var temporary interface{ Temporary() bool }
-			if errors.As(err, &temporary) && temporary.Temporary() {
-				s.cfg.Logger.Warn("server: syslog", "err", err)
-				time.Sleep(100 * time.Millisecond) // too many open files, most likely
-				continue
-			}
 			return err
 		}
+
 		select {
 		case slots <- struct{}{}:
 		default:
@@ -72,69 +80,103 @@ func (s *Server) ServeSyslog(l net.Listener, log string) error {
 		}
 		senders.Go(func() {
 			defer func() { <-slots }()
-			s.takeSyslog(h, conn)
+			s.serveSyslogSender(h, conn)
 		})
 	}
 }
 
-// takeSyslog reads one connection.
-func (s *Server) takeSyslog(h *hosted, conn net.Conn) {
+// isTemporary reports whether an error of Accept is one that passes: too many open
+// files, most likely.
+func isTemporary(err error) bool {
+	var temporary interface{ Temporary() bool }
+	return errors.As(err, &temporary) && temporary.Temporary()
+}
+
+// serveSyslogSender reads one connection, and closes it.
+func (s *Server) serveSyslogSender(h *hosted, conn net.Conn) {
 	defer conn.Close()
-	from := conn.RemoteAddr().String()
-	ctx, cancel := context.WithCancel(s.ctx)
+	logger := s.cfg.Logger.With("log", h.name, "from", conn.RemoteAddr().String())
+
+	// When the server stops nothing more is read, but a message that was read before
+	// is stored.
+	ctx, cancel := context.WithCancel(s.life.untilClose)
 	defer cancel()
-	go func() {
-		select {
-		case <-s.stopping:
-			conn.SetReadDeadline(time.Now()) // what was read is still stored, if it can be
-			time.AfterFunc(syslogStop, cancel)
-		case <-ctx.Done():
-		}
-	}()
-	if secure, ok := conn.(*tls.Conn); ok {
-		shake, done := context.WithTimeout(ctx, syslogShake)
-		err := secure.HandshakeContext(shake)
-		if done(); err != nil {
-			s.cfg.Logger.Warn("server: a syslog connection is refused", "log", h.name, "from", from, "err", err)
-			return
-		}
+	defer context.AfterFunc(s.life.untilStop, func() {
+		conn.SetReadDeadline(time.Now())
+		time.AfterFunc(drainWait, cancel)
+	})()
+
+	err := shakeHands(ctx, conn)
+	if err != nil {
+		logger.Warn("server: a syslog connection is refused", "err", err)
+		return
 	}
-	address, _ := netip.ParseAddrPort(from)
-	for frame, err := range syslog.Frames(idle{conn, s.stopping}, maxMessage) {
+
+	address := addressOf(conn)
+	for frame, err := range syslog.Frames(idleConn{conn, s.life}, maxSyslogMessage) {
 		if err != nil {
-			var timeout net.Error
-			if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && !(errors.As(err, &timeout) && timeout.Timeout()) {
-				s.cfg.Logger.Warn("server: a syslog connection ended", "log", h.name, "from", from, "err", err)
+			if !isEndOfConn(err) {
+				logger.Warn("server: a syslog connection ended", "err", err)
 			}
 			return
 		}
+
 		e := syslog.Event(frame, s.cfg.Clock())
-		if e.Source == (attestlog.Source{}) && address.IsValid() {
-			e.Source.IP = address.Addr().Unmap().String()
+		if e.Source == (attestlog.Source{}) {
+			e.Source.IP = address
 		}
-		if err := fit.Record(ctx, h.log, e); err != nil {
-			s.cfg.Logger.Error("server: a syslog message is lost, and its connection with it", "log", h.name, "from", from, "err", err)
+		err := fit.Record(ctx, h.log, e)
+		if err != nil {
+			logger.Error("server: a syslog message is lost, and its connection with it", "err", err)
 			return
 		}
 	}
 }
 
-// idle ends a connection that says nothing for a long time.
-type idle struct {
-	net.Conn
-	stopping <-chan struct{}
+// shakeHands does the handshake of a TLS connection.
+func shakeHands(ctx context.Context, conn net.Conn) error {
+	secure, ok := conn.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, handshakeWait)
+	defer cancel()
+	return secure.HandshakeContext(ctx)
 }
 
-func (c idle) Read(p []byte) (int, error) {
-	select {
-	case <-c.stopping:
-	default:
+// addressOf returns the IP address that a connection comes from; empty for a
+// connection that is not over IP.
+func addressOf(conn net.Conn) string {
+	address, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+	if err != nil {
+		return ""
+	}
+	return address.Addr().Unmap().String()
+}
+
+// isEndOfConn reports whether a connection ended as connections do: one of both
+// sides closed it, or its sender was idle for too long.
+func isEndOfConn(err error) bool {
+	var netErr net.Error
+	timedOut := errors.As(err, &netErr) && netErr.Timeout()
+	return timedOut || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed)
+}
+
+// An idleConn ends a connection whose sender says nothing for syslogIdle.
+type idleConn struct {
+	net.Conn
+	life *lifecycle
+}
+
+func (c idleConn) Read(p []byte) (int, error) {
+	if !c.life.stopping() {
 		c.SetReadDeadline(time.Now().Add(syslogIdle))
 	}
-	select {
-	case <-c.stopping: // perhaps since then
+
+	// The server may have stopped since, and its deadline be overwritten.
+	if c.life.stopping() {
 		c.SetReadDeadline(time.Now())
-	default:
 	}
 	return c.Conn.Read(p)
 }

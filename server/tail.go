@@ -11,33 +11,30 @@ import (
 	"github.com/attestlog/attestlog"
 )
 
-// writeWait bounds how long a client may take to read what it is sent, before
-// the connection is given up.
+// writeWait bounds how long a client may take to read a part of a stream before
+// its connection is closed.
 const writeWait = 30 * time.Second
 
 // tail sends entries as Server-Sent Events (html.spec.whatwg.org, "Server-sent
-// events"): those from the parameter from on, or behind Last-Event-ID, or new
-// ones alone. An event's id is the entry's index, so a client that connects
-// again misses nothing and sees nothing twice.
+// events"): those from the parameter from on, or after Last-Event-ID, or new ones
+// alone. An event's id is the entry's index, so a client that connects again
+// misses nothing and sees nothing twice.
 //
 //	id: 7
 //	data: {"index":7,"action":"mail.view",…}
 func (s *Server) tail(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
-	v, err := s.enter(ctx, r.PathValue("log"), ScopeRead)
+	text := r.URL.Query().Get("q")
+	asLines := r.URL.Query().Get("lines") == "true"
+
+	v, q, err := s.enterQuery(ctx, r.PathValue("log"), text)
 	if err != nil {
 		writeProblem(w, err)
 		return
 	}
-	text, asLines := r.URL.Query().Get("q"), r.URL.Query().Get("lines") == "true"
-	q, err := v.query(text)
+	size, err := v.log.Size(ctx)
 	if err != nil {
-		writeProblem(w, s.failed(ctx, err))
-		return
-	}
-	size, err := v.log.log.Size(ctx)
-	if err != nil {
-		writeProblem(w, s.failed(ctx, err))
+		writeProblem(w, s.problemOf(ctx, err))
 		return
 	}
 	from, err := tailFrom(r, size)
@@ -45,63 +42,82 @@ func (s *Server) tail(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, err)
 		return
 	}
-	if err := s.note(ctx, v, "audit.tail", "read", map[string]any{"query": text, "from": from}); err != nil {
+	err = s.recordLook(ctx, v, "audit.tail", "read", map[string]any{"query": text, "from": from})
+	if err != nil {
 		writeProblem(w, err)
 		return
 	}
+
 	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("X-Accel-Buffering", "no") // a proxy shall not wait for more
+	w.Header().Set("X-Accel-Buffering", "no") // nginx must not wait for more
 	rc := http.NewResponseController(w)
 	rc.SetWriteDeadline(time.Now().Add(writeWait))
 	w.WriteHeader(http.StatusOK)
-	if rc.Flush() != nil || r.Method == http.MethodHead { // which a pattern of GET matches too
+	err = rc.Flush()
+	if err != nil || r.Method == http.MethodHead { // which a pattern of GET matches too
 		return
 	}
+
 	s.metrics.tails.Inc()
 	defer s.metrics.tails.Dec()
-	err = v.log.hub.tail(ctx, from, q, func(e *followed) error {
-		if err := v.still(ctx, s.cfg.Clock()); err != nil {
+	err = v.hosted.hub.tail(ctx, from, q, func(e *sharedEntry) error {
+		err := v.stillValid(ctx, s.cfg.Clock())
+		if err != nil {
 			return err
 		}
 		rc.SetWriteDeadline(time.Now().Add(writeWait))
 		return errors.Join(sendEvent(w, e, asLines), rc.Flush())
 	})
-	if err != nil && ctx.Err() == nil && !errors.Is(err, errStopping) {
-		s.cfg.Logger.Warn("server: a tail ended", "log", v.log.name, "request", v.id, "err", err)
+
+	expected := ctx.Err() != nil || errors.Is(err, errStopping)
+	if err != nil && !expected {
+		s.cfg.Logger.Warn("server: a tail ended", "log", v.hosted.name, "request", v.id, "err", err)
 	}
 }
 
-// sendEvent writes an entry, or without one a sign of life.
-func sendEvent(w io.Writer, e *followed, asLine bool) error {
+// sendEvent writes an entry, or if there is none, a comment that shows that the
+// connection lives.
+func sendEvent(w io.Writer, e *sharedEntry, asLine bool) error {
 	if e == nil {
 		_, err := io.WriteString(w, ":\n\n")
 		return err
 	}
-	text, err := e.json()
+
+	var text []byte
+	var err error
 	if asLine {
-		text, err = attestlog.AppendLine(nil, &attestlog.RawEntry{Index: e.Index, Leaf: e.Leaf, Disclosures: e.Disclosures}), nil
+		text = attestlog.AppendLine(nil, &attestlog.RawEntry{Index: e.Index, Leaf: e.Leaf, Disclosures: e.Disclosures})
+	} else {
+		text, err = e.json()
 	}
-	if err == nil {
-		_, err = fmt.Fprintf(w, "id: %d\ndata: %s\n\n", e.Index, text)
+	if err != nil {
+		return err
 	}
+
+	_, err = fmt.Fprintf(w, "id: %d\ndata: %s\n\n", e.Index, text)
 	return err
 }
 
-// tailFrom returns the index that a tail begins at.
+// tailFrom returns the index that a tail begins at, in a log of a size.
 func tailFrom(r *http.Request, size uint64) (uint64, error) {
-	given, behind := r.Header.Get("Last-Event-ID"), uint64(1)
-	if given == "" {
-		given, behind = r.URL.Query().Get("from"), 0
+	given := r.URL.Query().Get("from")
+	skip := uint64(0)
+	lastSeen := r.Header.Get("Last-Event-ID")
+	if lastSeen != "" {
+		given = lastSeen
+		skip = 1
 	}
 	if given == "" {
 		return size, nil
 	}
+
 	n, err := strconv.ParseUint(given, 10, 62)
 	if err != nil {
 		return 0, problem(http.StatusBadRequest, "Last-Event-ID and from are indexes of entries")
 	}
-	if n+behind > size {
-		return 0, problem(http.StatusBadRequest, fmt.Sprintf("the log has %d entries, so there is none at %d to go on behind", size, n))
+	if n+skip > size {
+		return 0, problem(http.StatusBadRequest,
+			fmt.Sprintf("the log has %d entries, so no tail can begin at entry %d", size, n+skip))
 	}
-	return n + behind, nil
+	return n + skip, nil
 }

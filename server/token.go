@@ -28,10 +28,11 @@ const (
 // Scopes lists them.
 var Scopes = []string{ScopeAppend, ScopeRead, ScopeVerify, ScopeAdmin}
 
-// A TokenStore keeps the records of one log's tokens, for all servers of the
-// log: a *sqlite.Store or *postgres.Store. Records are JSON.
+// A TokenStore stores the records of one log's tokens, for all servers of the
+// log: a *sqlite.Store or *postgres.Store. Records are JSON. It is safe for
+// concurrent use.
 type TokenStore interface {
-	// PutToken durably keeps a record, in the place of the one with that id.
+	// PutToken durably stores a record, in place of the one with that id.
 	PutToken(ctx context.Context, id string, record []byte) error
 	// Token returns a record, or attestlog.ErrNotFound.
 	Token(ctx context.Context, id string) ([]byte, error)
@@ -39,16 +40,16 @@ type TokenStore interface {
 	Tokens(ctx context.Context, fn func(id string, record []byte) error) error
 }
 
-// A Token lets its bearer use one log. What is kept of it does not give the
-// token itself away.
+// A Token lets its bearer use one log. Its record does not give the token itself
+// away.
 type Token struct {
 	ID     string    `json:"-"`
-	Hash   []byte    `json:"hash"` // SHA-256 of the secret
-	Note   string    `json:"note,omitempty"`
+	Hash   []byte    `json:"hash"`           // SHA-256 of the secret
+	Note   string    `json:"note,omitempty"` // what it is for; free text
 	Scopes []string  `json:"scopes"`
 	Made   time.Time `json:"made"`
-	// Tenant limits the token to one tenant's entries, and Actor to one
-	// actor's: it can neither see nor write any other. Empty is no limit.
+	// Tenant limits the token to one tenant's entries, and Actor to one actor's: it
+	// can neither see nor write any other. Empty is no limit.
 	Tenant string `json:"tenant,omitempty"`
 	Actor  string `json:"actor,omitempty"`
 	// Expires and Revoked end the token. Zero is never.
@@ -56,11 +57,11 @@ type Token struct {
 	Revoked time.Time `json:"revoked,omitzero"`
 }
 
-// ErrToken is returned for a token that is none, or is no longer valid. It does
-// not say which, so that guessing teaches nothing.
+// ErrToken is returned for a token that does not exist, or is no longer valid. It
+// does not say which, so that guessing teaches nothing.
 var ErrToken = errors.New("the token is not valid")
 
-// base32 in lower case: tokens survive being read out.
+// tokenText is base32 in lower case, so that a token can be read out.
 var tokenText = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
 const (
@@ -70,32 +71,47 @@ const (
 )
 
 // CreateToken makes a token, and returns what its bearer shows: al_ID_SECRET. The
-// secret is kept nowhere. t's ID, Hash and Made are set.
+// secret is stored nowhere. It sets t's ID and Hash, and Made if that is zero. It
+// returns an error for no or unknown scopes, and for one that concerns the whole
+// log in a token that is limited.
 func CreateToken(ctx context.Context, store TokenStore, t *Token) (string, error) {
-	if len(t.Scopes) == 0 {
-		return "", fmt.Errorf("a token needs a scope: %s", strings.Join(Scopes, ", "))
+	err := t.checkScopes()
+	if err != nil {
+		return "", err
 	}
-	for _, scope := range t.Scopes {
-		if !slices.Contains(Scopes, scope) {
-			return "", fmt.Errorf("scope %q: there are %s", scope, strings.Join(Scopes, ", "))
-		}
-		if limited := t.Tenant != "" || t.Actor != ""; limited && scope != ScopeAppend && scope != ScopeRead {
-			return "", fmt.Errorf("scope %s concerns the whole log, so its token cannot be limited to a tenant or an actor", scope)
-		}
-	}
+
 	var id [tokenIDBytes]byte
 	var secret [secretBytes]byte
 	rand.Read(id[:])
 	rand.Read(secret[:])
+
 	sum := sha256.Sum256(secret[:])
-	t.ID, t.Hash = tokenText.EncodeToString(id[:]), sum[:]
+	t.ID = tokenText.EncodeToString(id[:])
+	t.Hash = sum[:]
 	if t.Made.IsZero() {
 		t.Made = time.Now().UTC()
 	}
-	if err := putToken(ctx, store, t); err != nil {
+
+	err = putToken(ctx, store, t)
+	if err != nil {
 		return "", err
 	}
 	return tokenPrefix + t.ID + "_" + tokenText.EncodeToString(secret[:]), nil
+}
+
+func (t *Token) checkScopes() error {
+	if len(t.Scopes) == 0 {
+		return fmt.Errorf("a token needs a scope: %s", strings.Join(Scopes, ", "))
+	}
+	for _, scope := range t.Scopes {
+		if !slices.Contains(Scopes, scope) {
+			return fmt.Errorf("scope %q: there are %s", scope, strings.Join(Scopes, ", "))
+		}
+		if t.Limited() && scope != ScopeAppend && scope != ScopeRead {
+			return fmt.Errorf("scope %s concerns the whole log, so its token cannot be limited to a tenant or an actor", scope)
+		}
+	}
+	return nil
 }
 
 func putToken(ctx context.Context, store TokenStore, t *Token) error {
@@ -108,17 +124,19 @@ func putToken(ctx context.Context, store TokenStore, t *Token) error {
 
 // ListTokens returns all tokens, by id.
 func ListTokens(ctx context.Context, store TokenStore) ([]Token, error) {
-	var out []Token
+	var all []Token
 	err := store.Tokens(ctx, func(id string, record []byte) error {
 		t, err := parseToken(id, record)
-		out = append(out, t)
+		all = append(all, t)
 		return err
 	})
-	return out, err
+	return all, err
 }
 
-// RevokeToken ends a token: servers hear of it within a second. It is attestlog.ErrNotFound for an id that is not there.
-func RevokeToken(ctx context.Context, store TokenStore, id string, at time.Time) (Token, error) {
+// RevokeToken ends a token at a time, unless it has been ended before, and returns
+// it. Servers hear of it within a second. The error is attestlog.ErrNotFound if
+// there is no token with the id.
+func RevokeToken(ctx context.Context, store TokenStore, id string, when time.Time) (Token, error) {
 	record, err := store.Token(ctx, id)
 	if err != nil {
 		return Token{}, fmt.Errorf("token %q: %w", id, err)
@@ -127,48 +145,59 @@ func RevokeToken(ctx context.Context, store TokenStore, id string, at time.Time)
 	if err != nil {
 		return t, err
 	}
+
 	if !t.Revoked.IsZero() {
 		return t, nil
 	}
-	t.Revoked = at.UTC()
+	t.Revoked = when.UTC()
 	return t, putToken(ctx, store, &t)
 }
 
 func parseToken(id string, record []byte) (Token, error) {
 	t := Token{ID: id}
-	if err := json.Unmarshal(record, &t); err != nil {
+	err := json.Unmarshal(record, &t)
+	if err != nil {
 		return t, fmt.Errorf("token %s: its record: %v", id, err)
 	}
 	return t, nil
 }
 
-// splitToken returns a token's id and secret.
+// splitToken returns the id and the secret of a token's text.
 func splitToken(text string) (id string, secret []byte, ok bool) {
 	rest, ok := strings.CutPrefix(text, tokenPrefix)
 	if !ok {
 		return "", nil, false
 	}
 	id, encoded, ok := strings.Cut(rest, "_")
-	if !ok || len(id) != tokenText.EncodedLen(tokenIDBytes) || len(encoded) != tokenText.EncodedLen(secretBytes) {
+	rightLengths := len(id) == tokenText.EncodedLen(tokenIDBytes) && len(encoded) == tokenText.EncodedLen(secretBytes)
+	if !ok || !rightLengths {
 		return "", nil, false
 	}
+
 	secret, err := tokenText.DecodeString(encoded)
-	return id, secret, err == nil && tokenText.EncodeToString(secret) == encoded // its last character has bits to spare
+	if err != nil {
+		return "", nil, false
+	}
+	// The last character has bits to spare; a token has one spelling only.
+	if tokenText.EncodeToString(secret) != encoded {
+		return "", nil, false
+	}
+	return id, secret, true
 }
 
-// check compares a secret with the token's.
+// check returns ErrToken unless the secret is the token's, and the token is valid.
 func (t *Token) check(secret []byte, now time.Time) error {
 	sum := sha256.Sum256(secret)
-	switch {
-	case subtle.ConstantTimeCompare(sum[:], t.Hash) != 1,
-		!t.Revoked.IsZero() && !now.Before(t.Revoked),
-		!t.Expires.IsZero() && !now.Before(t.Expires):
+	known := subtle.ConstantTimeCompare(sum[:], t.Hash) == 1
+	revoked := !t.Revoked.IsZero() && !now.Before(t.Revoked)
+	expired := !t.Expires.IsZero() && !now.Before(t.Expires)
+	if !known || revoked || expired {
 		return ErrToken
 	}
 	return nil
 }
 
-// May reports whether the token has a scope.
+// May reports whether the token has a scope, or the one that includes all.
 func (t *Token) May(scope string) bool {
 	return slices.Contains(t.Scopes, scope) || slices.Contains(t.Scopes, ScopeAdmin)
 }
@@ -176,8 +205,8 @@ func (t *Token) May(scope string) bool {
 // Limited reports whether the token is for a part of the log.
 func (t *Token) Limited() bool { return t.Tenant != "" || t.Actor != "" }
 
-// within returns the query of all that the token may see.
-func (t *Token) within() query.Query {
+// visible returns the query of all that the token may see.
+func (t *Token) visible() query.Query {
 	var q query.Query
 	if t.Tenant != "" {
 		q = query.And(q, query.Field("tenant", t.Tenant))
@@ -189,4 +218,7 @@ func (t *Token) within() query.Query {
 }
 
 // sees reports whether the token may see an entry.
-func (t *Token) sees(e *attestlog.Entry) bool { q := t.within(); return q.Match(e) }
+func (t *Token) sees(e *attestlog.Entry) bool {
+	q := t.visible()
+	return q.Match(e)
+}

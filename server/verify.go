@@ -13,16 +13,8 @@ import (
 	"github.com/attestlog/attestlog/verify"
 )
 
-// jobs are the verifications of one log: one at a time, and the last few.
-type jobs struct {
-	mu      sync.Mutex
-	all     map[string]*job
-	order   []string
-	running *job
-}
-
-// maxJobs bounds the verifications that are remembered.
-const maxJobs = 20
+// maxVerifications bounds the verifications of one log that are remembered.
+const maxVerifications = 20
 
 // States of a verification.
 const (
@@ -32,10 +24,29 @@ const (
 	stateUnable   = "unable" // a key or a signature is missing, or the log could not be read
 )
 
-// A job is one verification. Its progress is guarded by jobs.mu.
-type job struct {
-	index bool
-	jobProgress
+// A verifier is a log that can be verified: *attestlog.Log.
+type verifier interface {
+	Verify(ctx context.Context, opts verify.Options) (verify.Report, error)
+}
+
+// verifications are those of one log: one at a time, and the last few that have
+// ended. They are safe for concurrent use.
+type verifications struct {
+	log    verifier
+	alarms alarmSetter
+	life   *lifecycle
+	clock  func() time.Time
+
+	mu      sync.Mutex
+	byID    map[string]*verification
+	order   []string // ids, oldest first
+	running *verification
+}
+
+// A verification's progress is guarded by the mutex of its verifications.
+type verification struct {
+	index    bool // the search index too
+	progress jobProgress
 }
 
 type jobProgress struct {
@@ -57,7 +68,113 @@ type report struct {
 	Checkpoints int      `json:"checkpoints"`
 	Erased      int      `json:"erased"`
 	Keys        []string `json:"keys" doc:"The keys that were trusted."`
-	KeysBeside  bool     `json:"keys_beside" doc:"They are merely those kept beside the log, so this says nothing against whoever can replace them."`
+	KeysBeside  bool     `json:"keys_beside" doc:"They are only those stored next to the log, so this proves nothing against anyone who can replace them."`
+}
+
+// errWithoutIndex is returned when the search index is to be verified, and a
+// verification without it is running.
+type errWithoutIndex struct{ id string }
+
+func (e errWithoutIndex) Error() string {
+	return "a verification without the search index is under way: " + e.id
+}
+
+func newVerifications(log verifier, alarms alarmSetter, life *lifecycle, clock func() time.Time) *verifications {
+	return &verifications{log: log, alarms: alarms, life: life, clock: clock, byID: map[string]*verification{}}
+}
+
+// start starts a verification, or joins the one that is running. It returns
+// errWithoutIndex if that verifies less.
+func (vs *verifications) start(index bool) (jobProgress, error) {
+	vs.mu.Lock()
+	defer vs.mu.Unlock()
+
+	if v := vs.running; v != nil {
+		if index && !v.index {
+			return jobProgress{}, errWithoutIndex{v.progress.ID}
+		}
+		return v.progress, nil
+	}
+
+	v := &verification{
+		index:    index,
+		progress: jobProgress{ID: newID(), State: stateRunning, Began: vs.clock().UTC()},
+	}
+	vs.running = v
+	vs.byID[v.progress.ID] = v
+	vs.order = append(vs.order, v.progress.ID)
+	if len(vs.order) > maxVerifications {
+		delete(vs.byID, vs.order[0])
+		vs.order = vs.order[1:]
+	}
+
+	vs.life.start(func(context.Context) { vs.run(vs.life.untilStop, v) })
+	return v.progress, nil
+}
+
+// find returns the verification with an id, unless it is not there or no longer.
+func (vs *verifications) find(id string) (p jobProgress, ok bool) {
+	vs.mu.Lock()
+	defer vs.mu.Unlock()
+
+	v := vs.byID[id]
+	if v == nil {
+		return jobProgress{}, false
+	}
+	return v.progress, true
+}
+
+// run verifies the log.
+func (vs *verifications) run(ctx context.Context, v *verification) {
+	got, err := vs.log.Verify(ctx, verify.Options{
+		Index: v.index,
+		Progress: func(done, total uint64) {
+			vs.mu.Lock()
+			defer vs.mu.Unlock()
+			v.progress.Done = done
+			v.progress.Total = total
+		},
+	})
+
+	var corrupt *attestlog.CorruptError
+	if errors.As(err, &corrupt) {
+		vs.alarms.set(AlarmTampered, err)
+	}
+
+	vs.mu.Lock()
+	defer vs.mu.Unlock()
+	vs.running = nil
+	v.progress.end(&got, err, vs.clock())
+}
+
+// end sets the result of a verification.
+func (p *jobProgress) end(got *verify.Report, err error, now time.Time) {
+	p.Ended = now.UTC()
+
+	var corrupt *attestlog.CorruptError
+	switch {
+	case err == nil:
+		p.State = stateVerified
+		p.Done = got.Size
+		p.Total = got.Size
+	case errors.As(err, &corrupt):
+		p.State = stateTampered
+		p.BadIndex = &corrupt.Index
+		p.Error = err.Error()
+	default:
+		p.State = stateUnable
+		p.Error = err.Error()
+	}
+
+	p.Report = &report{
+		Size:        got.Size,
+		Root:        base64.StdEncoding.EncodeToString(got.Root[:]),
+		Signed:      got.Signed,
+		Checkpoints: got.Checkpoints,
+		Erased:      got.Erased,
+		Keys:        got.Keys,
+		KeysBeside:  got.KeysBeside,
+	}
 }
 
 type verifyInput struct {
@@ -70,74 +187,23 @@ type jobOutput struct {
 	Body     jobProgress
 }
 
-// verify starts a verification, or joins the one that runs.
-func (s *Server) verify(ctx context.Context, in *verifyInput) (*jobOutput, error) {
-	v, err := s.whole(ctx, in.Log, ScopeVerify)
+// startVerification starts a verification, or joins the one that is running.
+func (s *Server) startVerification(ctx context.Context, in *verifyInput) (*jobOutput, error) {
+	v, err := s.enterWhole(ctx, in.Log, ScopeVerify)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.note(ctx, v, "audit.verify", "execute", map[string]any{"index": in.Index}); err != nil {
+	err = s.recordLook(ctx, v, "audit.verify", "execute", map[string]any{"index": in.Index})
+	if err != nil {
 		return nil, err
 	}
-	js := &v.log.jobs
-	js.mu.Lock()
-	defer js.mu.Unlock()
-	j := js.running
-	if j == nil {
-		j = &job{index: in.Index, jobProgress: jobProgress{ID: requestID(""), State: stateRunning, Began: s.cfg.Clock().UTC()}}
-		js.running, js.all[j.ID] = j, j
-		if js.order = append(js.order, j.ID); len(js.order) > maxJobs {
-			delete(js.all, js.order[0])
-			js.order = js.order[1:]
-		}
-		s.open.Go(func() { s.run(v.log, j) })
-	} else if in.Index && !j.index {
-		return nil, problem(http.StatusConflict, "a verification without the search index is under way: "+j.ID)
-	}
-	return &jobOutput{Location: fmt.Sprintf("/api/v1/logs/%s/verifications/%s", in.Log, j.ID), Body: j.jobProgress}, nil
-}
 
-// run verifies a log. It ends when the server stops.
-func (s *Server) run(h *hosted, j *job) {
-	ctx, cancel := context.WithCancel(s.ctx)
-	defer cancel()
-	go func() {
-		select {
-		case <-s.stopping:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	got, err := verify.Log(ctx, h.log, verify.Options{Index: j.index, Progress: func(done, total uint64) {
-		h.jobs.mu.Lock()
-		defer h.jobs.mu.Unlock()
-		j.Done, j.Total = done, total
-	}})
-	var corrupt *attestlog.CorruptError
-	if errors.As(err, &corrupt) {
-		s.raise(h, AlarmTampered, err.Error())
-	}
-	h.jobs.mu.Lock()
-	defer h.jobs.mu.Unlock()
-	h.jobs.running = nil
-	j.Ended = s.cfg.Clock().UTC()
-	switch {
-	case err == nil:
-		j.State = stateVerified
-	case corrupt != nil:
-		j.State, j.BadIndex = stateTampered, &corrupt.Index
-	default:
-		j.State = stateUnable
-	}
+	progress, err := v.hosted.verifications.start(in.Index)
 	if err != nil {
-		j.Error = err.Error()
-	} else {
-		j.Done, j.Total = got.Size, got.Size
+		return nil, problem(http.StatusConflict, err.Error())
 	}
-	j.Report = &report{
-		Size: got.Size, Root: base64.StdEncoding.EncodeToString(got.Root[:]), Signed: got.Signed, Checkpoints: got.Checkpoints, Erased: got.Erased,
-		Keys: got.Keys, KeysBeside: got.KeysBeside,
-	}
+	location := fmt.Sprintf("/api/v1/logs/%s/verifications/%s", in.Log, progress.ID)
+	return &jobOutput{Location: location, Body: progress}, nil
 }
 
 type jobInput struct {
@@ -146,16 +212,15 @@ type jobInput struct {
 }
 
 func (s *Server) verification(ctx context.Context, in *jobInput) (*jobOutput, error) {
-	v, err := s.whole(ctx, in.Log, ScopeVerify)
+	v, err := s.enterWhole(ctx, in.Log, ScopeVerify)
 	if err != nil {
 		return nil, err
 	}
-	js := &v.log.jobs
-	js.mu.Lock()
-	defer js.mu.Unlock()
-	j := js.all[in.ID]
-	if j == nil {
-		return nil, problem(http.StatusNotFound, "no such verification; a server remembers its last 20")
+
+	progress, ok := v.hosted.verifications.find(in.ID)
+	if !ok {
+		return nil, problem(http.StatusNotFound,
+			fmt.Sprintf("no such verification; a server remembers its last %d", maxVerifications))
 	}
-	return &jobOutput{Body: j.jobProgress}, nil
+	return &jobOutput{Body: progress}, nil
 }

@@ -14,9 +14,9 @@ import (
 )
 
 // Backup writes a consistent copy of the database to a new file, while the log
-// is in use, together with the public keys and a checkpoint that the copy
-// contains, so that it can be verified by itself. The signing key is not
-// copied.
+// is in use. Next to it go the verifier keys and a checkpoint that the copy
+// contains, so that it can be verified by itself. The signing key and the search
+// index are not copied.
 func (s *Store) Backup(ctx context.Context, path string) error {
 	if err := s.backup(ctx, path); err != nil {
 		return fmt.Errorf("sqlite: backup to %q: %w", path, err)
@@ -29,7 +29,9 @@ func (s *Store) backup(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	// The checkpoint first: the copy is then of the same history or ahead.
+
+	// The checkpoint comes first, so that the copy contains all that it is
+	// about.
 	note, err := s.home.Checkpoint()
 	if err != nil && !errors.Is(err, attestlog.ErrNotFound) {
 		return err
@@ -38,6 +40,7 @@ func (s *Store) backup(ctx context.Context, path string) error {
 	if err != nil && !errors.Is(err, attestlog.ErrNotFound) {
 		return err
 	}
+
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -51,35 +54,44 @@ func (s *Store) backup(ctx context.Context, path string) error {
 	return s.home.CopyPublic(path, keys, note)
 }
 
-// copyTo copies the pages within one read transaction, so that writers do not
-// make the copy begin again.
+// copyTo copies the pages of the database to an empty file.
 func (s *Store) copyTo(ctx context.Context, path string) error {
 	dst, err := sqlite.OpenConn(fileURI(path, ""), sqlite.OpenReadWrite|sqlite.OpenURI)
 	if err != nil {
 		return err
 	}
-	err = s.read(ctx, func(conn *sqlite.Conn) (err error) {
-		end := sqlitex.Transaction(conn)
-		defer end(&err)
-		if _, err := readTree(conn); err != nil { // begins the snapshot
-			return err
-		}
-		b, err := sqlite.NewBackup(dst, "main", conn, "main")
-		if err != nil {
-			return err
-		}
-		const pages = 4096
-		for more := true; err == nil && more; {
-			if err = ctx.Err(); err == nil {
-				more, err = b.Step(pages)
-			}
-		}
-		return errors.Join(err, b.Close())
-	})
-	if err = errors.Join(err, dst.Close()); err != nil {
+	err = s.read(ctx, func(conn *sqlite.Conn) error { return copyPages(ctx, dst, conn) })
+	err = errors.Join(err, dst.Close())
+	if err != nil {
 		return err
 	}
 	return syncFile(path)
+}
+
+// copyPages copies within one read transaction: without it, a writer would make
+// the copy begin again.
+func copyPages(ctx context.Context, dst, src *sqlite.Conn) (err error) {
+	const pagesPerStep = 4096
+
+	end := sqlitex.Transaction(src)
+	defer end(&err)
+	_, err = readTree(src) // begins the snapshot
+	if err != nil {
+		return err
+	}
+
+	b, err := sqlite.NewBackup(dst, "main", src, "main")
+	if err != nil {
+		return err
+	}
+	more := true
+	for more && err == nil {
+		err = ctx.Err()
+		if err == nil {
+			more, err = b.Step(pagesPerStep)
+		}
+	}
+	return errors.Join(err, b.Close())
 }
 
 func syncFile(path string) error {

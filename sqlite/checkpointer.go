@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"context"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -9,62 +8,75 @@ import (
 	"zombiezen.com/go/sqlite"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/wake"
 )
 
-// walPages is about how many pages the write-ahead log takes in before they are
+// walPages is about how many pages the write-ahead log takes before they are
 // copied to the database.
 const walPages = 1000
 
-// A checkpointer copies the write-ahead log to the database beside the commits.
-// While commits go on it never gets to the log's end, which is what lets the
-// log begin again, so the writer copies the little that is left.
+// A checkpointer copies the write-ahead log to the database while commits go on.
+//
+// The commits keep it from ever reaching the end of the write-ahead log, and
+// only from the end does SQLite begin the log again. So the writer copies the
+// little that is left before its next transaction.
 type checkpointer struct {
 	logger *slog.Logger
+	conn   *sqlite.Conn // owned by the goroutine, which run is
 
-	mu    sync.Mutex
-	conn  *sqlite.Conn // guarded by mu
-	pages int          // owned by the writer: about how many since the last copy
-	due   atomic.Bool  // the writer is to copy the rest
+	copying sync.Mutex  // locked while either connection copies
+	due     atomic.Bool // the goroutine has copied, and the writer has not since
+	pages   int         // owned by the writer: about how many since it last copied
 
-	wake  chan struct{}
-	stop  context.Context
-	end   context.CancelFunc
-	ended chan struct{}
+	request wake.Bell     // rung by the writer to have the log copied
+	stop    chan struct{} // closed to end the goroutine
+	stopped chan struct{} // closed when it has ended
 }
 
+// openCheckpointer starts a checkpointer. Its close ends it.
 func openCheckpointer(path string, logger *slog.Logger) (*checkpointer, error) {
 	conn, err := sqlite.OpenConn(fileURI(path, ""), sqlite.OpenReadWrite|sqlite.OpenURI)
 	if err != nil {
 		return nil, err
 	}
-	if err := pragmas(conn, "PRAGMA synchronous = FULL", "PRAGMA wal_autocheckpoint = 0", "PRAGMA cache_size = -64"); err != nil {
+	err = pragmas(conn, "PRAGMA synchronous = FULL", "PRAGMA wal_autocheckpoint = 0", "PRAGMA cache_size = -64")
+	if err != nil {
 		conn.Close()
 		return nil, err
 	}
-	c := &checkpointer{logger: logger, conn: conn, wake: make(chan struct{}, 1), ended: make(chan struct{})}
-	c.stop, c.end = context.WithCancel(context.Background())
+
+	c := &checkpointer{
+		logger:  logger,
+		conn:    conn,
+		request: wake.NewBell(),
+		stop:    make(chan struct{}),
+		stopped: make(chan struct{}),
+	}
 	go c.run()
 	return c, nil
 }
 
 func (c *checkpointer) run() {
-	defer close(c.ended)
+	defer close(c.stopped)
+
 	for {
 		select {
-		case <-c.wake:
+		case <-c.request:
 			c.copy(c.conn)
 			c.due.Store(true)
-		case <-c.stop.Done():
+		case <-c.stop:
 			return
 		}
 	}
 }
 
-// copy copies what it can without waiting for anybody. What fails is tried
-// again later: nothing but space depends on it.
+// copy copies what it can without waiting for readers or writers. An error is
+// only logged, because nothing but space depends on it: the next copy tries
+// again.
 func (c *checkpointer) copy(conn *sqlite.Conn) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.copying.Lock()
+	defer c.copying.Unlock()
+
 	stmt, err := conn.Prepare("PRAGMA wal_checkpoint(PASSIVE)")
 	if err == nil {
 		err = rows(stmt, func() error { return nil })
@@ -74,35 +86,40 @@ func (c *checkpointer) copy(conn *sqlite.Conn) {
 	}
 }
 
-// before is called with the writer's connection before a transaction.
-func (c *checkpointer) before(conn *sqlite.Conn) {
+// beforeWrite is called by the writer, with its connection, before a
+// transaction.
+func (c *checkpointer) beforeWrite(conn *sqlite.Conn) {
 	if c.due.CompareAndSwap(true, false) {
 		c.copy(conn)
 		c.pages = 0
 	}
 }
 
-// after is called by the writer after a commit.
-func (c *checkpointer) after(b *attestlog.Batch) {
-	const overhead = 6 // pages that a commit changes whatever it adds
+// afterCommit is called by the writer after the commit of a batch.
+func (c *checkpointer) afterCommit(b *attestlog.Batch) {
+	const (
+		commitPages     = 6 // that a commit changes, whatever it adds
+		disclosureBytes = 64
+		usablePerPage   = pageSize * 7 / 8
+	)
+
 	bytes := 0
 	for i := range b.Entries {
-		bytes += len(b.Entries[i].Leaf)
-		for k := range b.Entries[i].Disclosures {
-			bytes += len(b.Entries[i].Disclosures[k].Value) + 64
+		entry := &b.Entries[i]
+		bytes += len(entry.Leaf)
+		for k := range entry.Disclosures {
+			bytes += len(entry.Disclosures[k].Value) + disclosureBytes
 		}
 	}
-	c.pages += overhead + bytes/(pageSize*7/8)
+
+	c.pages += commitPages + bytes/usablePerPage
 	if c.pages >= walPages {
-		select {
-		case c.wake <- struct{}{}:
-		default:
-		}
+		c.request.Ring()
 	}
 }
 
 func (c *checkpointer) close() error {
-	c.end()
-	<-c.ended
+	close(c.stop)
+	<-c.stopped
 	return c.conn.Close()
 }

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -18,6 +19,7 @@ import (
 	"github.com/attestlog/attestlog/internal/inverted"
 )
 
+// indexSuffix is appended to the log's path.
 const indexSuffix = ".index"
 
 // An index is the search index, in a file of its own.
@@ -26,14 +28,14 @@ type index struct {
 	store   *Store
 	path    string
 	key     inverted.Key
-	logHash [32]byte // tells the index of another log
-	readers *sqlitex.Pool
+	logHash [32]byte      // tells whose index a file is: SHA-256 of key
+	readers *sqlitex.Pool // nil: there is no index to read
 	search  *inverted.Index
-	filler  *inverted.Filler // nil: this process does not fill it
-	swept   atomic.Bool      // what an earlier process left was cleared away
+	filler  *inverted.Filler // nil: this process does not fill the index
+	swept   atomic.Bool      // the segments that earlier processes left were deleted
 
-	mu   sync.Mutex
-	conn *sqlite.Conn // guarded by mu; nil: nothing fills the index
+	writing sync.Mutex   // locked during a transaction
+	conn    *sqlite.Conn // guarded by writing; nil: read-only, or closed
 }
 
 func openIndex(ctx context.Context, s *Store) (*index, error) {
@@ -43,9 +45,11 @@ func openIndex(ctx context.Context, s *Store) (*index, error) {
 		return nil, err
 	}
 	ix.search = inverted.New(ix.key, ix.segments, entries{s})
+
 	fills := !s.cfg.ReadOnly && !s.cfg.NoIndex
 	if fills {
-		if err := s.home.Locked(func() error { return ix.openWriter(ctx) }); err != nil {
+		err := s.home.Locked(func() error { return ix.openWriter(ctx) })
+		if err != nil {
 			return nil, fmt.Errorf("search index: %w", err)
 		}
 	}
@@ -53,35 +57,63 @@ func openIndex(ctx context.Context, s *Store) (*index, error) {
 		ix.close()
 		return nil, fmt.Errorf("search index: %w", err)
 	}
+
 	if fills {
 		ix.filler = inverted.Fill(ix.key, ix, s.cfg.Logger.With("file", ix.path))
 	}
 	return ix, nil
 }
 
+// stopFilling waits until the index has caught up, for a bounded time.
+func (ix *index) stopFilling() {
+	if ix.filler != nil {
+		ix.filler.Close()
+	}
+}
+
+// close closes the connections. Nothing fills the index any more.
+func (ix *index) close() error {
+	var errs []error
+	if ix.readers != nil {
+		errs = append(errs, ix.readers.Close())
+	}
+
+	ix.writing.Lock()
+	defer ix.writing.Unlock()
+	if ix.conn != nil {
+		errs = append(errs, closeWriter(ix.conn))
+		ix.conn = nil
+	}
+	return errors.Join(errs...)
+}
+
 func (ix *index) loadKey(ctx context.Context) error {
 	return ix.store.read(ctx, func(conn *sqlite.Conn) error {
-		stmt, err := conn.Prepare("SELECT value FROM meta WHERE name = 'index_key'")
+		stmt, err := prepare(conn, "SELECT value FROM meta WHERE name = 'index_key'")
 		if err != nil {
 			return err
 		}
 		var key []byte
-		if err := rows(stmt, func() error { key = columnBytes(stmt, 0); return nil }); err != nil {
+		err = rows(stmt, func() error {
+			key = columnBytes(stmt, 0)
+			return nil
+		})
+		if err != nil {
 			return err
 		}
+
 		ix.logHash = sha256.Sum256(key)
 		ix.key, err = inverted.ParseKey(key)
 		return err
 	})
 }
 
-// openWriter opens or creates the file. One that SQLite cannot read, or that is
-// something else, is made anew: nothing in it is lost, but processes that have the
-// old one open cannot search until they open the log again.
+// openWriter opens the file for writing, and creates it if it is missing. A file
+// that cannot be used is replaced: nothing in it is lost, but processes that
+// have the old one open cannot search until they open the log again.
 func (ix *index) openWriter(ctx context.Context) error {
 	err := ix.tryWriter()
-	code := sqlite.ErrCode(err).ToPrimary()
-	if errors.Is(err, ErrForeign) || errors.Is(err, ErrNewer) || errors.Is(err, ErrOlder) || code == sqlite.ResultCorrupt || code == sqlite.ResultNotADB {
+	if unusable(err) {
 		ix.store.cfg.Logger.Warn("attestlog: the search index cannot be read and is built again", "file", ix.path, "err", err)
 		if err := ix.remove(); err != nil {
 			return err
@@ -91,12 +123,24 @@ func (ix *index) openWriter(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	return ix.write(ctx, func(conn *sqlite.Conn) error { return ix.claim(ctx, conn) })
+}
+
+// unusable reports whether an error says that a file is damaged, or is not an
+// index of this version.
+func unusable(err error) bool {
+	switch sqlite.ErrCode(err).ToPrimary() {
+	case sqlite.ResultCorrupt, sqlite.ResultNotADB:
+		return true
+	}
+	return errors.Is(err, ErrForeign) || errors.Is(err, ErrNewer) || errors.Is(err, ErrOlder)
 }
 
 func (ix *index) remove() error {
 	for _, suffix := range []string{"", "-wal", "-shm"} {
-		if err := os.Remove(ix.path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err := os.Remove(ix.path + suffix)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -104,17 +148,14 @@ func (ix *index) remove() error {
 }
 
 func (ix *index) tryWriter() error {
-	f, err := os.OpenFile(ix.path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err == nil {
-		err = f.Close()
-	}
-	if err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := createFile(ix.path); err != nil {
 		return err
 	}
 	conn, err := sqlite.OpenConn(fileURI(ix.path, ""), sqlite.OpenReadWrite|sqlite.OpenURI)
 	if err != nil {
 		return clarify(err)
 	}
+
 	if err := setUpIndex(conn); err != nil {
 		conn.Close()
 		return clarify(err)
@@ -127,18 +168,82 @@ func setUpIndex(conn *sqlite.Conn) error {
 	if err := migrate(conn, indexSchema); err != nil {
 		return err
 	}
-	return pragmas(conn, "PRAGMA synchronous = NORMAL", "PRAGMA wal_autocheckpoint = 1000", "PRAGMA cache_size = -8192")
+	return pragmas(conn,
+		"PRAGMA synchronous = NORMAL", // what a power failure takes is indexed again
+		"PRAGMA wal_autocheckpoint = 1000",
+		"PRAGMA cache_size = -8192",
+	)
+}
+
+// openReaders opens the file for queries. A log that is only read does without
+// an index that is missing or that cannot be used.
+func (ix *index) openReaders(ctx context.Context) error {
+	_, err := os.Stat(ix.path)
+	if errors.Is(err, fs.ErrNotExist) || ix.store.cfg.NoIndex {
+		return nil
+	}
+	pool, err := openReaders(ix.path, ix.store.cfg)
+	if err != nil {
+		return ix.ignore(err)
+	}
+	ix.readers = pool
+	if ix.conn != nil {
+		return nil // the writer has checked it
+	}
+
+	ok, err := ix.checkForReading(ctx)
+	if err != nil || !ok {
+		ix.readers = nil
+		return errors.Join(pool.Close(), ix.ignore(err))
+	}
+	return nil
+}
+
+// checkForReading reports whether the file is the index of this log.
+func (ix *index) checkForReading(ctx context.Context) (bool, error) {
+	var state indexState
+	err := ix.read(ctx, func(conn *sqlite.Conn) error {
+		_, err := checkHeader(conn, indexSchema)
+		if err != nil {
+			return err
+		}
+		state, err = readState(conn)
+		return err
+	})
+	if err != nil {
+		return false, err
+	}
+	return ix.matches(ctx, state)
+}
+
+// ignore returns the error if the index is to be filled, and otherwise logs it.
+func (ix *index) ignore(err error) error {
+	if ix.conn != nil {
+		return err
+	}
+	ix.store.cfg.Logger.Warn("attestlog: the search index is left aside, queries read the entries", "file", ix.path, "err", err)
+	return nil
+}
+
+// read runs fn with a connection that reads, or not at all if there is no index.
+func (ix *index) read(ctx context.Context, fn func(*sqlite.Conn) error) error {
+	if ix.readers == nil {
+		return nil
+	}
+	return ix.store.readFrom(ctx, ix.readers, fn)
 }
 
 // write runs fn in a transaction of the index.
 func (ix *index) write(ctx context.Context, fn func(*sqlite.Conn) error) (err error) {
-	ix.mu.Lock()
-	defer ix.mu.Unlock()
+	ix.writing.Lock()
+	defer ix.writing.Unlock()
+
 	if ix.conn == nil {
 		return attestlog.ErrClosed
 	}
 	ix.conn.SetInterrupt(ctx.Done())
 	defer ix.conn.SetInterrupt(nil)
+
 	end, err := sqlitex.ImmediateTransaction(ix.conn)
 	if err != nil {
 		return err
@@ -147,54 +252,79 @@ func (ix *index) write(ctx context.Context, fn func(*sqlite.Conn) error) (err er
 	return fn(ix.conn)
 }
 
-// claim empties an index that belongs to another log, to other terms, or to a
-// history that this log no longer has.
+// An indexState is the row of the table state, and the watermark.
+type indexState struct {
+	found bool
+	log   []byte // logHash of the log that the index is of
+	terms int64  // attestlog.TermsVersion
+	last  []byte // leaf hash of the last entry that is indexed
+	size  uint64 // how many entries are indexed
+}
+
+func readState(conn *sqlite.Conn) (indexState, error) {
+	var state indexState
+	stmt, err := prepare(conn, "SELECT log, terms, last, (SELECT coalesce(max(hi), 0) FROM segments WHERE live) FROM state")
+	if err != nil {
+		return state, err
+	}
+	err = rows(stmt, func() error {
+		state = indexState{
+			found: true,
+			log:   columnBytes(stmt, 0),
+			terms: stmt.ColumnInt64(1),
+			last:  columnBytes(stmt, 2),
+			size:  uint64(stmt.ColumnInt64(3)),
+		}
+		return nil
+	})
+	return state, err
+}
+
+// claim empties an index of another log, of other terms, or of a history that
+// this log does not have (any more).
 func (ix *index) claim(ctx context.Context, conn *sqlite.Conn) error {
-	st, err := readState(conn)
+	state, err := readState(conn)
 	if err != nil {
 		return err
 	}
-	ok, err := ix.belongs(ctx, st)
+	ok, err := ix.matches(ctx, state)
 	if err != nil || ok {
 		return err
 	}
 	return ix.clear(conn)
 }
 
-// indexState is the index's row of state, and how many entries it is about.
-type indexState struct {
-	found bool
-	log   []byte
-	terms int64
-	last  []byte
-	size  uint64
-}
-
-func readState(conn *sqlite.Conn) (indexState, error) {
-	var st indexState
-	stmt, err := conn.Prepare("SELECT log, terms, last, (SELECT coalesce(max(hi), 0) FROM segments WHERE live) FROM state")
+// clear empties the index, within a transaction.
+func (ix *index) clear(conn *sqlite.Conn) error {
+	err := sqlitex.ExecuteScript(conn, "DELETE FROM runs; DELETE FROM segments; DELETE FROM state;", nil)
 	if err != nil {
-		return st, err
+		return err
 	}
-	return st, rows(stmt, func() error {
-		st = indexState{true, columnBytes(stmt, 0), stmt.ColumnInt64(1), columnBytes(stmt, 2), uint64(stmt.ColumnInt64(3))}
-		return nil
-	})
+	return change(conn, "INSERT INTO state (one, log, terms, last) VALUES (1, ?, ?, x'')",
+		ix.logHash[:], attestlog.TermsVersion)
 }
 
-func (ix *index) belongs(ctx context.Context, st indexState) (bool, error) {
-	if !st.found || string(st.log) != string(ix.logHash[:]) || st.terms != attestlog.TermsVersion {
+// isOurs reports whether an index is of this log and of this program's terms.
+func (ix *index) isOurs(state indexState) bool {
+	return state.found && bytes.Equal(state.log, ix.logHash[:]) && state.terms == attestlog.TermsVersion
+}
+
+// matches reports whether an index is ours and ends at an entry that the log
+// has.
+func (ix *index) matches(ctx context.Context, state indexState) (bool, error) {
+	if !ix.isOurs(state) {
 		return false, nil
 	}
-	if st.size == 0 {
+	if state.size == 0 {
 		return true, nil
 	}
-	last, err := ix.leafHash(ctx, st.size-1)
+
+	last, err := ix.leafHash(ctx, state.size-1)
 	var corrupt *attestlog.CorruptError
 	if errors.As(err, &corrupt) {
-		return false, nil // whoever reads or verifies the entry is told
+		return false, nil // reading or verifying the entry tells
 	}
-	return last != nil && string(st.last) == string(last), err
+	return last != nil && bytes.Equal(last, state.last), err
 }
 
 // leafHash returns the hash of an entry of the log, or nil if it is missing.
@@ -207,136 +337,94 @@ func (ix *index) leafHash(ctx context.Context, index uint64) (hash []byte, err e
 	return hash, err
 }
 
-// clear empties the index, within a transaction.
-func (ix *index) clear(conn *sqlite.Conn) error {
-	if err := sqlitex.ExecuteScript(conn, "DELETE FROM runs; DELETE FROM segments; DELETE FROM state;", nil); err != nil {
-		return err
-	}
-	return change(conn, "INSERT INTO state (one, log, terms, last) VALUES (1, ?, ?, x'')", ix.logHash[:], attestlog.TermsVersion)
-}
-
-// openReaders opens the file for queries; a missing one means that there is no
-// index to read.
-func (ix *index) openReaders(ctx context.Context) error {
-	if _, err := os.Stat(ix.path); errors.Is(err, fs.ErrNotExist) || ix.store.cfg.NoIndex {
-		return nil
-	}
-	pool, err := openReaders(ix.path, ix.store.cfg)
-	if err != nil {
-		return ix.unreadable(err)
-	}
-	ix.readers = pool
-	if ix.conn != nil {
-		return nil
-	}
-	var st indexState
-	err = ix.read(ctx, func(conn *sqlite.Conn) (err error) {
-		if _, err := checkHeader(conn, indexSchema); err != nil {
-			return err
-		}
-		st, err = readState(conn)
-		return err
-	})
-	ok := false
-	if err == nil {
-		ok, err = ix.belongs(ctx, st)
-	}
-	if err != nil || !ok {
-		ix.readers = nil
-		return errors.Join(pool.Close(), ix.unreadable(err))
-	}
-	return nil
-}
-
-// unreadable lets a log that is only read do without its index.
-func (ix *index) unreadable(err error) error {
-	if ix.conn != nil {
-		return err
-	}
-	ix.store.cfg.Logger.Warn("attestlog: the search index is left aside, queries read the entries", "file", ix.path, "err", err)
-	return nil
-}
-
-// read runs fn with a reading connection, or not at all without an index.
-func (ix *index) read(ctx context.Context, fn func(*sqlite.Conn) error) error {
-	if ix.readers == nil {
-		return nil
-	}
-	return ix.store.with(ctx, ix.readers, fn)
-}
-
 // watermark returns how many entries are indexed.
 func (ix *index) watermark(ctx context.Context) (uint64, error) {
-	var st indexState
+	var state indexState
 	err := ix.read(ctx, func(conn *sqlite.Conn) (err error) {
-		st, err = readState(conn)
+		state, err = readState(conn)
 		return err
 	})
-	return st.size, err
+	return state.size, err
 }
 
-// Add indexes the next entries. What another program claimed for itself in the
-// meantime is left alone.
+// Add indexes the next entries. The first call also deletes what merges of
+// earlier processes left.
 func (ix *index) Add(ctx context.Context, f *inverted.Filler) (more bool, err error) {
 	if ix.swept.CompareAndSwap(false, true) {
-		if _, err := home.TryLocked(ix.store.path+mergeSuffix, func() error { return ix.sweep(ctx) }); err != nil {
+		_, err := home.TryLocked(ix.store.path+mergeSuffix, func() error { return ix.sweep(ctx) })
+		if err != nil {
 			return false, err
 		}
 	}
+
 	tree, err := ix.store.Tree(ctx)
 	if err != nil {
 		return false, err
 	}
-	size, err := ix.watermark(ctx)
+	indexed, err := ix.watermark(ctx)
 	if err != nil {
 		return false, err
 	}
-	if size < tree.Size {
-		err = ix.write(ctx, func(conn *sqlite.Conn) error {
-			st, err := readState(conn)
-			if size = st.size; err != nil || size >= tree.Size {
-				return err
-			}
-			if string(st.log) != string(ix.logHash[:]) || st.terms != attestlog.TermsVersion {
-				return errors.New("another program uses the file for another index")
-			}
-			return f.Build(ctx, size, tree.Size, ix.store.Scan, func(b *inverted.Builder) error {
-				seg, spans := b.Segment()
-				size = seg.Hi
-				return ix.put(ctx, conn, seg, spans, b)
-			})
+	if indexed < tree.Size {
+		err = ix.write(ctx, func(conn *sqlite.Conn) (err error) {
+			indexed, err = ix.addSegment(ctx, conn, f, tree.Size)
+			return err
 		})
+		if err != nil {
+			return false, err
+		}
 	}
-	if err != nil {
-		return false, err
-	}
-	f.Backlog.Settled(size, false)
-	return size < tree.Size, nil
+
+	f.Unindexed.Indexed(indexed)
+	return indexed < tree.Size, nil
 }
 
-// put stores the segment of the next entries.
-func (ix *index) put(ctx context.Context, conn *sqlite.Conn, seg inverted.Segment, spans []byte, b *inverted.Builder) error {
-	last, err := ix.leafHash(ctx, seg.Hi-1)
-	if err == nil {
-		err = putSegment(conn, seg, spans, true)
+// addSegment adds a segment of the next entries, within a transaction, unless
+// another process has added all below size. It returns the new watermark.
+func (ix *index) addSegment(
+	ctx context.Context,
+	conn *sqlite.Conn,
+	f *inverted.Filler,
+	size uint64,
+) (indexed uint64, err error) {
+	state, err := readState(conn)
+	if err != nil || state.size >= size {
+		return state.size, err
 	}
-	if err != nil {
-		return err
+	// Another program may have claimed the file since it was opened.
+	if !ix.isOurs(state) {
+		return state.size, errors.New("another program uses the file for another index")
 	}
-	id := conn.LastInsertRowID()
-	if err := b.Rows(func(kind inverted.Kind, r inverted.Row) error { return putRow(conn, id, kind, r) }); err != nil {
-		return err
-	}
-	return change(conn, "UPDATE state SET last = ?", last)
+
+	err = f.Build(ctx, state.size, size, ix.store.Scan, func(b *inverted.Builder) error {
+		seg, spans := b.Segment()
+		indexed = seg.Hi
+		last, err := ix.leafHash(ctx, seg.Hi-1)
+		if err != nil {
+			return err
+		}
+
+		id, err := putSegment(conn, seg, spans, true)
+		if err != nil {
+			return err
+		}
+		err = b.Rows(func(kind inverted.Kind, r inverted.Row) error { return putRow(conn, id, kind, r) })
+		if err != nil {
+			return err
+		}
+		return change(conn, "UPDATE state SET last = ?", last)
+	})
+	return indexed, err
 }
 
 // Reindex empties the search index and fills it again, while the log is in use.
-// progress, if not nil, is called with the number of entries done.
+// Progress, if it is not nil, is called with the number of entries done.
 func (s *Store) Reindex(ctx context.Context, progress func(done, total uint64)) error {
 	ix := s.index
 	if ix.filler == nil {
 		return fmt.Errorf("sqlite: reindex: %w", attestlog.ErrReadOnly)
 	}
+
 	err := ix.write(ctx, ix.clear)
 	if err == nil {
 		err = ix.filler.Refill(ctx, s.lag, progress)
@@ -347,30 +435,14 @@ func (s *Store) Reindex(ctx context.Context, progress func(done, total uint64)) 
 	return nil
 }
 
-// lag returns how many of the log's entries are not indexed.
+// lag returns how many of the log's entries are not indexed, and how many there
+// are.
 func (s *Store) lag(ctx context.Context) (missing, size uint64, err error) {
+	// The index first, then the log: what is indexed is in the log.
 	indexed, err := s.index.watermark(ctx)
 	if err != nil {
 		return 0, 0, err
 	}
 	tree, err := s.Tree(ctx)
 	return tree.Size - min(tree.Size, indexed), tree.Size, err
-}
-
-func (ix *index) close() error {
-	if ix.filler != nil {
-		ix.filler.Close()
-	}
-	ix.store.closed.Store(true)
-	var errs []error
-	if ix.readers != nil {
-		errs = append(errs, ix.readers.Close())
-	}
-	ix.mu.Lock()
-	defer ix.mu.Unlock()
-	if ix.conn != nil {
-		errs = append(errs, closeWriter(ix.conn))
-		ix.conn = nil
-	}
-	return errors.Join(errs...)
 }

@@ -10,21 +10,28 @@ import (
 	"github.com/attestlog/attestlog/internal/inverted"
 )
 
-const (
-	mergeSuffix = ".index.lock" // held by the process that merges segments
+// mergeSuffix is appended to the log's path: the file is locked by the process
+// that merges segments.
+const mergeSuffix = ".index.lock"
 
-	flushBytes = 1 << 20 // of a merged segment's rows that are written in one transaction
+const (
+	mergeBytes = 1 << 20 // of a merged segment that are written in one transaction
 	sweepRows  = 400     // that are deleted in one transaction
 )
 
-// Merge replaces segments. A large merge takes many transactions, so that none
-// holds up what is appended: what is not whole yet, or no longer needed, is not
-// live.
-func (ix *index) Merge(ctx context.Context, choose func(context.Context, inverted.Reader) (*inverted.Merge, error)) (done bool, err error) {
+// Merge replaces segments. It takes many short transactions, so that entries can
+// be indexed in between. Until the last of them, the new segment is not live;
+// after it, the old ones are not.
+func (ix *index) Merge(
+	ctx context.Context,
+	choose func(context.Context, inverted.Reader) (*inverted.Merge, error),
+) (done bool, err error) {
 	_, err = home.TryLocked(ix.store.path+mergeSuffix, func() error {
-		if err := ix.sweep(ctx); err != nil { // what a merge that was interrupted left
+		// A merge that did not end may have left a segment.
+		if err := ix.sweep(ctx); err != nil {
 			return err
 		}
+
 		m, err := choose(ctx, ix.segments)
 		if err != nil || m == nil {
 			return err
@@ -41,44 +48,34 @@ func (ix *index) Merge(ctx context.Context, choose func(context.Context, inverte
 	return done, err
 }
 
-// replace writes a new segment and then puts it in the place of the old ones.
+// replace writes a new segment, and makes it live in place of the old ones.
 func (ix *index) replace(ctx context.Context, m *inverted.Merge) error {
-	var id int64
-	err := ix.write(ctx, func(conn *sqlite.Conn) error {
-		err := putSegment(conn, m.New, m.Spans, false)
-		id = conn.LastInsertRowID()
+	w := &mergeWriter{ctx: ctx, ix: ix}
+	err := ix.write(ctx, func(conn *sqlite.Conn) (err error) {
+		w.id, err = putSegment(conn, m.New, m.Spans, false)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	w := &mergeWriter{ctx: ctx, ix: ix, id: id}
-	if err := m.Rows(ctx, w.row); err != nil {
+	if err := m.Rows(ctx, w.add); err != nil {
 		return err
 	}
 	if err := w.flush(); err != nil {
 		return err
 	}
+
 	return ix.write(ctx, func(conn *sqlite.Conn) error {
 		for _, old := range m.IDs() {
 			if err := setLive(conn, old, false); err != nil {
 				return err
 			}
 		}
-		return setLive(conn, id, true)
+		return setLive(conn, w.id, true)
 	})
 }
 
-// setLive changes whether a segment is read, or returns inverted.ErrGone.
-func setLive(conn *sqlite.Conn, id int64, live bool) error {
-	err := change(conn, "UPDATE segments SET live = ? WHERE id = ?", live, id)
-	if err == nil && conn.Changes() == 0 {
-		err = inverted.ErrGone
-	}
-	return err
-}
-
-// sweep deletes the segments that are not live, a little at a time.
+// sweep deletes the segments that are not live, a few rows in each transaction.
 func (ix *index) sweep(ctx context.Context) error {
 	for more := true; more; {
 		err := ix.write(ctx, func(conn *sqlite.Conn) error {
@@ -87,6 +84,8 @@ func (ix *index) sweep(ctx context.Context) error {
 			if err != nil || conn.Changes() == sweepRows {
 				return err
 			}
+
+			// All rows of the segment are deleted.
 			err = change(conn, "DELETE FROM segments WHERE id = (SELECT min(id) FROM segments WHERE NOT live)")
 			more = conn.Changes() > 0
 			return err
@@ -98,26 +97,27 @@ func (ix *index) sweep(ctx context.Context) error {
 	return nil
 }
 
-// A mergeWriter writes a merged segment's rows, many in a transaction.
+// A mergeWriter writes the rows of a merged segment, many in a transaction.
 type mergeWriter struct {
-	ctx   context.Context
-	ix    *index
-	id    int64
-	rows  []keptRow
-	bytes []byte // of rows
+	ctx  context.Context
+	ix   *index
+	id   int64 // of the segment
+	rows []mergedRow
+	data []byte // of rows
 }
 
-type keptRow struct {
+// A mergedRow is a row that is not written yet.
+type mergedRow struct {
 	kind     inverted.Kind
 	first    inverted.Pair
-	from, to int // in bytes
+	from, to int // where its data is
 }
 
-func (w *mergeWriter) row(kind inverted.Kind, r inverted.Row) error {
-	from := len(w.bytes)
-	w.bytes = append(w.bytes, r.Data...)
-	w.rows = append(w.rows, keptRow{kind, r.First, from, len(w.bytes)})
-	if len(w.bytes) < flushBytes {
+func (w *mergeWriter) add(kind inverted.Kind, r inverted.Row) error {
+	from := len(w.data)
+	w.data = append(w.data, r.Data...)
+	w.rows = append(w.rows, mergedRow{kind, r.First, from, len(w.data)})
+	if len(w.data) < mergeBytes {
 		return nil
 	}
 	return w.flush()
@@ -125,16 +125,19 @@ func (w *mergeWriter) row(kind inverted.Kind, r inverted.Row) error {
 
 func (w *mergeWriter) flush() error {
 	err := w.ix.write(w.ctx, func(conn *sqlite.Conn) error {
-		if err := setLive(conn, w.id, false); err != nil { // it is gone if the index was emptied
+		// Rows must not be added to a segment that is gone.
+		if err := setLive(conn, w.id, false); err != nil {
 			return err
 		}
 		for _, r := range w.rows {
-			if err := putRow(conn, w.id, r.kind, inverted.Row{First: r.first, Data: w.bytes[r.from:r.to]}); err != nil {
+			err := putRow(conn, w.id, r.kind, inverted.Row{First: r.first, Data: w.data[r.from:r.to]})
+			if err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	w.rows, w.bytes = w.rows[:0], w.bytes[:0]
+	w.rows = w.rows[:0]
+	w.data = w.data[:0]
 	return err
 }

@@ -13,33 +13,6 @@ import (
 	"github.com/attestlog/attestlog/internal/leafrow"
 )
 
-// chunk is how many entries are read in one read transaction, so that a long
-// scan does not keep the write-ahead log from being reset.
-const chunk = 2048
-
-// rows steps through a statement's rows and resets it.
-func rows(stmt *sqlite.Stmt, row func() error) error {
-	defer stmt.Reset() // repeats the error of Step; also when row panics
-	for {
-		more, err := stmt.Step()
-		if err != nil {
-			return &storeError{err}
-		}
-		if !more {
-			return nil
-		}
-		if err := row(); err != nil {
-			return err
-		}
-	}
-}
-
-func columnBytes(stmt *sqlite.Stmt, col int) []byte {
-	buf := make([]byte, stmt.ColumnLen(col))
-	stmt.ColumnBytes(col, buf)
-	return buf
-}
-
 // Tree returns the stored tree.
 func (s *Store) Tree(ctx context.Context) (tree attestlog.Tree, err error) {
 	err = s.read(ctx, func(conn *sqlite.Conn) (err error) {
@@ -51,10 +24,11 @@ func (s *Store) Tree(ctx context.Context) (tree attestlog.Tree, err error) {
 
 func readTree(conn *sqlite.Conn) (attestlog.Tree, error) {
 	var tree attestlog.Tree
-	stmt, err := conn.Prepare("SELECT size, root, peaks, tail, logged_time FROM tree")
+	stmt, err := prepare(conn, "SELECT size, root, peaks, tail, logged_time FROM tree")
 	if err != nil {
-		return tree, &storeError{err}
+		return tree, err
 	}
+
 	found := false
 	err = rows(stmt, func() error {
 		found = true
@@ -64,7 +38,8 @@ func readTree(conn *sqlite.Conn) (attestlog.Tree, error) {
 			return &attestlog.CorruptError{Where: "tree", Err: fmt.Errorf("root of %d bytes", len(root))}
 		}
 		tree.Root = attestlog.Hash(root)
-		tree.Peaks, tree.OpenTile = splitHashes(columnBytes(stmt, 2)), splitHashes(columnBytes(stmt, 3))
+		tree.Peaks = splitHashes(columnBytes(stmt, 2))
+		tree.OpenTile = splitHashes(columnBytes(stmt, 3))
 		if tree.Size > 0 {
 			tree.LoggedTime = time.UnixMicro(stmt.ColumnInt64(4)).UTC()
 		}
@@ -85,6 +60,10 @@ func splitHashes(data []byte) []attestlog.Hash {
 	return hashes
 }
 
+// chunk is how many entries are read in one read transaction, so that a long
+// scan does not keep the write-ahead log from beginning again.
+const chunk = 2048
+
 // Scan calls fn with the entries in [from, to).
 func (s *Store) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error {
 	for from < to {
@@ -97,6 +76,8 @@ func (s *Store) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.Ra
 		if err != nil {
 			return err
 		}
+
+		// A chunk without entries is the end of the log, or a gap in it.
 		if n == 0 {
 			tree, err := s.Tree(ctx)
 			if err != nil || end >= tree.Size {
@@ -108,82 +89,83 @@ func (s *Store) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.Ra
 	return nil
 }
 
-// scanChunk reads the entries in [from, to) together with their disclosures,
-// within one statement's snapshot each. It returns how many there were.
+// scanChunk calls fn with the entries in [from, to) and their disclosures, of
+// one snapshot, and returns how many there were.
 func scanChunk(conn *sqlite.Conn, from, to uint64, fn func(*attestlog.RawEntry) error) (int, error) {
-	entries, err := conn.Prepare(`SELECT idx, n, leaves FROM entries
-		WHERE idx >= coalesce((SELECT max(idx) FROM entries WHERE idx <= ?1), ?1) AND idx < ?2 AND idx < (SELECT size FROM tree) ORDER BY idx`)
+	// The first row is the one that holds the entry from.
+	stmt, err := prepare(conn, `SELECT idx, n, leaves FROM entries
+		WHERE idx >= coalesce((SELECT max(idx) FROM entries WHERE idx <= ?1), ?1)
+			AND idx < ?2 AND idx < (SELECT size FROM tree)
+		ORDER BY idx`)
 	if err != nil {
-		return 0, &storeError{err}
+		return 0, err
 	}
-	bindRange(entries, from, to)
+	stmt.BindInt64(1, int64(from))
+	stmt.BindInt64(2, int64(to))
+
 	n := 0
-	var r attestlog.RawEntry
-	var d *disclosureReader
+	var entry attestlog.RawEntry
 	var row leafrow.Row
-	err = rows(entries, func() error {
-		if d == nil { // while entries is open, both see the same snapshot
-			if d, err = newDisclosureReader(conn, from, to); err != nil {
+	var disclosures *disclosureReader
+	err = rows(stmt, func() error {
+		// As long as the first statement is open, both see the same snapshot.
+		if disclosures == nil {
+			disclosures, err = newDisclosureReader(conn, from, to)
+			if err != nil {
 				return err
 			}
 		}
+
 		next := row.Next()
-		row.First, row.Count, row.Leaves = uint64(entries.ColumnInt64(0)), entries.ColumnInt(1), readInto(entries, 2, row.Leaves)
+		row.First = uint64(stmt.ColumnInt64(0))
+		row.Count = stmt.ColumnInt(1)
+		row.Leaves = readInto(stmt, 2, row.Leaves)
 		if row.First < next {
-			return &attestlog.CorruptError{Index: row.First, Where: "leaf", Err: errors.New("stands in two rows")}
+			return &attestlog.CorruptError{Index: row.First, Where: "leaf", Err: errors.New("is in two rows")}
 		}
 		return row.Each(from, to, func(index uint64, leaf []byte) error {
 			n++
-			r.Index, r.Leaf = index, leaf
-			if r.Disclosures, err = d.of(index, r.Disclosures[:0]); err != nil {
+			entry.Index = index
+			entry.Leaf = leaf
+			entry.Disclosures, err = disclosures.of(index, entry.Disclosures[:0])
+			if err != nil {
 				return err
 			}
-			return fn(&r)
+			return fn(&entry)
 		})
 	})
-	if d != nil {
-		defer d.close()
+
+	if disclosures != nil {
+		defer disclosures.close()
 		if err == nil {
-			err = d.rest()
+			err = disclosures.checkEnd()
 		}
 	}
 	return n, err
 }
 
-func bindRange(stmt *sqlite.Stmt, from, to uint64) {
-	stmt.BindInt64(1, int64(from))
-	stmt.BindInt64(2, int64(to))
-}
-
-func readInto(stmt *sqlite.Stmt, col int, buf []byte) []byte {
-	n := stmt.ColumnLen(col)
-	if cap(buf) < n {
-		buf = make([]byte, n, 2*n)
-	}
-	buf = buf[:n]
-	stmt.ColumnBytes(col, buf)
-	return buf
-}
-
-// A disclosureReader walks the disclosures of a range in step with its
+// A disclosureReader goes through the disclosures of a range in step with its
 // entries.
 type disclosureReader struct {
-	stmt   *sqlite.Stmt
-	more   bool
-	next   uint64
-	values []byte   // of one entry
-	text   []byte   // of one pointer
-	known  []string // pointers that came before
+	stmt  *sqlite.Stmt
+	more  bool   // the statement has a row that was not returned
+	index uint64 // of the entry that the row belongs to
+
+	// Memory that is used again.
+	values   []byte   // of the disclosures of one entry
+	pointer  []byte   // of one disclosure
+	pointers []string // that came before; most entries have the same few
 }
 
 func newDisclosureReader(conn *sqlite.Conn, from, to uint64) (*disclosureReader, error) {
-	stmt, err := conn.Prepare("SELECT idx, pointer, salt, value FROM disclosures WHERE id >= ? AND id < ? ORDER BY id")
+	stmt, err := prepare(conn, "SELECT idx, pointer, salt, value FROM disclosures WHERE id >= ? AND id < ? ORDER BY id")
 	if err != nil {
-		return nil, &storeError{err}
+		return nil, err
 	}
 	stmt.BindInt64(1, disclosureID(from))
 	stmt.BindInt64(2, disclosureID(to))
-	d := &disclosureReader{stmt: stmt, known: make([]string, 0, 8)}
+
+	d := &disclosureReader{stmt: stmt, pointers: make([]string, 0, 8)}
 	if err := d.step(); err != nil {
 		d.close()
 		return nil, err
@@ -191,30 +173,46 @@ func newDisclosureReader(conn *sqlite.Conn, from, to uint64) (*disclosureReader,
 	return d, nil
 }
 
-func (d *disclosureReader) step() (err error) {
-	if d.more, err = d.stmt.Step(); err != nil {
+func (d *disclosureReader) close() { d.stmt.Reset() }
+
+func (d *disclosureReader) step() error {
+	var err error
+	d.more, err = d.stmt.Step()
+	if err != nil {
 		return &storeError{err}
 	}
 	if d.more {
-		d.next = uint64(d.stmt.ColumnInt64(0))
+		d.index = uint64(d.stmt.ColumnInt64(0))
 	}
 	return nil
 }
 
-// of appends the disclosures of an entry to dst.
+// of appends the disclosures of an entry to dst. Entries come in order. The
+// bytes are valid until the next call.
 func (d *disclosureReader) of(index uint64, dst []attestlog.Disclosure) ([]attestlog.Disclosure, error) {
-	if d.more && d.next < index {
-		return dst, orphan(d.next)
+	if d.more && d.index < index {
+		return dst, errOrphan(d.index)
 	}
+
 	d.values = d.values[:0]
-	for d.more && d.next == index {
-		at, size := len(d.values), d.stmt.ColumnLen(3)
-		d.values = slices.Grow(d.values, size)[:at+size]
-		d.stmt.ColumnBytes(3, d.values[at:])
-		out := attestlog.Disclosure{Pointer: d.pointer(), Value: d.values[at : at+size : at+size]}
-		if n := d.stmt.ColumnBytes(2, out.Salt[:]); n != len(out.Salt) || d.stmt.ColumnLen(2) != n {
-			return dst, &attestlog.CorruptError{Index: index, Where: "disclosure " + out.Pointer, Err: errors.New("salt is not 16 bytes")}
+	for d.more && d.index == index {
+		from, size := len(d.values), d.stmt.ColumnLen(3)
+		d.values = slices.Grow(d.values, size)[:from+size]
+		d.stmt.ColumnBytes(3, d.values[from:])
+		out := attestlog.Disclosure{
+			Pointer: d.readPointer(),
+			Value:   d.values[from : from+size : from+size],
 		}
+
+		n := d.stmt.ColumnBytes(2, out.Salt[:])
+		if n != len(out.Salt) || d.stmt.ColumnLen(2) != n {
+			return dst, &attestlog.CorruptError{
+				Index: index,
+				Where: "disclosure " + out.Pointer,
+				Err:   errors.New("salt is not 16 bytes"),
+			}
+		}
+
 		dst = append(dst, out)
 		if err := d.step(); err != nil {
 			return dst, err
@@ -223,34 +221,39 @@ func (d *disclosureReader) of(index uint64, dst []attestlog.Disclosure) ([]attes
 	return dst, nil
 }
 
-// pointer returns the row's pointer. Most entries have the same few.
-func (d *disclosureReader) pointer() string {
-	d.text = readInto(d.stmt, 1, d.text)
-	for _, p := range d.known {
-		if string(d.text) == p {
+// readPointer returns the pointer of the row, without a new string if it came
+// before.
+func (d *disclosureReader) readPointer() string {
+	d.pointer = readInto(d.stmt, 1, d.pointer)
+	for _, p := range d.pointers {
+		if string(d.pointer) == p {
 			return p
 		}
 	}
-	p := string(d.text)
-	if len(d.known) < cap(d.known) {
-		d.known = append(d.known, p)
+
+	p := string(d.pointer)
+	if len(d.pointers) < cap(d.pointers) {
+		d.pointers = append(d.pointers, p)
 	}
 	return p
 }
 
-// rest fails when disclosures are left that belong to no entry.
-func (d *disclosureReader) rest() error {
+// checkEnd returns an error if there are disclosures after those of the last
+// entry.
+func (d *disclosureReader) checkEnd() error {
 	if d.more {
-		return orphan(d.next)
+		return errOrphan(d.index)
 	}
 	return nil
 }
 
-func orphan(index uint64) error {
-	return &attestlog.CorruptError{Index: index, Where: "disclosures", Err: errors.New("belong to an entry that is missing")}
+func errOrphan(index uint64) error {
+	return &attestlog.CorruptError{
+		Index: index,
+		Where: "disclosures",
+		Err:   errors.New("belong to an entry that is missing"),
+	}
 }
-
-func (d *disclosureReader) close() { d.stmt.Reset() }
 
 // Tile returns a full tile.
 func (s *Store) Tile(ctx context.Context, level int, n uint64) (hashes []byte, err error) {
@@ -262,11 +265,12 @@ func (s *Store) Tile(ctx context.Context, level int, n uint64) (hashes []byte, e
 }
 
 func readTile(conn *sqlite.Conn, level int, n uint64) ([]byte, error) {
-	stmt, err := conn.Prepare("SELECT hashes FROM tiles WHERE id = ?")
+	stmt, err := prepare(conn, "SELECT hashes FROM tiles WHERE id = ?")
 	if err != nil {
-		return nil, &storeError{err}
+		return nil, err
 	}
 	stmt.BindInt64(1, tileID(level, n))
+
 	var hashes []byte
 	err = rows(stmt, func() error {
 		hashes = columnBytes(stmt, 0)
@@ -281,7 +285,7 @@ func readTile(conn *sqlite.Conn, level int, n uint64) ([]byte, error) {
 // Checkpoints calls fn with each stored note, by size.
 func (s *Store) Checkpoints(ctx context.Context, fn func(size uint64, note []byte) error) error {
 	return s.read(ctx, func(conn *sqlite.Conn) error {
-		stmt, err := conn.Prepare("SELECT size, note FROM checkpoints ORDER BY size")
+		stmt, err := prepare(conn, "SELECT size, note FROM checkpoints ORDER BY size")
 		if err != nil {
 			return err
 		}
@@ -298,18 +302,21 @@ func (s *Store) Lookup(ctx context.Context, key attestlog.IDKey) (index uint64, 
 	return index, err
 }
 
-func lookup(conn *sqlite.Conn, key attestlog.IDKey) (index uint64, err error) {
-	stmt, err := conn.Prepare("SELECT idx FROM keys WHERE key = ?")
+func lookup(conn *sqlite.Conn, key attestlog.IDKey) (uint64, error) {
+	stmt, err := prepare(conn, "SELECT idx FROM keys WHERE key = ?")
 	if err != nil {
-		return 0, &storeError{err}
+		return 0, err
 	}
 	stmt.BindBytes(1, key[:])
-	err = attestlog.ErrNotFound
-	if stepErr := rows(stmt, func() error {
-		index, err = uint64(stmt.ColumnInt64(0)), nil
+
+	index, found := uint64(0), false
+	err = rows(stmt, func() error {
+		index = uint64(stmt.ColumnInt64(0))
+		found = true
 		return nil
-	}); stepErr != nil {
-		err = &storeError{stepErr}
+	})
+	if err == nil && !found {
+		err = attestlog.ErrNotFound
 	}
 	return index, err
 }

@@ -14,7 +14,12 @@ import (
 
 // Search calls fn with the entries that plan selects, and perhaps others. No
 // connection is held while fn runs.
-func (s *Store) Search(ctx context.Context, plan query.Plan, below *query.Position, fn func(*attestlog.RawEntry) (bool, error)) (uint64, error) {
+func (s *Store) Search(
+	ctx context.Context,
+	plan query.Plan,
+	below *query.Position,
+	fn func(*attestlog.RawEntry) (bool, error),
+) (size uint64, err error) {
 	tree, err := s.Tree(ctx)
 	if err != nil {
 		return 0, err
@@ -22,8 +27,7 @@ func (s *Store) Search(ctx context.Context, plan query.Plan, below *query.Positi
 	return tree.Size, s.index.search.Search(ctx, tree.Size, plan, below, fn)
 }
 
-// Count counts from the index what plan selects among the entries that it has
-// from the first on.
+// Count counts the entries below upto that plan selects, from the index alone.
 func (s *Store) Count(ctx context.Context, plan query.Plan, limit uint64) (n, upto uint64, err error) {
 	tree, err := s.Tree(ctx)
 	if err != nil {
@@ -35,17 +39,19 @@ func (s *Store) Count(ctx context.Context, plan query.Plan, limit uint64) (n, up
 // entries reads the log for the search index.
 type entries struct{ *Store }
 
-var _ inverted.Entries = entries{}
+var _ inverted.Log = entries{}
 
-func (e entries) Records(ctx context.Context, ids []uint64, fn func(*attestlog.RawEntry) error) error {
-	sorted := slices.Sorted(slices.Values(ids))
+func (e entries) Entries(ctx context.Context, indexes []uint64, fn func(*attestlog.RawEntry) error) error {
+	sorted := slices.Sorted(slices.Values(indexes))
 	return e.read(ctx, func(conn *sqlite.Conn) error {
-		for len(sorted) > 0 { // neighbours stand in the same row
+		for len(sorted) > 0 {
+			// Consecutive entries are often in the same row.
 			n := 1
 			for n < len(sorted) && sorted[n] == sorted[n-1]+1 {
 				n++
 			}
-			if _, err := scanChunk(conn, sorted[0], sorted[n-1]+1, fn); err != nil {
+			_, err := scanChunk(conn, sorted[0], sorted[n-1]+1, fn)
+			if err != nil {
 				return err
 			}
 			sorted = sorted[n:]
@@ -54,25 +60,29 @@ func (e entries) Records(ctx context.Context, ids []uint64, fn func(*attestlog.R
 	})
 }
 
-func (e entries) Leaves(ctx context.Context, ids []uint64, fn func(index uint64, leaf []byte) error) error {
+func (e entries) Leaves(ctx context.Context, indexes []uint64, fn func(index uint64, leaf []byte) error) error {
 	return e.read(ctx, func(conn *sqlite.Conn) error {
-		stmt, err := conn.Prepare("SELECT idx, n, leaves FROM entries WHERE idx <= ? ORDER BY idx DESC LIMIT 1")
+		stmt, err := prepare(conn, "SELECT idx, n, leaves FROM entries WHERE idx <= ? ORDER BY idx DESC LIMIT 1")
 		if err != nil {
 			return err
 		}
+
 		var row leafrow.Row
-		for _, id := range ids {
-			if row.Count == 0 || id < row.First || id >= row.Next() {
-				stmt.BindInt64(1, int64(id))
+		for _, index := range indexes {
+			inRow := row.Count > 0 && index >= row.First && index < row.Next()
+			if !inRow {
+				stmt.BindInt64(1, int64(index))
 				err := rows(stmt, func() error {
-					row = leafrow.Row{First: uint64(stmt.ColumnInt64(0)), Count: stmt.ColumnInt(1), Leaves: readInto(stmt, 2, row.Leaves)}
+					row.First = uint64(stmt.ColumnInt64(0))
+					row.Count = stmt.ColumnInt(1)
+					row.Leaves = readInto(stmt, 2, row.Leaves)
 					return nil
 				})
 				if err != nil {
 					return err
 				}
 			}
-			if err := row.Each(id, id+1, fn); err != nil {
+			if err := row.Each(index, index+1, fn); err != nil {
 				return err
 			}
 		}

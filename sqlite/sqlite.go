@@ -1,16 +1,33 @@
-// Package sqlite keeps a log in one SQLite database file (WAL,
-// synchronous=FULL), without cgo.
+// Package sqlite keeps a log in one SQLite database file, without cgo. The
+// database is in WAL mode with synchronous=FULL, so that what was committed
+// survives a power failure. Several processes may use one log at a time.
 //
-// Beside FILE stand FILE.index, the search index, which can be deleted while no
-// process has the log open; FILE.key, FILE.pub and FILE.checkpoint, the log's keys and its newest
-// signed checkpoint; FILE.lock and FILE.index.lock; and SQLite's own FILE-wal and FILE-shm. The
-// tables are described in schema/log_0002.sql and schema/index_0002.sql.
-// Several processes may use one log at a time.
+// # Files
+//
+//	FILE                               the log: schema/log_0002.sql
+//	FILE.index                         the search index: schema/index_0002.sql
+//	FILE.key, FILE.pub                 the signing key and the verifier keys
+//	FILE.checkpoint                    the newest signed checkpoint
+//	FILE.lock, FILE.index.lock         locks between processes
+//	FILE-wal, FILE-shm, FILE.index-…   SQLite's own
+//
+// The search index can be deleted while no process has the log open. It is then
+// built again.
+//
+// # Connections
+//
+// SQLite connections are not safe for concurrent use, so each has an owner. A
+// Store that is not read-only has all of these:
+//
+//	the writer          one call of Write or PutToken at a time
+//	the checkpointer's  its goroutine
+//	the readers         each call takes one of a pool, for at most 2,048 entries
+//	the index's writer  one transaction of the index's goroutines at a time
+//	the index's readers each call takes one of a pool
 package sqlite
 
 import (
 	"context"
-	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -29,25 +46,12 @@ import (
 )
 
 const (
-	// Older versions can corrupt a database in WAL mode.
-	minVersion  = 3_051_003
-	pageSize    = 8192
-	defaultPool = 4
-)
+	// minVersion is the first version of SQLite, 3.51.3, without a bug that can
+	// corrupt a database in WAL mode.
+	minVersion = 3_051_003
 
-//go:embed schema/*.sql
-var schemas embed.FS
-
-// A schema is what a database file of ours is made with: see the folder schema.
-type schema struct {
-	name    string
-	id      int64 // the database's application id
-	version int64
-}
-
-var (
-	logSchema   = schema{"log", 0x41544c47, 2}   // "ATLG"
-	indexSchema = schema{"index", 0x41544c49, 2} // "ATLI"
+	pageSize       = 8192
+	defaultReaders = 4
 )
 
 // ErrForeign is returned by Open for a file that is not an attestlog database.
@@ -73,33 +77,35 @@ type Config struct {
 	// NoIndex leaves the search index alone: nothing fills it, and every query
 	// reads the entries. Defaults to filling it.
 	NoIndex bool
-	// Logger receives warnings about the search index. Defaults to
-	// slog.Default().
+	// Logger receives warnings about the search index and the write-ahead log.
+	// Defaults to slog.Default().
 	Logger *slog.Logger
 }
 
-// A Store is an attestlog.Store in a SQLite database.
+// A Store is an attestlog.Store in an SQLite database.
 type Store struct {
-	path    string
-	cfg     Config
-	home    home.Files
-	readers *sqlitex.Pool
-	index   *index
-
-	writing chan struct{} // holds a token while a transaction may begin
-	writer  *sqlite.Conn  // owned by whoever holds the token; nil if read-only
-	wal     *checkpointer // nil if read-only
-
-	closing sync.Once
-	closed  atomic.Bool // Close has begun
-	endErr  error
+	path     string
+	cfg      Config
+	home     home.Files
+	readers  *sqlitex.Pool
+	index    *index
+	writer   *writer       // nil if read-only
+	wal      *checkpointer // nil if read-only
+	shutdown shutdown
 }
 
 var _ attestlog.Store = (*Store)(nil)
 
-// Open opens the log at path, creating it if it is missing. Errors match
-// ErrForeign, ErrNewer, ErrOlder, fs.ErrNotExist with Config.MustExist, or come from
-// SQLite or the file system.
+// A shutdown is how far the Close of a Store has come.
+type shutdown struct {
+	once    sync.Once
+	err     error       // what the first Close returned; set within once
+	readers atomic.Bool // set before the pools of readers are closed
+}
+
+// Open opens the log at path, and creates it if it is missing. Errors match
+// ErrForeign, ErrNewer, ErrOlder, fs.ErrNotExist with Config.MustExist, or come
+// from SQLite or the file system.
 func Open(ctx context.Context, path string, cfg Config) (*Store, error) {
 	s, err := open(ctx, path, cfg)
 	if err != nil {
@@ -108,7 +114,7 @@ func Open(ctx context.Context, path string, cfg Config) (*Store, error) {
 	return s, nil
 }
 
-func open(ctx context.Context, path string, cfg Config) (_ *Store, err error) {
+func open(ctx context.Context, path string, cfg Config) (*Store, error) {
 	if sqlite.VersionNumber < minVersion {
 		return nil, fmt.Errorf("SQLite %s has a bug that corrupts databases in WAL mode; build with modernc.org/sqlite v1.60.1 or later", sqlite.Version)
 	}
@@ -116,60 +122,79 @@ func open(ctx context.Context, path string, cfg Config) (_ *Store, err error) {
 		cfg.Logger = slog.Default()
 	}
 	if cfg.Readers <= 0 {
-		cfg.Readers = defaultPool
+		cfg.Readers = defaultReaders
 	}
-	if path, err = filepath.Abs(path); err != nil {
+
+	path, err := filepath.Abs(path)
+	if err != nil {
 		return nil, err
 	}
 	if err := prepareFile(path, cfg); err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, cfg: cfg, home: home.At(path), writing: make(chan struct{}, 1)}
-	defer func() {
-		if err != nil {
-			s.Close()
-		}
-	}()
-	if !cfg.ReadOnly {
-		// Under the lock, nobody meets a schema that is being made.
-		err := s.home.Locked(func() (err error) {
-			s.writer, err = openWriter(ctx, path)
+
+	s := &Store{path: path, cfg: cfg, home: home.At(path)}
+	if err := s.openFiles(ctx); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// openFiles opens all connections. After an error, Close closes those that were
+// opened.
+func (s *Store) openFiles(ctx context.Context) (err error) {
+	if !s.cfg.ReadOnly {
+		// While the lock is held, no other process comes upon a schema that is
+		// being made.
+		err = s.home.Locked(func() (err error) {
+			s.writer, err = openWriter(ctx, s.path)
 			return err
 		})
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
-	s.writing <- struct{}{}
-	if s.readers, err = openReaders(path, cfg); err != nil {
-		return nil, err
+
+	s.readers, err = openReaders(s.path, s.cfg)
+	if err != nil {
+		return err
 	}
 	if err := s.checkReadable(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	if s.index, err = openIndex(ctx, s); err != nil {
-		return nil, err
+	s.index, err = openIndex(ctx, s)
+	if err != nil {
+		return err
 	}
 	if s.writer != nil {
-		s.wal, err = openCheckpointer(path, cfg.Logger)
+		s.wal, err = openCheckpointer(s.path, s.cfg.Logger)
 	}
-	return s, err
+	return err
 }
 
 // prepareFile creates a missing database file, readable by its owner only.
 func prepareFile(path string, cfg Config) error {
 	info, err := os.Stat(path)
-	switch {
-	case err == nil && info.IsDir():
+	if err == nil && info.IsDir() {
 		return errors.New("is a folder")
-	case err == nil:
+	}
+	if err == nil {
 		return nil
-	case !errors.Is(err, fs.ErrNotExist) || cfg.MustExist || cfg.ReadOnly:
+	}
+	missing := errors.Is(err, fs.ErrNotExist)
+	if !missing || cfg.MustExist || cfg.ReadOnly {
 		return err
 	}
+	return createFile(path)
+}
+
+// createFile creates an empty file, readable by its owner only, unless another
+// process was faster.
+func createFile(path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return nil // another process was first
+		return nil
 	}
 	if err != nil {
 		return err
@@ -177,49 +202,11 @@ func prepareFile(path string, cfg Config) error {
 	return f.Close()
 }
 
-func openWriter(ctx context.Context, path string) (*sqlite.Conn, error) {
-	conn, err := sqlite.OpenConn(fileURI(path, ""), sqlite.OpenReadWrite|sqlite.OpenURI)
-	if err != nil {
-		return nil, clarify(err)
-	}
-	conn.SetInterrupt(ctx.Done())
-	err = setUpWriter(conn)
-	conn.SetInterrupt(nil)
-	if err != nil {
-		conn.Close()
-		return nil, clarify(err)
-	}
-	return conn, nil
-}
-
-func setUpWriter(conn *sqlite.Conn) error {
-	if err := migrate(conn, logSchema); err != nil {
-		return err
-	}
-	return pragmas(conn, "PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL",
-		"PRAGMA wal_autocheckpoint = 0", "PRAGMA cache_size = -8192", "PRAGMA trusted_schema = OFF")
-}
-
-func pragmas(conn *sqlite.Conn, all ...string) error {
-	for _, p := range all {
-		if err := sqlitex.ExecuteTransient(conn, p, nil); err != nil {
-			return fmt.Errorf("%s: %w", p, err)
-		}
-	}
-	return nil
-}
-
-// clarify explains what SQLite calls a file that is not its own.
-func clarify(err error) error {
-	if code := sqlite.ErrCode(err); code.ToPrimary() == sqlite.ResultNotADB {
-		return ErrForeign
-	}
-	return err
-}
-
+// openReaders opens a pool of connections that only read.
 func openReaders(path string, cfg Config) (*sqlitex.Pool, error) {
 	pool, err := sqlitex.NewPool(fileURI(path, mediaQuery(path, cfg)), sqlitex.PoolOptions{
-		Flags: sqlite.OpenReadOnly | sqlite.OpenURI, PoolSize: cfg.Readers,
+		Flags:    sqlite.OpenReadOnly | sqlite.OpenURI,
+		PoolSize: cfg.Readers,
 		PrepareConn: func(conn *sqlite.Conn) error {
 			return pragmas(conn, "PRAGMA cache_size = -2048", "PRAGMA trusted_schema = OFF")
 		},
@@ -230,9 +217,9 @@ func openReaders(path string, cfg Config) (*sqlitex.Pool, error) {
 	return pool, nil
 }
 
-// mediaQuery lets SQLite read a database in a folder that cannot be written:
-// there it has no shared memory to take part in, and with nothing left in a
-// write-ahead log the file does not change.
+// mediaQuery lets SQLite read a database in a folder that cannot be written.
+// SQLite cannot create its shared memory there. If the write-ahead log is empty,
+// the file does not change, and SQLite may do without.
 func mediaQuery(path string, cfg Config) string {
 	if !cfg.ReadOnly {
 		return ""
@@ -240,6 +227,7 @@ func mediaQuery(path string, cfg Config) string {
 	if info, err := os.Stat(path + "-wal"); err == nil && info.Size() > 0 {
 		return ""
 	}
+
 	probe, err := os.CreateTemp(filepath.Dir(path), ".attestlog-*")
 	if err == nil {
 		probe.Close()
@@ -254,8 +242,16 @@ func fileURI(path, query string) string {
 	return u.String()
 }
 
-// checkReadable refuses foreign, newer and empty files when they are only
-// read; with a writer, migrate has seen to it.
+// clarify returns ErrForeign if SQLite says that a file is not a database.
+func clarify(err error) error {
+	if sqlite.ErrCode(err).ToPrimary() == sqlite.ResultNotADB {
+		return ErrForeign
+	}
+	return err
+}
+
+// checkReadable refuses foreign, newer, older and empty files. A Store with a
+// writer has done so in migrate, and repeats it for its readers.
 func (s *Store) checkReadable(ctx context.Context) error {
 	return s.read(ctx, func(conn *sqlite.Conn) error {
 		empty, err := checkHeader(conn, logSchema)
@@ -269,13 +265,13 @@ func (s *Store) checkReadable(ctx context.Context) error {
 	})
 }
 
-// read runs fn with a reading connection.
+// read runs fn with a connection to the log that reads.
 func (s *Store) read(ctx context.Context, fn func(*sqlite.Conn) error) error {
-	return s.with(ctx, s.readers, fn)
+	return s.readFrom(ctx, s.readers, fn)
 }
 
-// with runs fn with a connection of a pool.
-func (s *Store) with(ctx context.Context, pool *sqlitex.Pool, fn func(*sqlite.Conn) error) error {
+// readFrom runs fn with a connection of a pool.
+func (s *Store) readFrom(ctx context.Context, pool *sqlitex.Pool, fn func(*sqlite.Conn) error) error {
 	conn, err := pool.Take(ctx)
 	if err == nil {
 		err = func() error {
@@ -283,68 +279,73 @@ func (s *Store) with(ctx context.Context, pool *sqlitex.Pool, fn func(*sqlite.Co
 			return fn(conn)
 		}()
 	}
+
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case s.closed.Load() && sqlite.ErrCode(err).ToPrimary() != sqlite.ResultCorrupt:
+	case s.shutdown.readers.Load() && sqlite.ErrCode(err).ToPrimary() != sqlite.ResultCorrupt:
 		return attestlog.ErrClosed
 	}
 	return clarify(err)
 }
 
-// closeWriter closes a connection that writes. An interrupt that came behind the
-// statement that it was for would keep closing from emptying the write-ahead log:
-// another statement takes it away.
-func closeWriter(conn *sqlite.Conn) error {
-	_, err := integer(conn, "SELECT 1")
-	return errors.Join(err, conn.Close())
-}
-
 // Path returns the database file's absolute path.
 func (s *Store) Path() string { return s.path }
 
-// Home returns the files beside the database.
+// Home returns the files next to the database.
 func (s *Store) Home() attestlog.Home { return s.home }
 
-// Close waits for the index to be caught up and closes the files. Later calls
-// return the first one's error.
+// Close waits until the index has caught up, for at most five seconds, and until
+// a transaction that is being written has ended, and closes the files. Later
+// calls return the error of the first.
 func (s *Store) Close() error {
-	s.closing.Do(func() {
-		var errs []error
-		if s.index != nil {
-			errs = append(errs, s.index.close())
-		}
-		s.closed.Store(true)
-		if s.readers != nil {
-			errs = append(errs, s.readers.Close())
-		}
-		if s.wal != nil {
-			errs = append(errs, s.wal.close())
-		}
-		if s.writer != nil {
-			errs = append(errs, closeWriter(s.writer))
-		}
-		s.endErr = errors.Join(errs...)
-	})
-	return s.endErr
+	s.shutdown.once.Do(func() { s.shutdown.err = s.close() })
+	return s.shutdown.err
 }
 
-// Stats returns the files' sizes and the index's lag.
+func (s *Store) close() error {
+	// The index reads the log while it catches up.
+	if s.index != nil {
+		s.index.stopFilling()
+	}
+
+	var errs []error
+	s.shutdown.readers.Store(true)
+	if s.index != nil {
+		errs = append(errs, s.index.close())
+	}
+	if s.readers != nil {
+		errs = append(errs, s.readers.Close())
+	}
+
+	// The last connection to close is the writer's: it empties the write-ahead
+	// log.
+	if s.wal != nil {
+		errs = append(errs, s.wal.close())
+	}
+	if s.writer != nil {
+		errs = append(errs, s.writer.close())
+	}
+	return errors.Join(errs...)
+}
+
+// Stats returns the files' sizes and how far the index is behind.
 func (s *Store) Stats(ctx context.Context) (attestlog.StoreStats, error) {
-	var st attestlog.StoreStats
+	var stats attestlog.StoreStats
 	for _, suffix := range []string{"", "-wal"} {
 		if info, err := os.Stat(s.path + suffix); err == nil {
-			st.Bytes += info.Size()
+			stats.Bytes += info.Size()
 		}
 		if info, err := os.Stat(s.path + indexSuffix + suffix); err == nil {
-			st.IndexBytes += info.Size()
+			stats.IndexBytes += info.Size()
 		}
 	}
-	st.Bytes += st.IndexBytes
-	var err error
-	st.IndexLag, _, err = s.lag(ctx)
-	st.IndexMerging = s.index.filler != nil && s.index.filler.Merging()
-	return st, err
+	stats.Bytes += stats.IndexBytes
+
+	lag, _, err := s.lag(ctx)
+	stats.IndexLag = lag
+	stats.IndexMerging = s.index.filler != nil && s.index.filler.Merging()
+	return stats, err
 }

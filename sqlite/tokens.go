@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"fmt"
 
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
@@ -10,32 +9,29 @@ import (
 	"github.com/attestlog/attestlog"
 )
 
-// PutToken durably keeps a server's record of an access token, in the place of
-// the one with that id, if any.
+// PutToken durably stores a server's record of an access token, in place of the
+// one with that id, if there is one. Errors match attestlog.ErrReadOnly or
+// attestlog.ErrUnavailable.
 func (s *Store) PutToken(ctx context.Context, id string, record []byte) error {
+	const query = `INSERT INTO tokens (id, record) VALUES (?, ?)
+		ON CONFLICT (id) DO UPDATE SET record = excluded.record`
+
 	if s.writer == nil {
-		return fmt.Errorf("sqlite: %w: it was opened for reading", attestlog.ErrReadOnly)
+		return errReadOnly()
 	}
-	select {
-	case <-s.writing:
-	case <-ctx.Done():
-		return unavailable(ctx.Err())
-	}
-	defer func() { s.writing <- struct{}{} }()
-	s.writer.SetInterrupt(ctx.Done())
-	defer s.writer.SetInterrupt(nil)
-	err := sqlitex.Execute(s.writer, "INSERT INTO tokens (id, record) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET record = excluded.record",
-		&sqlitex.ExecOptions{Args: []any{id, record}})
-	if err != nil {
-		return unavailable(err)
-	}
-	return nil
+	return s.writer.use(ctx, func(conn *sqlite.Conn) error {
+		err := sqlitex.Execute(conn, query, &sqlitex.ExecOptions{Args: []any{id, record}})
+		if err != nil {
+			return unavailable(err)
+		}
+		return nil
+	})
 }
 
 // Token returns the record of an access token, or attestlog.ErrNotFound.
 func (s *Store) Token(ctx context.Context, id string) (record []byte, err error) {
 	err = s.read(ctx, func(conn *sqlite.Conn) error {
-		stmt, err := conn.Prepare("SELECT record FROM tokens WHERE id = ?")
+		stmt, err := prepare(conn, "SELECT record FROM tokens WHERE id = ?")
 		if err != nil {
 			return err
 		}
@@ -51,10 +47,11 @@ func (s *Store) Token(ctx context.Context, id string) (record []byte, err error)
 	return record, err
 }
 
-// Tokens calls fn with each record, by id.
+// Tokens calls fn with each record, by id, until fn returns an error, which
+// Tokens returns.
 func (s *Store) Tokens(ctx context.Context, fn func(id string, record []byte) error) error {
 	return s.read(ctx, func(conn *sqlite.Conn) error {
-		stmt, err := conn.Prepare("SELECT id, record FROM tokens ORDER BY id")
+		stmt, err := prepare(conn, "SELECT id, record FROM tokens ORDER BY id")
 		if err != nil {
 			return err
 		}

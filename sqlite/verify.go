@@ -17,14 +17,15 @@ import (
 // Keys calls fn with each key.
 func (s *Store) Keys(ctx context.Context, fn func(key attestlog.IDKey, index uint64) error) error {
 	return s.read(ctx, func(conn *sqlite.Conn) error {
-		stmt, err := conn.Prepare("SELECT key, idx FROM keys")
+		stmt, err := prepare(conn, "SELECT key, idx FROM keys")
 		if err != nil {
 			return err
 		}
 		return rows(stmt, func() error {
 			var key attestlog.IDKey
 			index := uint64(stmt.ColumnInt64(1))
-			if n := stmt.ColumnBytes(0, key[:]); n != len(key) || stmt.ColumnLen(0) != n {
+			n := stmt.ColumnBytes(0, key[:])
+			if n != len(key) || stmt.ColumnLen(0) != n {
 				return &attestlog.CorruptError{Index: index, Where: "key", Err: errors.New("is not 16 bytes")}
 			}
 			return fn(key, index)
@@ -32,12 +33,13 @@ func (s *Store) Keys(ctx context.Context, fn func(key attestlog.IDKey, index uin
 	})
 }
 
-// CheckRows looks for rows beyond the tree, and for triggers and tables that
-// are not as they were installed.
+// CheckRows looks for rows that belong to no entry, and for triggers and tables
+// that are not those of a new database.
 func (s *Store) CheckRows(ctx context.Context) error {
 	return s.read(ctx, func(conn *sqlite.Conn) (err error) {
 		end := sqlitex.Transaction(conn) // one snapshot for all of it
 		defer end(&err)
+
 		tree, err := readTree(conn)
 		if err != nil {
 			return err
@@ -46,85 +48,33 @@ func (s *Store) CheckRows(ctx context.Context) error {
 		for n := tree.Size / attestlog.TileWidth; n > 0; n /= attestlog.TileWidth {
 			tiles += n
 		}
+
 		for _, check := range []struct {
-			sql, where string
+			table, sql string
 			want       int64
 		}{
-			{"SELECT coalesce((SELECT idx + n FROM entries ORDER BY idx DESC LIMIT 1), 0)", "entries", int64(tree.Size)},
-			{"SELECT coalesce(min(idx), 0) FROM entries", "entries", 0},
-			{"SELECT count(*) FROM entries WHERE idx >= (SELECT size FROM tree)", "entries", 0},
-			{"SELECT count(*) FROM disclosures WHERE id < 0 OR id >= (SELECT size << 11 FROM tree)", "disclosures", 0},
-			{"SELECT count(*) FROM tiles", "tiles", int64(tiles)},
-			{"SELECT count(*) FROM tree", "tree", 1},
-			{"SELECT count(*) FROM meta", "meta", 1},
+			{"entries", "SELECT coalesce((SELECT idx + n FROM entries ORDER BY idx DESC LIMIT 1), 0)", int64(tree.Size)},
+			{"entries", "SELECT coalesce(min(idx), 0) FROM entries", 0},
+			{"entries", "SELECT count(*) FROM entries WHERE idx >= (SELECT size FROM tree)", 0},
+			{"disclosures", "SELECT count(*) FROM disclosures WHERE id < 0 OR id >= (SELECT size << 11 FROM tree)", 0},
+			{"tiles", "SELECT count(*) FROM tiles", int64(tiles)},
+			{"tree", "SELECT count(*) FROM tree", 1},
+			{"meta", "SELECT count(*) FROM meta", 1},
 		} {
 			got, err := integer(conn, check.sql)
 			if err != nil {
 				return err
 			}
 			if got != check.want {
-				return &attestlog.CorruptError{Index: tree.Size, Where: check.where, Err: fmt.Errorf("rows that belong to no entry, or are missing: %s gives %d, want %d", check.sql, got, check.want)}
+				return &attestlog.CorruptError{
+					Index: tree.Size,
+					Where: check.table,
+					Err:   fmt.Errorf("rows that belong to no entry, or are missing: %s gives %d, want %d", check.sql, got, check.want),
+				}
 			}
 		}
 		return checkSchema(conn, logSchema, tree.Size)
 	})
-}
-
-func integer(conn *sqlite.Conn, sql string) (n int64, err error) {
-	err = sqlitex.ExecuteTransient(conn, sql, &sqlitex.ExecOptions{ResultFunc: func(stmt *sqlite.Stmt) error {
-		n = stmt.ColumnInt64(0)
-		return nil
-	}})
-	return n, err
-}
-
-func text(conn *sqlite.Conn, sql string) (out string, err error) {
-	err = sqlitex.ExecuteTransient(conn, sql, &sqlitex.ExecOptions{ResultFunc: func(stmt *sqlite.Stmt) error {
-		out = stmt.ColumnText(0)
-		return nil
-	}})
-	return out, err
-}
-
-// checkSchema compares a database's schema with a new one's.
-func checkSchema(conn *sqlite.Conn, sc schema, size uint64) error {
-	fresh, err := sqlite.OpenConn(":memory:", sqlite.OpenReadWrite|sqlite.OpenCreate|sqlite.OpenMemory)
-	if err != nil {
-		return err
-	}
-	defer fresh.Close()
-	if err := migrate(fresh, sc); err != nil {
-		return err
-	}
-	want, err := schemaOf(fresh)
-	if err != nil {
-		return err
-	}
-	got, err := schemaOf(conn)
-	if err != nil {
-		return err
-	}
-	for name, sql := range want {
-		if got[name] != sql {
-			return &attestlog.CorruptError{Index: size, Where: "schema", Err: fmt.Errorf("%s is missing or was changed, so the database no longer refuses what it should", name)}
-		}
-	}
-	for name := range got {
-		if _, ok := want[name]; !ok {
-			return &attestlog.CorruptError{Index: size, Where: "schema", Err: fmt.Errorf("%s was added", name)}
-		}
-	}
-	return nil
-}
-
-func schemaOf(conn *sqlite.Conn) (map[string]string, error) {
-	out := map[string]string{}
-	err := sqlitex.ExecuteTransient(conn, "SELECT type || ' ' || name, coalesce(sql, '') FROM sqlite_schema WHERE name NOT IN ('sqlite_stat1', 'sqlite_stat4')",
-		&sqlitex.ExecOptions{ResultFunc: func(stmt *sqlite.Stmt) error {
-			out[stmt.ColumnText(0)] = stmt.ColumnText(1)
-			return nil
-		}})
-	return out, err
 }
 
 // CheckIndex derives the pairs of every indexed entry again and compares them
@@ -134,18 +84,24 @@ func (s *Store) CheckIndex(ctx context.Context, progress func(done, total uint64
 	if ix.readers == nil {
 		return fmt.Errorf("sqlite: %w: the log has no search index", verify.ErrCannotVerify)
 	}
+
 	err := ix.read(ctx, func(conn *sqlite.Conn) (err error) {
-		defer sqlitex.Transaction(conn)(&err) // one snapshot: segments may be merged meanwhile
+		// One snapshot for all of it: segments may be merged in the meantime.
+		end := sqlitex.Transaction(conn)
+		defer end(&err)
 		return ix.check(ctx, conn, progress)
 	})
-	if code := sqlite.ErrCode(err).ToPrimary(); code == sqlite.ResultCorrupt || code == sqlite.ResultNotADB {
+
+	switch sqlite.ErrCode(err).ToPrimary() {
+	case sqlite.ResultCorrupt, sqlite.ResultNotADB:
 		return inverted.Corrupt(0, err.Error())
 	}
 	return err
 }
 
+// check checks the index within a transaction of conn.
 func (ix *index) check(ctx context.Context, conn *sqlite.Conn, progress func(done, total uint64)) error {
-	st, err := readState(conn)
+	state, err := readState(conn)
 	if err != nil {
 		return err
 	}
@@ -154,33 +110,54 @@ func (ix *index) check(ctx context.Context, conn *sqlite.Conn, progress func(don
 	if err != nil {
 		return err
 	}
-	if st.size <= tree.Size {
-		ok, err := ix.belongs(ctx, st)
+
+	// If it is not, inverted.Check finds the segment.
+	if state.size <= tree.Size {
+		ok, err := ix.matches(ctx, state)
 		if err != nil {
 			return err
 		}
 		if !ok {
-			return inverted.Corrupt(max(st.size, 1)-1, "does not end at the entry that it says")
+			return inverted.Corrupt(max(state.size, 1)-1, "does not end at the entry that it says")
 		}
 	}
+	if err := checkIndexFile(conn); err != nil {
+		return err
+	}
+
+	c := inverted.Check{
+		Key:      ix.key,
+		Reader:   segments{func(_ context.Context, fn func(*sqlite.Conn) error) error { return fn(conn) }},
+		Size:     tree.Size,
+		Scan:     ix.store.Scan,
+		Workers:  runtime.GOMAXPROCS(0),
+		Progress: progress,
+	}
+	return c.Run(ctx)
+}
+
+// checkIndexFile checks what a search does not read: the schema, the pages of
+// the file, and rows of no segment.
+func checkIndexFile(conn *sqlite.Conn) error {
 	if err := checkSchema(conn, indexSchema, 0); err != nil {
 		return inverted.Corrupt(0, "has another schema: "+err.Error())
 	}
+
 	damage, err := text(conn, "PRAGMA integrity_check(1)")
-	if err == nil && damage != "ok" {
-		err = inverted.Corrupt(0, damage)
-	}
 	if err != nil {
 		return err
 	}
-	stray, err := integer(conn, "SELECT count(*) FROM runs WHERE segment NOT IN (SELECT id FROM segments) OR kind NOT IN (0, 1)")
-	if err == nil && stray > 0 {
-		err = inverted.Corrupt(0, fmt.Sprintf("has %d rows of no segment", stray))
+	if damage != "ok" {
+		return inverted.Corrupt(0, damage)
 	}
+
+	stray, err := integer(conn, `SELECT count(*) FROM runs
+		WHERE segment NOT IN (SELECT id FROM segments) OR kind NOT IN (0, 1)`)
 	if err != nil {
 		return err
 	}
-	snapshot := segments{func(_ context.Context, fn func(*sqlite.Conn) error) error { return fn(conn) }}
-	c := inverted.Check{Key: ix.key, Reader: snapshot, Size: tree.Size, Scan: ix.store.Scan, Workers: runtime.GOMAXPROCS(0), Progress: progress}
-	return c.Run(ctx)
+	if stray > 0 {
+		return inverted.Corrupt(0, fmt.Sprintf("has %d rows of no segment", stray))
+	}
+	return nil
 }

@@ -24,8 +24,8 @@ var (
 	ErrForked = errors.New("the witness knows another history of the log")
 
 	// ErrRolledBack is returned when the witness has cosigned a larger tree
-	// than the checkpoint's: the log was rolled back, unless there is a newer
-	// checkpoint that was cosigned meanwhile.
+	// than the checkpoint's: the log was rolled back, unless a newer checkpoint
+	// was cosigned in the meantime.
 	ErrRolledBack = errors.New("the witness has cosigned a larger tree of the log")
 
 	// ErrUnavailable is returned when the witness cannot be reached, is too
@@ -33,17 +33,16 @@ var (
 	ErrUnavailable = errors.New("the witness is not available")
 
 	// ErrRefused is returned when the witness does not serve the log: it does
-	// not know its origin or key, or does not understand the request.
+	// not know the log's origin or key, or does not understand the request.
 	ErrRefused = errors.New("the witness refuses")
 
 	// ErrBadCosignature is returned when an answer has no cosignature of the
-	// checkpoint by the witness's key, or has one of another time.
+	// checkpoint by the witness's key, or one whose time is too far from now.
 	ErrBadCosignature = errors.New("the witness gave no valid cosignature")
 )
 
 // A Proof returns the consistency proof (RFC 6962, Section 2.1.2) between two
-// sizes of the log, of which from is at least 1 and less than to.
-// (*attestlog.Log).ConsistencyProof is one.
+// sizes of the log, 1 ≤ from < to. (*attestlog.Log).ConsistencyProof is one.
 type Proof func(ctx context.Context, from, to uint64) ([]attestlog.Hash, error)
 
 const (
@@ -54,12 +53,12 @@ const (
 )
 
 // A Client asks one witness for cosignatures. It is safe for concurrent use,
-// and must not be copied. Cosignatures are verified; refusals are not signed,
-// so over plain HTTP anybody in between can cause ErrForked or ErrRolledBack.
+// and must not be copied. Cosignatures are verified. Refusals are not signed:
+// over plain HTTP, anyone on the way can cause ErrForked or ErrRolledBack.
 type Client struct {
 	// URL is the witness's submission prefix; "/add-checkpoint" is appended.
 	URL string
-	// Verifier has the witness's key.
+	// Verifier has the witness's key. Required.
 	Verifier *Verifier
 	// HTTP makes the requests. Defaults to a client that gives each 10 s.
 	HTTP *http.Client
@@ -70,22 +69,23 @@ type Client struct {
 	Clock func() time.Time
 
 	mu    sync.Mutex
-	sizes map[string]uint64 // what the witness has cosigned, by origin
+	sizes map[string]uint64 // that the witness has cosigned, by origin
 }
 
 var defaultHTTP = &http.Client{Timeout: defaultTimeout}
 
 // Cosign returns a signed checkpoint with the witness's cosignature added, in
-// place of an older one. The client remembers the size that the witness has;
-// if it turns out to be another, it asks again, twice at most.
+// place of an older one. The client remembers which size the witness has
+// cosigned; if the witness names another, Cosign asks again, twice at most.
 //
 // Errors wrap one of ErrForked, ErrRolledBack, ErrUnavailable, ErrRefused and
 // ErrBadCosignature, an error of proof, or that of a checkpoint that cannot be
-// read. An ended context is ErrUnavailable and the context's error.
+// read. If ctx ends, the error wraps ErrUnavailable and the context's error.
 func (c *Client) Cosign(ctx context.Context, signed []byte, proof Proof) ([]byte, error) {
 	if c.Verifier == nil {
 		return nil, errors.New("witness: a client needs its witness's key")
 	}
+
 	sig, err := c.ask(ctx, signed, proof)
 	if err != nil {
 		return nil, fmt.Errorf("witness %s: %w", c.Verifier.name, err)
@@ -99,15 +99,18 @@ func (c *Client) ask(ctx context.Context, signed []byte, proof Proof) (note.Sign
 	if err != nil {
 		return note.Signature{}, err
 	}
+
 	// Another caller may have had a larger tree cosigned.
 	r := request{old: min(c.size(cp.Origin), cp.Size), note: signed}
 	for range tries {
 		r.proof = nil
 		if 0 < r.old && r.old < cp.Size {
-			if r.proof, err = proof(ctx, r.old, cp.Size); err != nil {
+			r.proof, err = proof(ctx, r.old, cp.Size)
+			if err != nil {
 				return note.Signature{}, fmt.Errorf("prove %d in %d: %w", r.old, cp.Size, err)
 			}
 		}
+
 		a, err := c.post(ctx, r.marshal())
 		if err != nil {
 			return note.Signature{}, err
@@ -119,12 +122,12 @@ func (c *Client) ask(ctx context.Context, signed []byte, proof Proof) (note.Sign
 			}
 			return sig, err
 		}
-		known, err := a.refused(r.old, cp.Size)
+
+		r.old, err = a.retryFrom(r.old, cp.Size)
 		if err != nil {
 			return note.Signature{}, err
 		}
-		c.remember(cp.Origin, known)
-		r.old = known
+		c.remember(cp.Origin, r.old)
 	}
 	return note.Signature{}, fmt.Errorf("%w: its size changed with every request", ErrUnavailable)
 }
@@ -132,19 +135,21 @@ func (c *Client) ask(ctx context.Context, signed []byte, proof Proof) (note.Sign
 func (c *Client) size(origin string) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+
 	return c.sizes[origin]
 }
 
 func (c *Client) remember(origin string, size uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+
 	if c.sizes == nil {
 		c.sizes = map[string]uint64{}
 	}
 	c.sizes[origin] = size
 }
 
-// An answer is what came back over HTTP.
+// An answer is the reply to a request.
 type answer struct {
 	status int
 	body   []byte
@@ -157,6 +162,7 @@ func (c *Client) post(ctx context.Context, body []byte) (answer, error) {
 		return answer{}, err
 	}
 	req.Header.Set("Content-Type", "text/plain; charset=utf-8")
+
 	client := c.HTTP
 	if client == nil {
 		client = defaultHTTP
@@ -166,6 +172,7 @@ func (c *Client) post(ctx context.Context, body []byte) (answer, error) {
 		return answer{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	defer resp.Body.Close()
+
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
 		return answer{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
@@ -173,30 +180,35 @@ func (c *Client) post(ctx context.Context, body []byte) (answer, error) {
 	return answer{resp.StatusCode, text}, nil
 }
 
-// refused returns the size that the witness wants a proof from, or why there
-// is none. The request was from size old to size.
-func (a answer) refused(old, size uint64) (uint64, error) {
+// retryFrom returns the size from which the witness wants a proof, or the error
+// that the answer stands for. The request was for a checkpoint of size, with a
+// proof from old.
+func (a answer) retryFrom(old, size uint64) (uint64, error) {
 	switch a.status {
 	case http.StatusConflict:
-		digits, ok := strings.CutSuffix(string(a.body), "\n")
+		digits, isLine := strings.CutSuffix(string(a.body), "\n")
 		known, err := parseSize(digits)
+		isSize := isLine && err == nil
+
 		switch {
-		case old == size && (!ok || err != nil || known == size):
+		case old == size && (!isSize || known == size):
 			return 0, fmt.Errorf("%w: it has another tree of size %d", ErrForked, size)
-		case !ok || err != nil || known == old:
-			return 0, fmt.Errorf("%w: status 409 with %.40q, which is no other size", ErrRefused, a.body)
+		case !isSize || known == old:
+			return 0, fmt.Errorf("%w: status 409 with %.40q, which is not another size", ErrRefused, a.body)
 		case known > size:
 			return 0, fmt.Errorf("%w: %d entries, the checkpoint has %d", ErrRolledBack, known, size)
 		}
 		return known, nil
+
 	case http.StatusUnprocessableEntity:
-		if old == 0 {
-			break // nothing was to be proven
+		if old > 0 { // otherwise there was nothing to prove
+			return 0, fmt.Errorf("%w: its tree of size %d is not in that of size %d", ErrForked, old, size)
 		}
-		return 0, fmt.Errorf("%w: its tree of size %d is not in that of size %d", ErrForked, old, size)
+
 	case http.StatusTooManyRequests, http.StatusRequestTimeout:
 		return 0, fmt.Errorf("%w: status %d", ErrUnavailable, a.status)
 	}
+
 	if a.status >= http.StatusInternalServerError {
 		return 0, fmt.Errorf("%w: status %d", ErrUnavailable, a.status)
 	}
@@ -211,19 +223,21 @@ func (c *Client) verify(cp attestlog.Checkpoint, lines []byte) (note.Signature, 
 		return note.Signature{}, fmt.Errorf("%w: %v", ErrBadCosignature, err)
 	}
 	sig := n.Sigs[0]
-	at, err := Time(sig)
+	signed, err := Time(sig)
 	if err != nil {
 		return sig, fmt.Errorf("%w: %v", ErrBadCosignature, err)
 	}
-	now, skew := time.Now(), c.Skew
+
+	now := time.Now()
 	if c.Clock != nil {
 		now = c.Clock()
 	}
+	skew := c.Skew
 	if skew <= 0 {
 		skew = defaultSkew
 	}
-	if at.Before(now.Add(-skew)) || at.After(now.Add(skew)) {
-		return sig, fmt.Errorf("%w: it is of %v, and now is %v", ErrBadCosignature, at.UTC(), now.UTC())
+	if signed.Before(now.Add(-skew)) || signed.After(now.Add(skew)) {
+		return sig, fmt.Errorf("%w: it is of %v, and now is %v", ErrBadCosignature, signed.UTC(), now.UTC())
 	}
 	return sig, nil
 }
@@ -231,14 +245,18 @@ func (c *Client) verify(cp attestlog.Checkpoint, lines []byte) (note.Signature, 
 // addSignatures returns a signed note with signatures added, in place of older
 // ones by the same keys.
 func addSignatures(signed []byte, sigs ...note.Signature) ([]byte, error) {
+	// Without verifiers, Open returns the parsed note in its error.
 	_, err := note.Open(signed, note.VerifierList())
 	var unverified *note.UnverifiedNoteError
 	if !errors.As(err, &unverified) {
 		return nil, fmt.Errorf("witness: checkpoint: %v", err)
 	}
+
 	n := unverified.Note
 	n.UnverifiedSigs = slices.DeleteFunc(n.UnverifiedSigs, func(old note.Signature) bool {
-		return slices.ContainsFunc(sigs, func(s note.Signature) bool { return s.Name == old.Name && s.Hash == old.Hash })
+		return slices.ContainsFunc(sigs, func(s note.Signature) bool {
+			return s.Name == old.Name && s.Hash == old.Hash
+		})
 	})
 	n.UnverifiedSigs = append(n.UnverifiedSigs, sigs...)
 	return note.Sign(n)

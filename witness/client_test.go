@@ -107,7 +107,7 @@ func TestClientAgainstBadWitnesses(t *testing.T) {
 	l := newTestLog(t, origin, 12)
 	s, other := newTestSigner(t, "witness.example/w1"), newTestSigner(t, "witness.example/w1")
 	cosignature := func(s *Signer, size uint64, at time.Time) string {
-		signed, err := note.Sign(&note.Note{Text: l.text(t, size)}, timed{s, at})
+		signed, err := note.Sign(&note.Note{Text: l.text(t, size)}, signerAt{s, at})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -185,9 +185,9 @@ func TestClientErrorsOfOthers(t *testing.T) {
 	}
 }
 
-// TestPolicy has three witnesses, of which one is away and one has seen another
+// TestQuorum has three witnesses, of which one is away and one has seen another
 // history.
-func TestPolicy(t *testing.T) {
+func TestQuorum(t *testing.T) {
 	l := newTestLog(t, origin, 12)
 	fork := l.fork(t, 4, 12, "fork")
 	var clients []*Client
@@ -210,7 +210,7 @@ func TestPolicy(t *testing.T) {
 	}
 	signed := l.checkpoint(t, 9)
 	for need := range 4 {
-		cosigned, failures, err := Policy{clients, need}.Cosign(t.Context(), signed, l.prove)
+		cosigned, failures, err := Quorum{clients, need}.Cosign(t.Context(), signed, l.prove)
 		if enough := need <= 1; enough != (err == nil) || !enough && !errors.Is(err, ErrTooFew) {
 			t.Errorf("need %d: %v", need, err)
 		}
@@ -225,7 +225,7 @@ func TestPolicy(t *testing.T) {
 			t.Errorf("need %d: %q, %v", need, cosigned, err)
 		}
 	}
-	for name, p := range map[string]Policy{
+	for name, p := range map[string]Quorum{
 		"too many needed":  {clients, 4},
 		"negative":         {clients, -1},
 		"a witness twice":  {[]*Client{clients[0], {URL: clients[0].URL, Verifier: clients[0].Verifier}}, 2},
@@ -236,7 +236,7 @@ func TestPolicy(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	cosigned, failures, err := Policy{}.Cosign(t.Context(), signed, l.prove)
+	cosigned, failures, err := Quorum{}.Cosign(t.Context(), signed, l.prove)
 	if err != nil || len(failures) != 0 || !bytes.Equal(cosigned, signed) {
 		t.Errorf("no witnesses: %q, %v, %v", cosigned, failures, err)
 	}

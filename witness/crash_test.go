@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/cryptotest"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -24,23 +25,33 @@ import (
 const processEnv = "ATTESTLOG_WITNESS_PROCESS"
 
 // settings are what such a process is told.
-type settings struct{ Dir, Signer, Origin, LogKey string }
+type settings struct {
+	Dir, Signer, Origin, LogKey string
+	// Seed, if not 0, makes the names of the process's temporary files known;
+	// see temporary.
+	Seed uint64
+}
 
-func TestMain(m *testing.M) {
-	if told := os.Getenv(processEnv); told != "" {
-		fmt.Fprintln(os.Stderr, beWitness(told))
-		os.Exit(2)
+// TestProcess is not a test but the witness that start runs.
+func TestProcess(t *testing.T) {
+	told := os.Getenv(processEnv)
+	if told == "" {
+		t.Skip("another test runs this as a process")
 	}
-	os.Exit(m.Run())
+	var s settings
+	if err := json.Unmarshal([]byte(told), &s); err != nil {
+		t.Fatal(err)
+	}
+	if s.Seed != 0 {
+		cryptotest.SetGlobalRandom(t, s.Seed)
+	}
+	fmt.Fprintln(os.Stderr, beWitness(s))
+	os.Exit(2)
 }
 
 // beWitness prints its address and serves until it is killed or its standard
 // input ends.
-func beWitness(told string) error {
-	var s settings
-	if err := json.Unmarshal([]byte(told), &s); err != nil {
-		return err
-	}
+func beWitness(s settings) error {
 	signer, err := NewSigner(s.Signer)
 	if err != nil {
 		return err
@@ -82,7 +93,7 @@ func start(t *testing.T, s settings, front ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := append(front, os.Args[0])
+	args := append(front, os.Args[0], "-test.run=^TestProcess$")
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), processEnv+"="+string(told))
 	cmd.Stderr = os.Stderr
@@ -147,7 +158,7 @@ func newProcess(t *testing.T, size uint64) (settings, *testLog, *Verifier) {
 		t.Fatal(err)
 	}
 	open(t, cfg)
-	return settings{cfg.Dir, skey, origin, vkey}, l, cfg.Signer.Verifier()
+	return settings{Dir: cfg.Dir, Signer: skey, Origin: origin, LogKey: vkey}, l, cfg.Signer.Verifier()
 }
 
 // TestKilledWhileCosigning kills a witness that several clients ask, again and

@@ -2,6 +2,7 @@ package witness
 
 import (
 	"bytes"
+	"errors"
 	"net/http"
 	"os"
 	"os/exec"
@@ -9,6 +10,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/cryptotest"
+
+	"github.com/attestlog/attestlog/internal/durable"
 )
 
 func requireStrace(t *testing.T) {
@@ -18,23 +22,41 @@ func requireStrace(t *testing.T) {
 	}
 }
 
+// temporary returns the name of the first temporary file that a process with a
+// seed writes its state to.
+func temporary(t *testing.T, dir string, seed uint64) (name string) {
+	t.Helper()
+	t.Run("temporary", func(t *testing.T) {
+		cryptotest.SetGlobalRandom(t, seed)
+		f, err := durable.CreateTemp(filepath.Join(dir, "state"), 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name = f.Name()
+		if err := errors.Join(f.Close(), os.Remove(name)); err != nil {
+			t.Fatal(err)
+		}
+	})
+	return name
+}
+
 // TestFaults makes a system call fail, or kills the witness in it, while a
-// checkpoint is taken in. No cosignature may come of it. The checkpoint is
-// known afterwards, by whoever asks again, if what failed was behind the
-// rename.
+// checkpoint is taken in. No cosignature may come of it. If the call that failed
+// came after the rename, the witness knows the checkpoint afterwards.
 func TestFaults(t *testing.T) {
 	requireStrace(t)
+	const seed = 7
 	for _, tt := range []struct {
 		name, file, inject string
 		persisted          bool
 	}{
-		{"open", "state.new", "openat:error=EMFILE", false},
-		{"write", "state.new", "write:error=EIO", false},
-		{"write, disk full", "state.new", "write:error=ENOSPC", false},
-		{"write, killed", "state.new", "write:signal=SIGKILL", false},
-		{"sync", "state.new", "fsync:error=EIO", false},
-		{"sync, killed", "state.new", "fsync:signal=SIGKILL", false},
-		{"rename", "state.new", "?rename,renameat,?renameat2:error=EIO", false},
+		{"open", "new", "openat:error=EMFILE", false},
+		{"write", "new", "write:error=EIO", false},
+		{"write, disk full", "new", "write:error=ENOSPC", false},
+		{"write, killed", "new", "write:signal=SIGKILL", false},
+		{"sync", "new", "fsync:error=EIO", false},
+		{"sync, killed", "new", "fsync:signal=SIGKILL", false},
+		{"rename", "new", "?rename,renameat,?renameat2:error=EIO", false},
 		{"folder's sync", "", "fsync:error=EIO", true},
 		{"folder's sync, killed", "", "fsync:signal=SIGKILL", true},
 		{"lock", "state.lock", "openat:error=EIO", false},
@@ -48,8 +70,14 @@ func TestFaults(t *testing.T) {
 			}
 			p.kill()
 			log := filepath.Join(t.TempDir(), "strace")
+			file := filepath.Join(s.Dir, tt.file)
+			if tt.file == "new" {
+				file = temporary(t, s.Dir, seed)
+			}
+			s.Seed = seed
 			p = start(t, s, "strace", "-f", "-y", "-qq", "-o", log, "-e", "signal=none", "-e", "trace=openat,write,fsync,flock,?rename,renameat,?renameat2",
-				"-P", strings.TrimSuffix(filepath.Join(s.Dir, tt.file), "/"), "-e", "inject="+tt.inject)
+				"-P", file, "-e", "inject="+tt.inject)
+			s.Seed = 0
 			resp, err := http.Post(p.url+"/add-checkpoint", "", bytes.NewReader(l.request(t, 5, 8).marshal()))
 			mark := "(INJECTED)"
 			if strings.Contains(tt.inject, "SIGKILL") {
@@ -97,7 +125,7 @@ func TestDurableBeforeTheAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := regexp.QuoteMeta(s.Dir)
-	order := regexp.MustCompile(`(?s)flock\(\d+<` + dir + `/state\.lock>, .*write\(\d+<` + dir + `/state\.new>, .*fsync\(\d+<` + dir + `/state\.new>.*rename\w*\([^\n]*state\.new".*fsync\(\d+<` + dir + `>.*write\(\d+<[^\n]*"HTTP/1\.1 200`)
+	order := regexp.MustCompile(`(?s)flock\(\d+<` + dir + `/state\.lock>, .*write\(\d+<` + dir + `/state\.\w+\.new>, .*fsync\(\d+<` + dir + `/state\.\w+\.new>.*rename\w*\([^\n]*state\.\w+\.new".*fsync\(\d+<` + dir + `>.*write\(\d+<[^\n]*"HTTP/1\.1 200`)
 	if !order.Match(trace) {
 		t.Errorf("lock, write, sync, rename, sync of the folder and answer are not in this order:\n%s", trace)
 	}

@@ -12,7 +12,7 @@ import (
 
 const (
 	maxHashes = 63
-	// maxBody leaves room for 16 signatures of the longest kind, 5 kB each
+	// maxBody allows for 16 signatures of the longest kind, 5 kB each
 	// (c2sp.org/signed-note).
 	maxBody = 128 << 10
 )
@@ -24,37 +24,46 @@ type request struct {
 	note  []byte // the signed checkpoint
 }
 
-// parseRequest reads a body. It does not look at the note.
+// parseRequest reads a body. It does not read the note.
 func parseRequest(body []byte) (request, error) {
-	var r request
 	head, signed, ok := strings.Cut(string(body), "\n\n")
 	if !ok {
-		return r, errors.New("no checkpoint after an empty line")
+		return request{}, errors.New("no checkpoint after an empty line")
 	}
-	first, rest, more := strings.Cut(head, "\n")
+	first, rest, hasProof := strings.Cut(head, "\n")
 	digits, ok := strings.CutPrefix(first, "old ")
 	if !ok {
-		return r, errors.New("does not start with an old size")
+		return request{}, errors.New("does not start with an old size")
 	}
+
+	r := request{note: []byte(signed)}
 	var err error
-	if r.old, err = parseSize(digits); err != nil {
-		return r, err
+	r.old, err = parseSize(digits)
+	if err != nil {
+		return request{}, err
 	}
-	if more {
-		lines := strings.Split(rest, "\n")
-		if len(lines) > maxHashes {
-			return r, fmt.Errorf("%d hashes, at most %d", len(lines), maxHashes)
-		}
-		for _, line := range lines {
-			h, err := base64.StdEncoding.Strict().DecodeString(line)
-			if err != nil || len(h) != len(attestlog.Hash{}) || strings.ContainsRune(line, '\r') {
-				return r, fmt.Errorf("%q is not 32 bytes in base64", line)
-			}
-			r.proof = append(r.proof, attestlog.Hash(h))
-		}
+	if hasProof {
+		r.proof, err = parseProof(rest)
 	}
-	r.note = []byte(signed)
-	return r, nil
+	return r, err
+}
+
+func parseProof(text string) ([]attestlog.Hash, error) {
+	lines := strings.Split(text, "\n")
+	if len(lines) > maxHashes {
+		return nil, fmt.Errorf("%d hashes, at most %d", len(lines), maxHashes)
+	}
+
+	proof := make([]attestlog.Hash, len(lines))
+	for i, line := range lines {
+		h, err := base64.StdEncoding.Strict().DecodeString(line)
+		// The decoder skips carriage returns.
+		if err != nil || len(h) != len(attestlog.Hash{}) || strings.ContainsRune(line, '\r') {
+			return nil, fmt.Errorf("%q is not 32 bytes in base64", line)
+		}
+		proof[i] = attestlog.Hash(h)
+	}
+	return proof, nil
 }
 
 // marshal writes what parseRequest reads.

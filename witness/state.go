@@ -17,6 +17,9 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/durable"
+	"github.com/attestlog/attestlog/internal/filelock"
+	"github.com/attestlog/attestlog/internal/retry"
 )
 
 const (
@@ -30,10 +33,11 @@ const (
 // refuses everything until it is whole again; see docs/operations.md.
 type CorruptError struct {
 	Path   string
-	Offset int // where in the file
+	Offset int // in the file, in bytes
 	Err    error
 }
 
+// Error names the file and the place in it.
 func (e *CorruptError) Error() string {
 	return fmt.Sprintf("%s: byte %d: %v", e.Path, e.Offset, e.Err)
 }
@@ -47,16 +51,15 @@ var errHeld = errors.New("another process holds the lock")
 // newest has the newest cosigned checkpoint of each log, by its origin.
 type newest map[string]attestlog.Checkpoint
 
-// state is the file that survives. Nothing of it is kept in memory, since
-// another process may replace it.
+// state is the file that survives. None of it is kept in memory, since another
+// process may replace it.
 type state struct {
 	dir string
 	sem chan struct{} // held by the request that reads and replaces the file
 }
 
-func (s *state) path() string { return filepath.Join(s.dir, "state") }
-
-// openState checks that there is a state that can be read, or makes one.
+// openState checks that there is a state that can be read. If there is none and
+// create is set, it makes an empty one.
 func openState(dir string, create bool) (*state, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -67,50 +70,60 @@ func openState(dir string, create bool) (*state, error) {
 		_, err = s.load()
 		return s, err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+
+	err = os.MkdirAll(dir, 0o700)
+	if err != nil {
 		return nil, err
 	}
-	if err := syncDir(filepath.Dir(dir)); err != nil {
+	err = durable.SyncDir(filepath.Dir(dir))
+	if err != nil {
 		return nil, err
 	}
-	return s, s.locked(context.Background(), func() error {
+
+	err = s.locked(context.Background(), func() error {
 		_, err := s.load()
 		if errors.Is(err, ErrNoState) {
 			err = s.replace(nil)
 		}
 		return err
 	})
+	return s, err
 }
 
-// update calls fn with the state while nobody else reads or replaces it. If fn
-// reports true, what it left is durable when update returns without an error.
-func (s *state) update(ctx context.Context, fn func(newest) (bool, error)) error {
+func (s *state) path() string { return filepath.Join(s.dir, "state") }
+
+// update calls fn with the state while nobody else reads or replaces it. What fn
+// leaves is durable when update returns nil; an error of fn leaves the state as
+// it was.
+func (s *state) update(ctx context.Context, fn func(newest) error) error {
 	return s.locked(ctx, func() error {
-		now, err := s.load()
+		logs, err := s.load()
 		if err != nil {
 			return err
 		}
-		changed, err := fn(now)
-		if err != nil || !changed {
+		err = fn(logs)
+		if err != nil {
 			return err
 		}
-		return s.replace(now)
+		return s.replace(logs)
 	})
 }
 
-// locked runs fn with the lock, which it waits for until ctx ends or lockWait
-// is over.
+// locked runs fn with the lock, for which it waits until ctx ends or lockWait is
+// over.
 func (s *state) locked(ctx context.Context, fn func() error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, lockWait, errHeld)
 	defer cancel()
+
 	select {
 	case s.sem <- struct{}{}:
 		defer func() { <-s.sem }()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+
 	for {
-		lock, err := s.lock()
+		lock, err := s.tryLock()
 		if err != nil {
 			return err
 		}
@@ -118,21 +131,21 @@ func (s *state) locked(ctx context.Context, fn func() error) error {
 			defer lock.Close()
 			return fn()
 		}
-		select {
-		case <-time.After(lockPoll):
-		case <-ctx.Done():
+		if retry.Sleep(ctx, lockPoll) != nil {
 			return context.Cause(ctx)
 		}
 	}
 }
 
-// lock returns the locked file, or nil if another process has it.
-func (s *state) lock() (*os.File, error) {
+// tryLock returns the locked file, or nil if another process has it. Closing the
+// file releases the lock.
+func (s *state) tryLock() (*os.File, error) {
 	f, err := os.OpenFile(s.path()+".lock", os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	ok, err := tryLock(f)
+
+	ok, err := filelock.TryLock(f)
 	if ok {
 		return f, nil
 	}
@@ -152,85 +165,67 @@ func (s *state) load() (newest, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, offset, err := parseState(string(data))
+
+	logs, offset, err := parseState(string(data))
 	if err != nil {
 		return nil, &CorruptError{s.path(), offset, err}
 	}
-	return n, nil
+	return logs, nil
 }
 
-// parseState reads what marshal writes; on an error the offset says where.
-func parseState(data string) (n newest, offset int, err error) {
+// replace makes logs the state, durably, or leaves what was there. After an
+// error of the folder's sync the new state is there, but may not survive a power
+// failure. No cosignature was given then, and the next replacement syncs the
+// folder again.
+func (s *state) replace(logs newest) error {
+	return durable.Replace(s.path(), logs.marshal(), 0o600)
+}
+
+// parseState reads what marshal writes; on an error, offset says where.
+func parseState(data string) (logs newest, offset int, err error) {
 	rest, ok := strings.CutPrefix(data, stateHeader)
 	if !ok {
 		return nil, 0, fmt.Errorf("does not start with %q", strings.TrimSpace(stateHeader))
 	}
-	at := func() int { return len(data) - len(rest) }
-	sum, after, ok := strings.Cut(rest, "\n")
-	is := sha256.Sum256([]byte(after))
-	if !ok || sum != "sum "+hex.EncodeToString(is[:]) {
-		return nil, at(), errors.New("the sum is not that of what follows: the file is torn or was changed")
+	offsetOf := func(rest string) int { return len(data) - len(rest) }
+
+	line, notes, ok := strings.Cut(rest, "\n")
+	sum := sha256.Sum256([]byte(notes))
+	if !ok || line != "sum "+hex.EncodeToString(sum[:]) {
+		return nil, offsetOf(rest), errors.New("the sum is not that of what follows: the file is torn or was changed")
 	}
-	rest = after
-	n = newest{}
-	for rest != "" {
+
+	logs = newest{}
+	for rest = notes; rest != ""; {
 		line, after, _ := strings.Cut(rest, "\n")
 		digits, ok := strings.CutPrefix(line, "note ")
 		size, err := strconv.Atoi(digits)
 		if !ok || err != nil || size < 0 || size > len(after) {
-			return nil, at(), fmt.Errorf("%.40q is not the length of a note", line)
+			return nil, offsetOf(rest), fmt.Errorf("%.40q is not the length of a note", line)
 		}
+
 		c, err := attestlog.ParseCheckpoint([]byte(after[:size]))
 		if err != nil {
-			return nil, at(), err
+			return nil, offsetOf(rest), err
 		}
-		if _, twice := n[c.Origin]; twice {
-			return nil, at(), fmt.Errorf("log %q is there twice", c.Origin)
+		if _, twice := logs[c.Origin]; twice {
+			return nil, offsetOf(rest), fmt.Errorf("log %q is there twice", c.Origin)
 		}
-		n[c.Origin] = c
+		logs[c.Origin] = c
 		rest = after[size:]
 	}
-	return n, 0, nil
+	return logs, 0, nil
 }
 
+// marshal writes the file; the package comment shows it.
 func (n newest) marshal() []byte {
-	var b bytes.Buffer
+	var notes bytes.Buffer
 	for _, origin := range slices.Sorted(maps.Keys(n)) {
-		fmt.Fprintf(&b, "note %d\n%s", len(n[origin].Note), n[origin].Note)
+		signed := n[origin].Note
+		fmt.Fprintf(&notes, "note %d\n%s", len(signed), signed)
 	}
-	sum := sha256.Sum256(b.Bytes())
-	return append(fmt.Appendf(nil, "%ssum %x\n", stateHeader, sum), b.Bytes()...)
-}
 
-// replace makes n the state, durably, or leaves what was there. After an error
-// from the folder's sync the new state is there, but may not survive a power
-// failure; nothing was promised, and the next replacement syncs it again.
-func (s *state) replace(n newest) error {
-	tmp, err := os.OpenFile(s.path()+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(n.marshal())
-	if err == nil {
-		err = tmp.Sync()
-	}
-	if closeErr := tmp.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(tmp.Name(), s.path())
-	}
-	if err != nil {
-		return err
-	}
-	return syncDir(s.dir)
-}
-
-// syncDir makes the names in a folder durable.
-func syncDir(name string) error {
-	dir, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	sum := sha256.Sum256(notes.Bytes())
+	out := fmt.Appendf(nil, "%ssum %x\n", stateHeader, sum)
+	return append(out, notes.Bytes()...)
 }

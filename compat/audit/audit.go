@@ -1,6 +1,6 @@
 // Package audit has the API of an audit log that many Go services keep in a
-// PostgreSQL table with an append-only trigger and in a JSON Lines file, on top
-// of attestlog: change the import path, and each record is an entry of a log that
+// PostgreSQL table with an append-only trigger and in a JSON Lines file, on top of
+// attestlog: change the import path, and each record becomes an entry of a log that
 // can prove itself.
 //
 //	l, err := audit.New(dsn, "/var/log/app/audit.jsonl", logger)
@@ -8,10 +8,10 @@
 //	entries, total, err := l.Query(audit.QueryFilter{Username: "alice"})
 //	l.Close()
 //
-// The log is the schema "attestlog" of the same database, or the one that the
-// DSN names with log=. New imports a table audit_log that is there once, and
-// leaves it as it was. While the database is down, Log keeps the entries in a
-// file beside the log's keys, and they follow in their order.
+// The log is the schema "attestlog" of the same database, or the one that the DSN
+// names with log=. If there is a table audit_log, New imports it once and leaves it
+// as it was. While the database is down, Log keeps the entries in a file next to
+// the log's keys; they are stored later, in their order.
 package audit
 
 import (
@@ -24,13 +24,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/fit"
-	"github.com/attestlog/attestlog/query"
 	"github.com/google/uuid"
 
+	"github.com/attestlog/attestlog"
 	old "github.com/attestlog/attestlog/convert/audit"
+	"github.com/attestlog/attestlog/fit"
 	"github.com/attestlog/attestlog/postgres"
+	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/spool"
 )
 
@@ -71,15 +71,16 @@ type QueryFilter struct {
 	Page      int        // from 0
 }
 
-// newIDs is where the ids of entries that are not imported start: they are this
-// and the index in the log. A larger id would not be exact in JavaScript.
+// newIDs is added to the index in the log to make the id of an entry that was not
+// imported. A larger number would not be exact in JavaScript.
 const newIDs = 1 << 52
 
 // imported is the action of the entry that ends an import.
 const imported = "audit.imported"
 
 const (
-	storeTimeout = 10 * time.Second // after which an entry goes to the spool
+	// storeTimeout is how long an entry may take before it goes to the spool.
+	storeTimeout = 10 * time.Second
 	defaultPage  = 50
 )
 
@@ -88,16 +89,17 @@ type Logger struct {
 	log    *attestlog.Log
 	spool  *spool.Spool
 	logger *slog.Logger
-	close  sync.Once
-	err    error // of Close
 
-	mu   sync.Mutex // orders what Log writes
-	file *os.File   // nil: off
+	closing  sync.Once
+	closeErr error
+
+	mu   sync.Mutex // held while the file is written
+	file *os.File   // nil without a file
 }
 
-// New opens or creates the log in the database, and opens logPath for appending:
-// folders are made with mode 0750, the file with 0640. A file that cannot be
-// written, or an empty logPath, is a warning. A nil logger is slog.Default().
+// New opens or creates the log in the database, and opens logPath for appending. It
+// makes folders with mode 0750, and the file with 0640. If logPath is empty or
+// cannot be written, New logs a warning. A nil logger is slog.Default().
 func New(dsn, logPath string, logger *slog.Logger) (*Logger, error) {
 	if logger == nil {
 		logger = slog.Default()
@@ -115,57 +117,63 @@ func open(ctx context.Context, dsn string, logger *slog.Logger) (*Logger, error)
 	if err != nil {
 		return nil, err
 	}
+
 	l := &Logger{logger: logger}
-	boxes, err := l.openSpools(dsn)
+	spools, err := l.openSpools(dsn)
 	if err == nil {
-		l.log, err = attestlog.New(ctx, store, attestlog.Config{Logger: logger, Outboxes: boxes})
+		l.log, err = attestlog.New(ctx, store, attestlog.Config{Logger: logger, Outboxes: spools})
 	}
 	if err != nil {
-		for _, box := range boxes {
-			err = errors.Join(err, box.Close())
+		for _, s := range spools {
+			err = errors.Join(err, s.Close())
 		}
 		return nil, errors.Join(err, store.Close())
 	}
-	if err = l.log.ReadOnly(); err == nil {
-		err = l.takeOver(ctx, dsn)
-	}
+
+	err = l.log.ReadOnly()
 	if err == nil {
-		// What waits in spools, of processes that are gone too, comes first.
-		drain, cancel := context.WithTimeout(ctx, storeTimeout)
-		defer cancel()
-		if flushErr := l.log.Flush(drain); flushErr != nil {
-			logger.Warn("audit: entries that wait could not be stored yet", "err", flushErr)
-		}
+		err = l.importOnce(ctx, dsn)
 	}
 	if err != nil {
 		return nil, errors.Join(err, l.log.Close(ctx))
 	}
+
+	// Entries that wait in spools, also of processes that are gone, come first.
+	flushing, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	err = l.log.Flush(flushing)
+	if err != nil {
+		logger.Warn("audit: entries that wait could not be stored yet", "err", err)
+	}
 	return l, nil
 }
 
-// openSpools opens the first spool that no other process has as this one's, and
-// with it those that processes which are gone have left.
+// openSpools opens the first spool that no other process has open, for this
+// process, and all others that processes which are gone have left.
 func (l *Logger) openSpools(dsn string) ([]attestlog.Outbox, error) {
 	home, err := postgres.HomePath(dsn)
 	if err != nil {
 		return nil, err
 	}
-	var boxes []attestlog.Outbox
+
+	var spools []attestlog.Outbox
 	for n := 1; ; n++ {
 		path := fmt.Sprintf("%s.spool-%d", home, n)
-		if _, err := os.Stat(path); err != nil && l.spool != nil {
-			return boxes, nil
+		_, err := os.Stat(path)
+		if err != nil && l.spool != nil {
+			return spools, nil
 		}
+
 		s, err := spool.Open(path, spool.Config{Wait: time.Millisecond})
-		switch {
-		case errors.Is(err, spool.ErrInUse):
-		case err != nil:
-			return boxes, err
-		default:
-			boxes = append(boxes, s)
-			if l.spool == nil {
-				l.spool = s
-			}
+		if errors.Is(err, spool.ErrInUse) {
+			continue
+		}
+		if err != nil {
+			return spools, err
+		}
+		spools = append(spools, s)
+		if l.spool == nil {
+			l.spool = s
 		}
 	}
 }
@@ -175,6 +183,7 @@ func (l *Logger) openFile(path string) {
 		l.logger.Warn("audit: no file was named; entries go to the database alone")
 		return
 	}
+
 	err := os.MkdirAll(filepath.Dir(path), 0o750)
 	if err == nil {
 		l.file, err = os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
@@ -185,44 +194,56 @@ func (l *Logger) openFile(path string) {
 	}
 }
 
-// Log stores an entry, and returns once that is durable: in the log, or while
-// the database is down in the spool. Errors are logged.
+// Log stores an entry, and returns once it is durable: in the log, or in the spool
+// while the database is down. Errors are logged.
 func (l *Logger) Log(e Entry) {
 	if e.Timestamp.IsZero() {
 		e.Timestamp = time.Now()
 	}
 	record := recordOf(e)
-	event := record.Event()
-	id, err := uuid.NewV7()
-	if err == nil {
-		event.ID = id.String()
-		fit.Event(&event)
-		err = l.store(event)
-	}
+
+	err := l.store(record.Event())
 	if err != nil {
-		l.logger.Error("audit: an entry could not be stored", "err", err, "event_type", e.EventType, "username", e.Username, "mail_id", e.MailID, "success", e.Success)
+		l.logger.Error("audit: an entry could not be stored", "err", err,
+			"event_type", e.EventType, "username", e.Username, "mail_id", e.MailID, "success", e.Success)
 	}
+
 	l.mu.Lock()
 	defer l.mu.Unlock()
+
 	if l.file == nil {
 		return
 	}
-	if _, err := l.file.Write(append(record.Line(), '\n')); err != nil {
+	_, err = l.file.Write(append(record.Line(), '\n'))
+	if err != nil {
 		l.logger.Warn("audit: an entry could not be written to the file", "path", l.file.Name(), "err", err)
 	}
 }
 
 func recordOf(e Entry) old.Record {
 	r := old.Record{
-		EventType: &e.EventType, Username: &e.Username, IPAddress: &e.IPAddress,
-		Query: &e.Query, MailID: &e.MailID, Success: &e.Success, Detail: &e.Detail,
+		EventType: &e.EventType,
+		Username:  &e.Username,
+		IPAddress: &e.IPAddress,
+		Query:     &e.Query,
+		MailID:    &e.MailID,
+		Success:   &e.Success,
+		Detail:    &e.Detail,
 	}
 	r.SetTime(e.Timestamp)
 	return r
 }
 
-// store appends an event, or spools it behind those that wait already.
+// store appends an event, or spools it if the database is down or older events
+// wait in the spool.
 func (l *Logger) store(e attestlog.Event) error {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return err
+	}
+	e.ID = id.String()
+	fit.Event(&e)
+
 	waiting, err := l.spool.Backlog(context.Background())
 	if err != nil {
 		return err
@@ -231,56 +252,86 @@ func (l *Logger) store(e attestlog.Event) error {
 		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 		defer cancel()
 		_, err = l.log.Append(ctx, e)
-		if !errors.Is(err, attestlog.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
+		isDown := errors.Is(err, attestlog.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
+		if !isDown {
 			return err
 		}
 		l.logger.Warn("audit: the database does not take entries, which wait in the spool", "spool", l.spool.Name(), "err", err)
 	}
-	return l.spool.Record(context.Background(), e) // with the same id
+
+	// It may be in the log all the same. It has the same id, so it is stored once.
+	return l.spool.Record(context.Background(), e)
 }
 
 // Query returns the entries of one page, newest timestamp first, and how many
-// there are without paging. What waits in the spool is not among them.
+// entries there are on all pages. Entries that wait in the spool are not among
+// them.
 func (l *Logger) Query(f QueryFilter) ([]Entry, int, error) {
-	ctx := context.Background()
-	q := filter(f)
-	total, err := l.log.Count(ctx, q, 0)
+	entries, total, err := l.query(context.Background(), f)
 	if err != nil {
 		return nil, 0, fmt.Errorf("audit: query: %w", err)
 	}
-	if f.PageSize <= 0 {
-		f.PageSize = defaultPage
+	return entries, int(total), nil
+}
+
+func (l *Logger) query(ctx context.Context, f QueryFilter) ([]Entry, uint64, error) {
+	q := queryOf(f)
+	total, err := l.log.Count(ctx, q, 0)
+	if err != nil {
+		return nil, 0, err
 	}
+
+	size := f.PageSize
+	if size <= 0 {
+		size = defaultPage
+	}
+	number := max(f.Page, 0)
 	out := []Entry{}
-	if uint64(max(f.Page, 0)) > total/uint64(f.PageSize) {
-		return out, int(total), nil
+	if uint64(number) > total/uint64(size) { // a larger number*size could overflow
+		return out, total, nil
 	}
-	skip := max(f.Page, 0) * f.PageSize
-	for cursor := ""; len(out) < f.PageSize; {
-		page, err := l.log.Query(ctx, q.OrderBy(query.ByTime), attestlog.PageOptions{Limit: skip + f.PageSize - len(out), Cursor: cursor})
+
+	// A page of the log is found only by the cursor of the one before it, so the
+	// entries before this page are read and skipped.
+	skip := number * size
+	cursor := ""
+	for len(out) < size {
+		opts := attestlog.PageOptions{Limit: skip + size - len(out), Cursor: cursor}
+		page, err := l.log.Query(ctx, q.OrderBy(query.ByTime), opts)
 		if err != nil {
-			return nil, 0, fmt.Errorf("audit: query: %w", err)
+			return nil, 0, err
 		}
-		passed := min(skip, len(page.Entries))
-		skip -= passed
-		for i := range page.Entries[passed:] {
-			out = append(out, entryOf(&page.Entries[passed+i]))
+
+		skipped := min(skip, len(page.Entries))
+		skip -= skipped
+		for i := range page.Entries[skipped:] {
+			out = append(out, entryOf(&page.Entries[skipped+i]))
 		}
-		if cursor = page.Next; cursor == "" {
+		if page.Next == "" {
 			break
 		}
+		cursor = page.Next
 	}
-	return out, int(total), nil
+	return out, total, nil
 }
 
 // isImported selects the entry that ends an import.
 var isImported = query.And(query.Field("action", imported), query.Field("operation", "import"))
 
-// filter selects what Log and the import put into the log.
-func filter(f QueryFilter) query.Query {
-	all := []query.Query{query.Not(query.Prefix("action", "attestlog.")), query.Not(isImported)}
-	// As they stand in the log, where Bound had to change them.
-	e := attestlog.Event{Action: f.EventType, Actor: attestlog.Actor{ID: f.Username}, Targets: []attestlog.Target{{Type: "mail", ID: f.MailID}}}
+// queryOf selects, of what Log and the import put into the log, the entries that a
+// filter selects.
+func queryOf(f QueryFilter) query.Query {
+	all := []query.Query{
+		query.Not(query.Prefix("action", "attestlog.")),
+		query.Not(isImported),
+	}
+
+	// The texts as they are in the log, which fit may have changed.
+	e := attestlog.Event{
+		Action:  f.EventType,
+		Actor:   attestlog.Actor{ID: f.Username},
+		Targets: []attestlog.Target{{Type: "mail", ID: f.MailID}},
+	}
 	fit.Event(&e)
 	if f.Username != "" {
 		all = append(all, query.Field("actor", e.Actor.ID))
@@ -291,12 +342,13 @@ func filter(f QueryFilter) query.Query {
 	if f.MailID != "" {
 		all = append(all, query.Field("target", "mail/"+e.Targets[0].ID))
 	}
+
 	var from, before time.Time
 	if f.From != nil {
 		from = *f.From
 	}
 	if f.To != nil {
-		before = f.To.Add(1)
+		before = f.To.Add(time.Nanosecond)
 	}
 	if f.From != nil || f.To != nil {
 		all = append(all, query.Between(from, before))
@@ -305,47 +357,60 @@ func filter(f QueryFilter) query.Query {
 }
 
 func entryOf(e *attestlog.Entry) Entry {
-	out := Entry{ID: newIDs + int64(e.Index)}
+	out := Entry{ID: newIDs + int64(e.Index), Timestamp: e.Time}
 	r, err := old.RecordOf(e.Event)
-	if err != nil { // an entry that another program put into the log
-		out.Timestamp, out.EventType, out.Username, out.Success, out.Detail = e.Time, e.Action, e.Actor.ID, e.Outcome == attestlog.Success, e.Message
+	if err != nil { // another program put the entry into the log
+		out.EventType = e.Action
+		out.Username = e.Actor.ID
+		out.Success = e.Outcome == attestlog.Success
+		out.Detail = e.Message
 		return out
 	}
+
 	if r.ID != 0 {
 		out.ID = r.ID
 	}
-	out.Timestamp = e.Time
-	for _, f := range [...]struct{ from, to *string }{
-		{r.EventType, &out.EventType}, {r.Username, &out.Username}, {r.IPAddress, &out.IPAddress},
-		{r.Query, &out.Query}, {r.MailID, &out.MailID}, {r.Detail, &out.Detail},
-	} {
-		if f.from != nil {
-			*f.to = *f.from
-		}
+	if t, ok := r.Time(); ok {
+		out.Timestamp = t
 	}
-	if at, ok := r.Time(); ok {
-		out.Timestamp = at
-	}
+	setText(&out.EventType, r.EventType)
+	setText(&out.Username, r.Username)
+	setText(&out.IPAddress, r.IPAddress)
+	setText(&out.Query, r.Query)
+	setText(&out.MailID, r.MailID)
+	setText(&out.Detail, r.Detail)
 	out.Success = r.Success != nil && *r.Success
 	return out
 }
 
-// Close closes the log and the file. A second Close does nothing and returns
-// what the first did.
+// setText sets a text to another, unless that is nil.
+func setText(to, from *string) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+// Close closes the log and the file. A second Close does nothing, and returns the
+// error of the first.
 func (l *Logger) Close() error {
-	l.close.Do(func() {
-		l.err = l.log.Close(context.Background())
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if l.file != nil {
-			l.err = errors.Join(l.err, l.file.Close())
-			l.file = nil
-		}
-	})
-	if l.err != nil {
-		return fmt.Errorf("audit: close: %w", l.err)
+	l.closing.Do(func() { l.closeErr = l.close() })
+	if l.closeErr != nil {
+		return fmt.Errorf("audit: close: %w", l.closeErr)
 	}
 	return nil
+}
+
+func (l *Logger) close() error {
+	err := l.log.Close(context.Background())
+
+	l.mu.Lock()
+	defer l.mu.Unlock()
+
+	if l.file != nil {
+		err = errors.Join(err, l.file.Close())
+		l.file = nil
+	}
+	return err
 }
 
 // AuditLog returns the log itself, to query, verify and prove.

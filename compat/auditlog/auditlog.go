@@ -1,16 +1,18 @@
-// Package auditlog has the API of an audit log that many Go services keep in
-// an SQLite table, on top of attestlog: change the import path, and each record
-// is an entry of a log that can prove itself.
+// Package auditlog has the API of an audit log that many Go services keep in an
+// SQLite table, on top of attestlog: change the import path, and each record
+// becomes an entry of a log that can prove itself.
 //
 //	s, err := auditlog.New("/var/lib/app/audit.db")
 //	s.Record("alice", "POST", "/mail/7", "mail", 200)
 //	entries, err := s.List(100)
 //	s.Close()
 //
-// New on a file that holds the old table imports it once into a log beside it,
-// FILE.attestlog, and leaves the file as it was; it may be put away afterwards. Where the old log broke its own
-// promise this one does not: the order is that of the calls also when many come
-// at once, and a Record during or after Close is stored or logged as an error.
+// If the file holds the old table, New imports it once into a log next to it,
+// FILE.attestlog, and leaves the file as it was; it may be moved away afterwards.
+//
+// Where the old log broke its own promises, this one keeps them: entries are in
+// the order of the calls even when many come at once, and a Record during or after
+// Close is stored or logged as an error.
 package auditlog
 
 import (
@@ -28,10 +30,9 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	table "github.com/attestlog/attestlog/convert/auditlog"
 	"github.com/attestlog/attestlog/fit"
 	"github.com/attestlog/attestlog/query"
-
-	table "github.com/attestlog/attestlog/convert/auditlog"
 	"github.com/attestlog/attestlog/sqlite"
 )
 
@@ -51,16 +52,16 @@ type Store struct {
 	closed atomic.Bool
 }
 
-// Suffix is what the name of a log has behind that of an old file.
+// Suffix is appended to the name of an old file to make that of its log.
 const Suffix = ".attestlog"
 
 // imported is the action of the entry that ends an import.
 const imported = "auditlog.imported"
 
-// New opens or creates the log in the file path, whose folder it makes with
-// mode 0700. If the file holds an old audit table, the log is path with Suffix,
-// and New first imports the table unless that was done before: an import that
-// was interrupted goes on.
+// New opens or creates the log in the file path, whose folder it makes with mode
+// 0700. If the file holds an old audit table, the log is the file path+Suffix, and
+// New first imports the table, unless that was done before. An import that was
+// interrupted is continued.
 func New(path string) (*Store, error) {
 	s, err := open(context.Background(), path)
 	if err != nil {
@@ -70,26 +71,23 @@ func New(path string) (*Store, error) {
 }
 
 func open(ctx context.Context, path string) (*Store, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	err := os.MkdirAll(filepath.Dir(path), 0o700)
+	if err != nil {
 		return nil, err
 	}
-	old, err := table.Open(path)
-	if err == nil {
+	old, err := openTable(path)
+	if err != nil {
+		return nil, err
+	}
+	if old != nil {
 		defer old.Close()
-		old.Source = "audit" // whatever the file is called: there is one beside a log
-	} else if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, table.ErrNoTable) {
+	}
+	logPath, err := logPathOf(path, old != nil)
+	if err != nil {
 		return nil, err
 	}
-	_, beside := os.Stat(path + Suffix)
-	switch {
-	case old != nil:
-		path += Suffix
-	case beside == nil && errors.Is(err, fs.ErrNotExist): // the old file was put away
-		path += Suffix
-	case beside == nil:
-		return nil, fmt.Errorf("%s is not the table that %s was begun with; move one of them away", path, path+Suffix)
-	}
-	store, err := sqlite.Open(ctx, path, sqlite.Config{})
+
+	store, err := sqlite.Open(ctx, logPath, sqlite.Config{})
 	if err != nil {
 		return nil, err
 	}
@@ -97,46 +95,62 @@ func open(ctx context.Context, path string) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	if err := log.ReadOnly(); err != nil {
+	err = log.ReadOnly()
+	if err != nil {
 		return nil, errors.Join(err, log.Close(ctx))
 	}
+
 	if old != nil {
-		if err := takeOver(ctx, log, old); err != nil {
+		err := importOnce(ctx, log, old)
+		if err != nil {
 			return nil, errors.Join(fmt.Errorf("import of the old table: %w", err), log.Close(ctx))
 		}
 	}
 	return &Store{log: log}, nil
 }
 
-// takeOver imports the old table, unless an entry says that this was done.
-func takeOver(ctx context.Context, log *attestlog.Log, old *table.Table) error {
-	if n, err := log.Count(ctx, isImported, 1); err != nil || n > 0 {
+// openTable opens the old table in a file, or returns nil if there is none.
+func openTable(path string) (*table.Table, error) {
+	old, err := table.Open(path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, table.ErrNoTable) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+
+	// The ids of the rows must not change if the file is given another name.
+	old.Source = "audit"
+	return old, nil
+}
+
+// logPathOf returns the path of the log that belongs to a file, which may hold the
+// old table.
+func logPathOf(path string, isTable bool) (string, error) {
+	if isTable {
+		return path + Suffix, nil
+	}
+
+	_, err := os.Stat(path + Suffix)
+	if err != nil {
+		return path, nil // there never was a table
+	}
+	_, err = os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return path + Suffix, nil // the file with the table was moved away
+	}
+	return "", fmt.Errorf("%s is not the table that %s was begun with; move one of them away", path, path+Suffix)
+}
+
+// importOnce imports the old table, unless an entry says that this was done.
+func importOnce(ctx context.Context, log *attestlog.Log, old *table.Table) error {
+	n, err := log.Count(ctx, isImported, 1)
+	if err != nil || n > 0 {
 		return err
 	}
-	slog.Info("auditlog: importing the old table", "rows", old.Rows)
-	const batch, every = 1_000, 100_000
-	var rows int64
-	events := make([]attestlog.Event, 0, batch)
-	flush := func() error {
-		_, err := log.Append(ctx, events...)
-		events = events[:0]
-		return err
-	}
-	for e, err := range old.Events(ctx) {
-		if err != nil {
-			return err
-		}
-		events = append(events, e)
-		if rows++; len(events) == batch {
-			if err := flush(); err != nil {
-				return err
-			}
-		}
-		if rows%every == 0 {
-			slog.Info("auditlog: importing the old table", "done", rows, "rows", old.Rows)
-		}
-	}
-	if err := flush(); err != nil {
+
+	rows, err := importRows(ctx, log, old)
+	if err != nil {
 		return err
 	}
 	stored, err := log.Count(ctx, query.Prefix("id", table.Format+":"), 0)
@@ -146,21 +160,61 @@ func takeOver(ctx context.Context, log *attestlog.Log, old *table.Table) error {
 	if rows != old.Rows || int64(stored) < rows {
 		return fmt.Errorf("the table has %d rows, of which %d were read and %d are in the log", old.Rows, rows, stored)
 	}
+
 	_, err = log.Append(ctx, attestlog.Event{
-		Action: imported, Operation: "import", Outcome: attestlog.Success, Actor: attestlog.Actor{ID: "auditlog", Type: "system"},
+		Action:     imported,
+		Operation:  "import",
+		Outcome:    attestlog.Success,
+		Actor:      attestlog.Actor{ID: "auditlog", Type: "system"},
 		Attributes: map[string]any{"rows": rows},
 	})
 	return err
 }
 
+// importRows appends the events of all rows, and returns how many there were. Rows
+// that are in the log already have the same ids, and are not stored again.
+func importRows(ctx context.Context, log *attestlog.Log, old *table.Table) (rows int64, err error) {
+	const batchSize, reportEvery = 1_000, 100_000
+	slog.Info("auditlog: importing the old table", "rows", old.Rows)
+
+	batch := make([]attestlog.Event, 0, batchSize)
+	for e, err := range old.Events(ctx) {
+		if err != nil {
+			return rows, err
+		}
+		batch = append(batch, e)
+		rows++
+
+		if len(batch) == batchSize {
+			_, err := log.Append(ctx, batch...)
+			if err != nil {
+				return rows, err
+			}
+			batch = batch[:0]
+		}
+		if rows%reportEvery == 0 {
+			slog.Info("auditlog: importing the old table", "done", rows, "rows", old.Rows)
+		}
+	}
+
+	_, err = log.Append(ctx, batch...)
+	return rows, err
+}
+
 // Record queues one request, with the time of the call, and returns. While the
-// queue is full it waits. What cannot be stored is logged.
+// queue is full it waits. A request that cannot be stored is logged.
 func (s *Store) Record(username, method, path, module string, status int) {
 	e := attestlog.Event{
-		Time: time.Now(), Action: table.Action(method), Outcome: table.OutcomeOf(status), Actor: attestlog.Actor{ID: username}, Module: module,
+		Time:    time.Now(),
+		Action:  table.Action(method),
+		Outcome: table.OutcomeOf(status),
+		Actor:   attestlog.Actor{ID: username},
+		Module:  module,
 		Request: attestlog.Request{Method: method, Path: path, Status: status},
 	}
-	if err := fit.Record(context.Background(), s.log, e); err != nil {
+
+	err := fit.Record(context.Background(), s.log, e)
+	if err != nil {
 		slog.Error("auditlog: a request could not be recorded", "err", err,
 			"username", username, "method", method, "path", path, "module", module, "status", status)
 	}
@@ -184,26 +238,31 @@ func (s *Store) List(limit int) ([]Entry, error) {
 }
 
 func (s *Store) list(ctx context.Context, limit int) ([]Entry, error) {
-	out := []Entry{}
-	if err := s.log.Flush(ctx); err != nil {
+	err := s.log.Flush(ctx)
+	if err != nil {
 		slog.Error("auditlog: some requests could not be recorded", "err", err)
 	}
-	const most = 1_000
-	for cursor := ""; limit < 0 || len(out) < limit; {
-		want := most
+
+	const maxPage = 1_000
+	out := []Entry{}
+	cursor := ""
+	for limit < 0 || len(out) < limit {
+		want := maxPage
 		if limit >= 0 {
-			want = min(limit-len(out), most)
+			want = min(limit-len(out), maxPage)
 		}
 		page, err := s.log.Query(ctx, requests, attestlog.PageOptions{Limit: want, Cursor: cursor})
 		if err != nil {
 			return nil, err
 		}
+
 		for i := range page.Entries {
 			out = append(out, entryOf(page.Entries[i].Event))
 		}
-		if cursor = page.Next; cursor == "" {
+		if page.Next == "" {
 			break
 		}
+		cursor = page.Next
 	}
 	return out, nil
 }
@@ -211,29 +270,41 @@ func (s *Store) list(ctx context.Context, limit int) ([]Entry, error) {
 func entryOf(e attestlog.Event) Entry {
 	e = fit.Restore(e)
 	out := Entry{
-		Time: e.Time.UTC().Format(time.RFC3339), Username: e.Actor.ID, Method: e.Request.Method,
-		Path: e.Request.Path, Module: e.Module, Status: e.Request.Status,
+		Time:     e.Time.UTC().Format(time.RFC3339),
+		Username: e.Actor.ID,
+		Method:   e.Request.Method,
+		Path:     e.Request.Path,
+		Module:   e.Module,
+		Status:   e.Request.Status,
 	}
-	if row, err := table.RowOf(e); err == nil { // values of another kind than the table's columns
-		for _, f := range [...]struct {
-			v  any
-			to *string
-		}{{row.Username, &out.Username}, {row.Method, &out.Method}, {row.Path, &out.Path}, {row.Module, &out.Module}} {
-			if f.v != nil {
-				*f.to = fmt.Sprint(f.v)
-			}
-		}
+
+	// An imported row may have values of other types than the table declares.
+	row, err := table.RowOf(e)
+	if err != nil {
+		return out
 	}
+	setText(&out.Username, row.Username)
+	setText(&out.Method, row.Method)
+	setText(&out.Path, row.Path)
+	setText(&out.Module, row.Module)
 	return out
 }
 
-// Close stores what was recorded and closes the log. A second Close does
+// setText sets a text to a value, unless that is nil.
+func setText(to *string, v any) {
+	if v != nil {
+		*to = fmt.Sprint(v)
+	}
+}
+
+// Close stores everything that was recorded and closes the log. A second Close does
 // nothing.
 func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return nil
 	}
-	if err := s.log.Close(context.Background()); err != nil {
+	err := s.log.Close(context.Background())
+	if err != nil {
 		return fmt.Errorf("auditlog: close: %w", err)
 	}
 	return nil
@@ -242,31 +313,34 @@ func (s *Store) Close() error {
 // Log returns the log itself, to query, verify and prove.
 func (s *Store) Log() *attestlog.Log { return s.log }
 
-// ServeHTTP answers GET with the newest entries as a JSON array, as many as the
-// parameter limit says, 100 by default and 10,000 at most. It has no
-// authentication of its own.
+// ServeHTTP answers GET with the newest entries as a JSON array. The parameter limit
+// says how many, 100 by default and 10,000 at most. It has no authentication of its
+// own.
 func (s *Store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		http.Error(w, "entries are only read here", http.StatusMethodNotAllowed)
 		return
 	}
-	const usual, most = 100, 10_000
-	limit := usual
+
+	const defaultLimit, maxLimit = 100, 10_000
+	limit := defaultLimit
 	if text := r.URL.Query().Get("limit"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 0 {
 			http.Error(w, "limit: want a number from 0 to 10000", http.StatusBadRequest)
 			return
 		}
-		limit = min(n, most)
+		limit = min(n, maxLimit)
 	}
+
 	entries, err := s.list(r.Context(), limit)
 	if err != nil {
 		slog.Error("auditlog: list", "err", err)
 		http.Error(w, "the audit log could not be read", http.StatusInternalServerError)
 		return
 	}
+
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")

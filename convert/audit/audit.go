@@ -1,5 +1,5 @@
-// Package audit reads the audit log that many Go services keep in PostgreSQL,
-// and the JSON Lines file that they write beside it:
+// Package audit reads the audit log that many Go services keep in PostgreSQL, and
+// the JSON Lines file that they write next to it:
 //
 //	audit_log(id BIGSERIAL, timestamp TIMESTAMPTZ, event_type VARCHAR(50),
 //	          username VARCHAR(255), ip_address VARCHAR(45), query TEXT,
@@ -13,21 +13,21 @@
 //	timestamp   time
 //	event_type  action
 //	username    actor.id
-//	ip_address  source.ip, or source.host if it is none
+//	ip_address  source.ip, or source.host if it is not an IP address
 //	query       attributes.query
 //	mail_id     target mail/…
 //	success     outcome
 //	detail      message
 //	id          attributes.audit.id, of a row
 //
-// Columns that are NULL are named in attributes.audit.null. A record that this
-// does not bring back to the letter, such as one with an IP address that is not
-// in its usual form, is also the event's original. RecordOf maps back: what went
-// in comes out identical.
+// Columns that are NULL are named in attributes.audit.null. A record that cannot
+// be restored from these fields to the letter, such as one with an IP address
+// that is not in its usual form, is also the event's original. RecordOf maps
+// back: it returns the same record that became the event.
 //
-// Ids are those of convert.IDs: over a row, which has an id of its own, without
-// a source, and over a line with its file's name. The table and the file hold
-// the same records: import one of them.
+// Ids are those of convert.IDs: those of rows, which have an id of their own,
+// without a source, and those of lines with the file's name. The table and the
+// file hold the same records: import only one of them.
 package audit
 
 import (
@@ -48,14 +48,11 @@ import (
 // Format starts the ids of events.
 const Format = "audit"
 
-// Attribute holds what has no field.
+// Attribute is the name of the attribute that holds what has no field.
 const Attribute = "audit"
 
-// ErrNoTable is returned for a database without such a table.
-var ErrNoTable = errors.New("there is no table audit_log of id, timestamp, event_type, username, ip_address, query, mail_id, success and detail")
-
-// A Record is a row of the table, or a line of the file, which has no ID. Nil
-// is NULL, or absent.
+// A Record is a row of the table, or a line of the file, which has no ID. Nil is
+// NULL, or absent.
 type Record struct {
 	ID        int64      `json:"id,omitempty"`
 	Timestamp *time.Time `json:"timestamp"`
@@ -69,50 +66,71 @@ type Record struct {
 	// Far is a timestamp that RFC 3339 cannot write: "infinity", "-infinity", or
 	// microseconds since 1970. Timestamp is nil then.
 	Far string `json:"far,omitempty"`
-	// Escaped is set in an event's original whose texts convert.Escape wrote,
-	// because one was not UTF-8.
+	// Escaped is set in the original of an event if fit.Escape wrote the record's
+	// texts, because one of them was not UTF-8.
 	Escaped bool `json:"escaped,omitempty"`
 }
 
 // Event returns the record's event, without an id.
 func (r *Record) Event() attestlog.Event {
-	e := r.plain()
-	bounded := e
-	fit.Event(&bounded)
-	if back, err := fromFields(fit.Restore(bounded)); err != nil || !back.equal(r) {
+	e := r.inFields()
+
+	// The record is kept as a whole if it does not come back out of the fields.
+	fitted := e
+	fit.Event(&fitted)
+	back, err := fromFields(fit.Restore(fitted))
+	if err != nil || !back.equal(r) {
 		e.Original, _ = json.Marshal(r.escaped()) // strings, numbers and times
 	}
 	return e
+}
+
+// RecordOf returns the record that an event was made of. It fails for an event
+// that was not made of one.
+func RecordOf(e attestlog.Event) (Record, error) {
+	if len(e.Original) > 0 {
+		if r, _, err := parse(e.Original); err == nil {
+			if r.Escaped {
+				r.mapTexts(fit.Unescape)
+				r.Escaped = false
+			}
+			return r, nil
+		}
+	}
+	return fromFields(fit.Restore(e))
 }
 
 // escaped returns the record with texts that JSON can hold.
 func (r *Record) escaped() Record {
 	out := *r
 	for _, f := range out.texts() {
-		out.Escaped = out.Escaped || *f != nil && !utf8.ValidString(**f)
+		if *f != nil && !utf8.ValidString(**f) {
+			out.Escaped = true
+		}
 	}
-	return out.mapped(fit.Escape)
+	if out.Escaped {
+		out.mapTexts(fit.Escape)
+	}
+	return out
 }
 
-// mapped returns an escaped record with other texts.
-func (r Record) mapped(fn func(string) string) Record {
-	if !r.Escaped {
-		return r
-	}
+// mapTexts replaces the record's texts by others. The texts that it was given do
+// not change.
+func (r *Record) mapTexts(fn func(string) string) {
 	for _, f := range r.texts() {
 		if *f != nil {
 			text := fn(**f)
 			*f = &text
 		}
 	}
-	return r
 }
 
 func (r *Record) texts() []**string {
 	return []**string{&r.EventType, &r.Username, &r.IPAddress, &r.Query, &r.MailID, &r.Detail}
 }
 
-func (r *Record) plain() attestlog.Event {
+// inFields returns an event whose fields hold the record.
+func (r *Record) inFields() attestlog.Event {
 	var e attestlog.Event
 	var null []any
 	text := func(name string, v *string) string {
@@ -122,6 +140,7 @@ func (r *Record) plain() attestlog.Event {
 		}
 		return *v
 	}
+
 	if r.Timestamp != nil {
 		e.Time = r.Timestamp.UTC()
 	} else {
@@ -134,10 +153,12 @@ func (r *Record) plain() attestlog.Event {
 	if id := text("mail_id", r.MailID); id != "" {
 		e.Targets = []attestlog.Target{{Type: "mail", ID: id}}
 	}
+
 	e.Attributes = map[string]any{}
 	if q := text("query", r.Query); q != "" {
 		e.Attributes["query"] = q
 	}
+
 	switch {
 	case r.Success == nil:
 		null = append(null, "success")
@@ -147,6 +168,7 @@ func (r *Record) plain() attestlog.Event {
 	default:
 		e.Outcome = attestlog.Failure
 	}
+
 	own := map[string]any{}
 	if r.ID != 0 {
 		own["id"] = r.ID
@@ -155,18 +177,20 @@ func (r *Record) plain() attestlog.Event {
 		own["null"] = null
 	}
 	e.Attributes[Attribute] = own
+
 	if e.Time.IsZero() {
 		fit.Undated(&e)
 	}
 	return e
 }
 
-// fromFields undoes plain.
+// fromFields undoes inFields.
 func fromFields(e attestlog.Event) (Record, error) {
 	own, ok := e.Attributes[Attribute].(map[string]any)
 	if !ok {
-		return Record{}, errors.New("audit: the event is of no record")
+		return Record{}, errors.New("audit: the event was not made of a record")
 	}
+
 	null, _ := own["null"].([]any)
 	text := func(name, v string) *string {
 		if v == "" && slices.Contains(null, any(name)) {
@@ -174,57 +198,64 @@ func fromFields(e attestlog.Event) (Record, error) {
 		}
 		return &v
 	}
-	r := Record{
-		EventType: text("event_type", e.Action), Username: text("username", e.Actor.ID), IPAddress: text("ip_address", e.Source.IP),
-		Detail: text("detail", e.Message),
-	}
-	var mail, query string
+
+	var mail string
 	if len(e.Targets) == 1 {
 		mail = e.Targets[0].ID
 	}
-	query, _ = e.Attributes["query"].(string)
-	r.MailID, r.Query = text("mail_id", mail), text("query", query)
+	query, _ := e.Attributes["query"].(string)
+	r := Record{
+		EventType: text("event_type", e.Action),
+		Username:  text("username", e.Actor.ID),
+		IPAddress: text("ip_address", e.Source.IP),
+		Query:     text("query", query),
+		MailID:    text("mail_id", mail),
+		Detail:    text("detail", e.Message),
+	}
 	if e.Outcome != attestlog.Unknown {
 		success := e.Outcome == attestlog.Success
 		r.Success = &success
 	}
 	if !slices.Contains(null, any("timestamp")) {
-		at := e.Time
-		r.Timestamp = &at
+		t := e.Time
+		r.Timestamp = &t
 	}
+
 	switch id := own["id"].(type) {
-	case float64:
-		r.ID = int64(id)
 	case int64:
 		r.ID = id
-	case json.Number:
+	case float64: // an entry is read back with float64 numbers
+		r.ID = int64(id)
+	case json.Number: // a large one, which fit.Restore restored
 		r.ID, _ = id.Int64()
 	}
 	return r, nil
 }
 
 func (r *Record) equal(o *Record) bool {
-	same := func(a, b *string) bool { return (a == nil) == (b == nil) && (a == nil || *a == *b) }
-	return r.ID == o.ID && same(r.EventType, o.EventType) && same(r.Username, o.Username) && same(r.IPAddress, o.IPAddress) && same(r.Query, o.Query) &&
-		same(r.MailID, o.MailID) && same(r.Detail, o.Detail) && r.Far == o.Far &&
-		(r.Success == nil) == (o.Success == nil) && (r.Success == nil || *r.Success == *o.Success) &&
-		(r.Timestamp == nil) == (o.Timestamp == nil) && (r.Timestamp == nil || r.Timestamp.Equal(*o.Timestamp))
-}
-
-// RecordOf returns the record that an event was made of. The error is of an
-// event that was made of none.
-func RecordOf(e attestlog.Event) (Record, error) {
-	if len(e.Original) > 0 {
-		if r, _, err := parse(e.Original); err == nil {
-			r = r.mapped(fit.Unescape)
-			r.Escaped = false
-			return r, nil
+	others := o.texts()
+	for i, text := range r.texts() {
+		if !equal(*text, *others[i]) {
+			return false
 		}
 	}
-	return fromFields(fit.Restore(e))
+
+	sameTime := r.Timestamp == o.Timestamp
+	if r.Timestamp != nil && o.Timestamp != nil {
+		sameTime = r.Timestamp.Equal(*o.Timestamp)
+	}
+	return sameTime && r.ID == o.ID && r.Far == o.Far && equal(r.Success, o.Success)
 }
 
-// parse reads a line. It reports whether the record brings the line back.
+// equal reports whether both are nil, or both point to equal values.
+func equal[T comparable](a, b *T) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return *a == *b
+}
+
+// parse reads a line. whole is whether the record's Line is that line.
 func parse(line []byte) (r Record, whole bool, err error) {
 	if err := json.Unmarshal(line, &r); err != nil {
 		return r, false, err
@@ -232,7 +263,7 @@ func parse(line []byte) (r Record, whole bool, err error) {
 	return r, bytes.Equal(r.Line(), line), nil
 }
 
-// Line returns the record as the file has it, without the line's end: names in
+// Line returns the record as the file has it, without the line's end: members in
 // their order, and query, mail_id and detail only if they are not empty.
 func (r *Record) Line() []byte {
 	out := *r
@@ -241,6 +272,7 @@ func (r *Record) Line() []byte {
 			*f = nil
 		}
 	}
+
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
@@ -248,7 +280,8 @@ func (r *Record) Line() []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// LineOf returns the line of the file that an event was made of.
+// LineOf returns the line of the file that an event was made of. It fails for an
+// event that was not made of one.
 func LineOf(e attestlog.Event) ([]byte, error) {
 	if len(e.Original) > 0 {
 		return e.Original, nil
@@ -257,8 +290,8 @@ func LineOf(e attestlog.Event) ([]byte, error) {
 	return r.Line(), err
 }
 
-// Read is a convert.Reader of the file. A line in another form than this
-// package's is kept as the event's original too.
+// Read is a convert.Reader of the file. A line that is not as Line writes it is
+// also kept as the event's original.
 func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
 	ids := convert.NewIDs(Format, source)
 	return convert.ByLine(r, source, func(line []byte) (attestlog.Event, bool, error) {
@@ -272,6 +305,7 @@ func lineEvent(line []byte, ids *convert.IDs) (attestlog.Event, error) {
 	if err != nil {
 		return attestlog.Event{}, err
 	}
+
 	e := r.Event()
 	if !whole || len(e.Original) > 0 {
 		e.Original = bytes.Clone(line)

@@ -7,20 +7,21 @@
 //
 //	ts        time
 //	username  actor.id
-//	method    request.method; the action is "http." and it, in lower case
+//	method    request.method; the action is "http." and the method in lower case
 //	path      request.path
 //	module    module
 //	status    request.status; the outcome is failure from 400 on
 //	id        attributes.auditlog.id
 //
-// SQLite keeps any value in any column. One of another kind than its column's
-// stands in attributes.auditlog under the column's name, as an object whose one
+// SQLite keeps any value in any column. A value that is not of its column's kind
+// is stored in attributes.auditlog under the column's name, as an object whose one
 // member says its kind: {"null":true}, {"integer":"…"}, {"real":"…"},
-// {"text":"…"} or {"blob":"<base64>"}. A row with a text or blob of more than
-// 2 KiB is kept whole in the event's original, up to 1 MiB, and that value's
-// object is {"original":true}. RowOf maps back: what went in comes out identical.
+// {"text":"…"} or {"blob":"<base64>"}. A row with a text or blob of more than 2 KiB
+// is kept whole in the event's original, up to 1 MiB, and that value's object is
+// {"original":true}. RowOf maps back: it returns the same row that became the
+// event.
 //
-// The id is one of convert.IDs over the row, which has an id of its own: equal
+// The id is one of convert.IDs over the row, which has an id of its own. So equal
 // rows all survive, and importing a table again adds nothing.
 package auditlog
 
@@ -41,57 +42,63 @@ import (
 // Format starts the ids of events.
 const Format = "auditlog"
 
-// Attribute holds what has no field.
+// Attribute is the name of the attribute that holds what has no field.
 const Attribute = "auditlog"
 
-// ErrNoTable is returned for a file that is no database with such a table.
-var ErrNoTable = errors.New("has no audit table of id, ts, username, method, path, module and status")
-
-// A Row is a row of the table. A value is nil, int64, float64, string or
-// []byte.
+// A Row is a row of the table. A value is nil, int64, float64, string or []byte.
 type Row struct {
 	ID                                         int64
 	TS, Username, Method, Path, Module, Status any
 }
 
+// columns are those of a row's values, without the id.
 var columns = [...]string{"ts", "username", "method", "path", "module", "status"}
 
+// values are in the order of columns.
 func (r *Row) values() [len(columns)]any {
 	return [...]any{r.TS, r.Username, r.Method, r.Path, r.Module, r.Status}
 }
 
-// Event returns the row's event; ids are those of its source.
+// Event returns the row's event. ids are those of the table.
 func (r *Row) Event(ids *convert.IDs) attestlog.Event {
 	var e attestlog.Event
 	own := map[string]any{"id": r.ID}
-	odd := func(name string, v any) {
-		own[name] = describe(v)
+	other := func(column string, v any) { // a value that the column's field cannot hold
 		if isLong(v) {
-			own[name] = map[string]any{"original": true}
+			own[column] = map[string]any{"original": true}
 			e.Original = r.original()
+		} else {
+			own[column] = describe(v)
 		}
 	}
+
 	if ts, ok := r.TS.(int64); ok && ts >= minTS && ts <= maxTS {
 		e.Time = time.Unix(ts, 0).UTC()
 	} else {
-		odd("ts", r.TS)
+		other("ts", r.TS)
 	}
 	for _, f := range [...]struct {
-		name string
-		v    any
-		to   *string
-	}{{"username", r.Username, &e.Actor.ID}, {"method", r.Method, &e.Request.Method}, {"path", r.Path, &e.Request.Path}, {"module", r.Module, &e.Module}} {
+		column string
+		v      any
+		to     *string
+	}{
+		{"username", r.Username, &e.Actor.ID},
+		{"method", r.Method, &e.Request.Method},
+		{"path", r.Path, &e.Request.Path},
+		{"module", r.Module, &e.Module},
+	} {
 		if s, ok := f.v.(string); ok && !isLong(f.v) {
 			*f.to = s
 		} else {
-			odd(f.name, f.v)
+			other(f.column, f.v)
 		}
 	}
 	if status, ok := r.Status.(int64); ok {
 		e.Request.Status = int(status)
 	} else {
-		odd("status", r.Status)
+		other("status", r.Status)
 	}
+
 	e.Action = Action(e.Request.Method)
 	e.Outcome = OutcomeOf(e.Request.Status)
 	e.Attributes = map[string]any{Attribute: own}
@@ -103,53 +110,51 @@ func (r *Row) Event(ids *convert.IDs) attestlog.Event {
 	return e
 }
 
-// Seconds of the years that an event's time may lie in.
-var (
-	minTS = time.Date(1678, 1, 1, 0, 0, 0, 0, time.UTC).Unix()
-	maxTS = time.Date(2261, 12, 31, 23, 59, 59, 0, time.UTC).Unix()
-)
-
-// maxText is how long a text or blob may be and stay in the leaf, which all of a
-// row's together fit.
-const maxText = 2 << 10
-
-func isLong(v any) bool {
-	switch v := v.(type) {
-	case string:
-		return len(v) > maxText
-	case []byte:
-		return len(v) > maxText
+// RowOf returns the row that an event was made of. It fails for an event that was
+// not made of one.
+func RowOf(e attestlog.Event) (Row, error) {
+	e = fit.Restore(e)
+	own, ok := e.Attributes[Attribute].(map[string]any)
+	if !ok {
+		return Row{}, errors.New("auditlog: the event was not made of a row")
 	}
-	return false
-}
+	id, err := strconv.ParseInt(fmt.Sprint(digits(own["id"])), 10, 64)
+	if err != nil {
+		return Row{}, fmt.Errorf("auditlog: row id: %w", err)
+	}
 
-// original returns the row as an array of what tells each value and its kind,
-// texts in base64 so that any bytes survive.
-func (r *Row) original() []byte {
-	var kinds [len(columns)][2]string
-	for i, v := range r.values() {
-		switch v := v.(type) {
-		case string:
-			kinds[i] = [2]string{"text", base64.StdEncoding.EncodeToString([]byte(v))}
-		case []byte:
-			kinds[i] = [2]string{"blob", base64.StdEncoding.EncodeToString(v)}
+	r := Row{
+		ID:       id,
+		TS:       e.Time.Unix(),
+		Username: e.Actor.ID,
+		Method:   e.Request.Method,
+		Path:     e.Request.Path,
+		Module:   e.Module,
+		Status:   int64(e.Request.Status),
+	}
+	for i, to := range [...]*any{&r.TS, &r.Username, &r.Method, &r.Path, &r.Module, &r.Status} {
+		v, other := own[columns[i]]
+		if !other {
+			continue
+		}
+		if o, _ := v.(map[string]any); o["original"] != nil {
+			*to, err = fromOriginal(e.Original, i)
+		} else {
+			*to, err = undescribe(v)
+		}
+		if err != nil {
+			return Row{}, fmt.Errorf("auditlog: row %d: %s: %w", id, columns[i], err)
 		}
 	}
-	out, _ := json.Marshal(kinds) // strings
-	return out
+	return r, nil
 }
 
-// fromOriginal returns a column's value out of what original made.
-func fromOriginal(original []byte, column int) (any, error) {
-	var kinds [len(columns)][2]string
-	if err := json.Unmarshal(original, &kinds); err != nil {
-		return nil, fmt.Errorf("original: %w", err)
+// digits writes a number that was read back from an entry as digits.
+func digits(v any) any {
+	if f, ok := v.(float64); ok {
+		return strconv.FormatFloat(f, 'f', -1, 64)
 	}
-	b, err := base64.StdEncoding.DecodeString(kinds[column][1])
-	if kinds[column][0] == "text" {
-		return string(b), err
-	}
-	return b, err
+	return v
 }
 
 // Action returns the action of a request with a method.
@@ -171,7 +176,62 @@ func OutcomeOf(status int) attestlog.Outcome {
 	return attestlog.Unknown
 }
 
-// describe returns an object that tells a value's kind.
+// Seconds of the years in which an event's time may be.
+var (
+	minTS = time.Date(1678, 1, 1, 0, 0, 0, 0, time.UTC).Unix()
+	maxTS = time.Date(2261, 12, 31, 23, 59, 59, 0, time.UTC).Unix()
+)
+
+// maxText is the longest text or blob in bytes that stays in the leaf. All of a
+// row's together fit.
+const maxText = 2 << 10
+
+func isLong(v any) bool {
+	switch v := v.(type) {
+	case string:
+		return len(v) > maxText
+	case []byte:
+		return len(v) > maxText
+	}
+	return false
+}
+
+// kinds are the row's values in an event's original: the kind, "text" or "blob",
+// and the bytes in base64, so that any bytes survive. Those of other values are
+// empty: the leaf has them.
+type kinds [len(columns)][2]string
+
+// original returns the event's original: the JSON of kinds.
+func (r *Row) original() []byte {
+	var all kinds
+	for i, v := range r.values() {
+		switch v := v.(type) {
+		case string:
+			all[i] = [2]string{"text", base64.StdEncoding.EncodeToString([]byte(v))}
+		case []byte:
+			all[i] = [2]string{"blob", base64.StdEncoding.EncodeToString(v)}
+		}
+	}
+	out, _ := json.Marshal(all) // strings
+	return out
+}
+
+// fromOriginal returns a column's value from what original returned.
+func fromOriginal(original []byte, column int) (any, error) {
+	var all kinds
+	if err := json.Unmarshal(original, &all); err != nil {
+		return nil, fmt.Errorf("original: %w", err)
+	}
+
+	kind, text := all[column][0], all[column][1]
+	b, err := base64.StdEncoding.DecodeString(text)
+	if kind == "text" {
+		return string(b), err
+	}
+	return b, err
+}
+
+// describe returns an object that says a value's kind.
 func describe(v any) map[string]any {
 	switch v := v.(type) {
 	case int64:
@@ -186,6 +246,7 @@ func describe(v any) map[string]any {
 	return map[string]any{"null": true}
 }
 
+// undescribe returns the value that describe was given.
 func undescribe(v any) (any, error) {
 	o, _ := v.(map[string]any)
 	for kind, v := range o {
@@ -203,10 +264,11 @@ func undescribe(v any) (any, error) {
 			return base64.StdEncoding.DecodeString(text)
 		}
 	}
-	return nil, errors.New("a value of no kind")
+	return nil, errors.New("a value of no known kind")
 }
 
-// canonical returns bytes that no other row has.
+// canonical returns bytes that no other row has: the id, and each value's kind and
+// value. Texts and blobs have their length before them.
 func (r *Row) canonical() []byte {
 	b := strconv.AppendInt(nil, r.ID, 10)
 	for _, v := range r.values() {
@@ -226,40 +288,4 @@ func (r *Row) canonical() []byte {
 		}
 	}
 	return b
-}
-
-// RowOf returns the row that an event was made of. The error is of an event
-// that was made of none.
-func RowOf(e attestlog.Event) (Row, error) {
-	e = fit.Restore(e)
-	own, ok := e.Attributes[Attribute].(map[string]any)
-	if !ok {
-		return Row{}, errors.New("auditlog: the event is of no row")
-	}
-	id, err := strconv.ParseInt(fmt.Sprint(number(own["id"])), 10, 64)
-	if err != nil {
-		return Row{}, fmt.Errorf("auditlog: row id: %w", err)
-	}
-	r := Row{ID: id, TS: e.Time.Unix(), Username: e.Actor.ID, Method: e.Request.Method, Path: e.Request.Path, Module: e.Module, Status: int64(e.Request.Status)}
-	for i, to := range [...]*any{&r.TS, &r.Username, &r.Method, &r.Path, &r.Module, &r.Status} {
-		if v, odd := own[columns[i]]; odd {
-			if o, _ := v.(map[string]any); o["original"] != nil {
-				*to, err = fromOriginal(e.Original, i)
-			} else {
-				*to, err = undescribe(v)
-			}
-			if err != nil {
-				return Row{}, fmt.Errorf("auditlog: row %d: %s: %w", id, columns[i], err)
-			}
-		}
-	}
-	return r, nil
-}
-
-// number writes a number as digits: entries are read back as float64.
-func number(v any) any {
-	if f, ok := v.(float64); ok {
-		return strconv.FormatFloat(f, 'f', -1, 64)
-	}
-	return v
 }

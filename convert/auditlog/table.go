@@ -16,25 +16,34 @@ import (
 	"github.com/attestlog/attestlog/convert"
 )
 
-// A Table is an open audit table.
+// ErrNoTable is returned for a file that is not a database with such a table.
+var ErrNoTable = errors.New("has no audit table of id, ts, username, method, path, module and status")
+
+// A Table is an open audit table. It is not safe for concurrent use.
 type Table struct {
 	conn *sqlite.Conn
-	copy string // folder of the copy that conn is to, or ""
+	copy string // the folder of the copy of the database that is open, or ""
 	Rows int64  // when it was opened
-	// Source is the name that the rows' ids are derived with. Defaults to the
-	// file's, as convert.SourceName has it.
+	// Source is the name that the rows' ids are derived with. Defaults to
+	// convert.SourceName of the file.
 	Source string
 }
 
 // Open opens a database for reading and looks for the table. Nothing in the file
-// is changed: where a program that crashed left a transaction to be rolled back,
-// that is done in a copy. Errors match ErrNoTable where there is no such table.
+// is changed: if a program that crashed left a transaction that must be rolled
+// back, this is done in a copy. Errors match ErrNoTable if there is no such
+// table, and os.ErrNotExist if there is no such file.
 func Open(path string) (*Table, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, err
 	}
+
 	t := &Table{Source: convert.SourceName(path)}
-	if err := t.open(path); err != nil {
+	err := t.open(path)
+	if err == nil {
+		err = t.find()
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), t.Close())
 	}
 	return t, nil
@@ -45,21 +54,24 @@ func (t *Table) open(path string) error {
 	if err != nil {
 		return err
 	}
-	u := url.URL{Scheme: "file", Path: path, RawQuery: "mode=ro"}
+
 	flags := sqlite.OpenReadOnly | sqlite.OpenURI
+	mode := "mode=ro"
 	switch {
 	case isThere(path + "-journal"):
-		if u.Path, err = t.rolledBack(path); err != nil {
+		path, err = t.copyToRollBack(path)
+		if err != nil {
 			return err
 		}
-		u.RawQuery, flags = "mode=rw", sqlite.OpenReadWrite|sqlite.OpenURI
+		flags = sqlite.OpenReadWrite | sqlite.OpenURI
+		mode = "mode=rw"
 	case !isThere(path + "-wal"):
-		u.RawQuery = "immutable=1&mode=ro" // without making files beside it
+		mode = "immutable=1&mode=ro" // SQLite then makes no files next to it
 	}
-	if t.conn, err = sqlite.OpenConn(u.String(), flags); err != nil {
-		return err
-	}
-	return t.find()
+
+	uri := url.URL{Scheme: "file", Path: path, RawQuery: mode}
+	t.conn, err = sqlite.OpenConn(uri.String(), flags)
+	return err
 }
 
 // isThere reports whether a file is there and not empty.
@@ -68,13 +80,15 @@ func isThere(path string) bool {
 	return err == nil && info.Size() > 0
 }
 
-// rolledBack copies a database with its rollback journal, which SQLite applies
-// when it opens the copy.
-func (t *Table) rolledBack(path string) (string, error) {
+// copyToRollBack copies a database with its rollback journal, which SQLite applies
+// when it opens the copy. It returns the copy's path.
+func (t *Table) copyToRollBack(path string) (string, error) {
 	var err error
-	if t.copy, err = os.MkdirTemp("", "attestlog-import-"); err != nil {
+	t.copy, err = os.MkdirTemp("", "attestlog-import-")
+	if err != nil {
 		return "", err
 	}
+
 	to := filepath.Join(t.copy, filepath.Base(path))
 	for _, suffix := range []string{"", "-journal"} {
 		if err := copyFile(to+suffix, path+suffix); err != nil {
@@ -90,6 +104,7 @@ func copyFile(to, from string) error {
 		return err
 	}
 	defer in.Close()
+
 	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
@@ -98,43 +113,54 @@ func copyFile(to, from string) error {
 	return errors.Join(err, out.Close())
 }
 
+// find checks the table's columns, and counts its rows.
 func (t *Table) find() error {
-	stmt, _, err := t.conn.PrepareTransient("SELECT count(*) FROM pragma_table_info('audit') WHERE name IN ('id', 'ts', 'username', 'method', 'path', 'module', 'status')")
-	if sqlite.ErrCode(err) == sqlite.ResultNotADB || sqlite.ErrCode(err) == sqlite.ResultNotADB.ToPrimary() {
+	columns, err := t.count(`
+		SELECT count(*)
+		FROM pragma_table_info('audit')
+		WHERE name IN ('id', 'ts', 'username', 'method', 'path', 'module', 'status')
+	`)
+	if sqlite.ErrCode(err).ToPrimary() == sqlite.ResultNotADB {
 		return ErrNoTable
 	}
 	if err != nil {
 		return err
 	}
-	defer stmt.Finalize()
-	if _, err := stmt.Step(); err != nil {
-		return err
-	}
-	if stmt.ColumnInt(0) != 7 {
+	if columns != 7 {
 		return ErrNoTable
 	}
-	count, _, err := t.conn.PrepareTransient("SELECT count(*) FROM audit")
-	if err != nil {
-		return err
-	}
-	defer count.Finalize()
-	_, err = count.Step()
-	t.Rows = count.ColumnInt64(0)
+
+	t.Rows, err = t.count("SELECT count(*) FROM audit")
 	return err
 }
 
-// Events returns the rows as events, by id, in constant memory but for the few
-// bytes a row that convert.IDs keeps.
+func (t *Table) count(query string) (int64, error) {
+	stmt, _, err := t.conn.PrepareTransient(query)
+	if err != nil {
+		return 0, err
+	}
+	defer stmt.Finalize()
+
+	_, err = stmt.Step()
+	return stmt.ColumnInt64(0), err
+}
+
+// Events returns the rows as events, by id, in constant memory except for the few
+// bytes for each row that convert.IDs keeps. An error ends the sequence.
 func (t *Table) Events(ctx context.Context) iter.Seq2[attestlog.Event, error] {
 	return func(yield func(attestlog.Event, error) bool) {
 		t.conn.SetInterrupt(ctx.Done())
 		defer t.conn.SetInterrupt(nil)
-		stmt, _, err := t.conn.PrepareTransient("SELECT id, ts, username, method, path, module, status FROM audit ORDER BY id")
+
+		stmt, _, err := t.conn.PrepareTransient(
+			"SELECT id, ts, username, method, path, module, status FROM audit ORDER BY id",
+		)
 		if err != nil {
 			yield(attestlog.Event{}, err)
 			return
 		}
 		defer stmt.Finalize()
+
 		ids := convert.NewIDs(Format, t.Source)
 		for {
 			more, err := stmt.Step()
@@ -145,7 +171,16 @@ func (t *Table) Events(ctx context.Context) iter.Seq2[attestlog.Event, error] {
 			if !more {
 				return
 			}
-			row := Row{stmt.ColumnInt64(0), column(stmt, 1), column(stmt, 2), column(stmt, 3), column(stmt, 4), column(stmt, 5), column(stmt, 6)}
+
+			row := Row{
+				ID:       stmt.ColumnInt64(0),
+				TS:       value(stmt, 1),
+				Username: value(stmt, 2),
+				Method:   value(stmt, 3),
+				Path:     value(stmt, 4),
+				Module:   value(stmt, 5),
+				Status:   value(stmt, 6),
+			}
 			if !yield(row.Event(ids), nil) {
 				return
 			}
@@ -153,23 +188,24 @@ func (t *Table) Events(ctx context.Context) iter.Seq2[attestlog.Event, error] {
 	}
 }
 
-func column(stmt *sqlite.Stmt, i int) any {
-	switch stmt.ColumnType(i) {
+// value returns a column's value, as a Row has it.
+func value(stmt *sqlite.Stmt, column int) any {
+	switch stmt.ColumnType(column) {
 	case sqlite.TypeInteger:
-		return stmt.ColumnInt64(i)
+		return stmt.ColumnInt64(column)
 	case sqlite.TypeFloat:
-		return stmt.ColumnFloat(i)
+		return stmt.ColumnFloat(column)
 	case sqlite.TypeText:
-		return stmt.ColumnText(i)
+		return stmt.ColumnText(column)
 	case sqlite.TypeBlob:
-		b := make([]byte, stmt.ColumnLen(i))
-		stmt.ColumnBytes(i, b)
+		b := make([]byte, stmt.ColumnLen(column))
+		stmt.ColumnBytes(column, b)
 		return b
 	}
 	return nil
 }
 
-// Close closes the database.
+// Close closes the database, and removes the copy if there is one.
 func (t *Table) Close() (err error) {
 	if t.conn != nil {
 		err = t.conn.Close()

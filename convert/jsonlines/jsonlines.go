@@ -79,7 +79,7 @@ func native(e attestlog.Event, line []byte, ids *convert.IDs) attestlog.Event {
 	if e.ID == "" {
 		e.ID = ids.Next(line)
 	}
-	if at, ok := fit.UUIDTime(e.ID); ok && e.Time.IsZero() {
+	if at, ok := convert.UUIDTime(e.ID); ok && e.Time.IsZero() {
 		e.Time = at
 	}
 	if e.Time.IsZero() {

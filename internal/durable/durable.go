@@ -55,10 +55,15 @@ func replace(path string, content []byte, mode fs.FileMode, rename func(from, to
 	return SyncDir(filepath.Dir(path))
 }
 
+const (
+	tempRandom = 16 // characters
+	tempSuffix = ".new"
+)
+
 // CreateTemp creates a file next to path, to be renamed to it. Its name is
 // path's with a dot, 16 random characters and ".new" appended.
 func CreateTemp(path string, mode fs.FileMode) (*os.File, error) {
-	name := path + "." + strings.ToLower(rand.Text()[:16]) + ".new"
+	name := path + "." + strings.ToLower(rand.Text()[:tempRandom]) + tempSuffix
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|noFollow, mode)
 	if err != nil {
 		return nil, err
@@ -71,6 +76,26 @@ func CreateTemp(path string, mode fs.FileMode) (*os.File, error) {
 	}
 
 	return file, nil
+}
+
+// RemoveTemp removes the files of CreateTemp that a crash left next to path. The
+// caller sees to it that nobody else replaces path at this moment.
+func RemoveTemp(path string) error {
+	dir, base := filepath.Split(path)
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+
+	var errs []error
+	for _, e := range entries {
+		rest, ours := strings.CutPrefix(e.Name(), base+".")
+		random, temp := strings.CutSuffix(rest, tempSuffix)
+		if ours && temp && len(random) == tempRandom {
+			errs = append(errs, os.Remove(dir+e.Name()))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // ReadSecret reads a file that only its owner may read, as ssh does: it fails

@@ -1,10 +1,17 @@
 // Package home keeps a log's keys and its newest checkpoint in files.
 //
-// Beside BASE stand BASE.key, the signing key, readable by its owner only;
-// BASE.pub, the verifier keys, one a line, oldest first; BASE.checkpoint, the
-// newest signed note; and BASE.lock, which is locked while any of them is
-// replaced. A file is replaced by writing another, syncing it, renaming it
-// over the first, and syncing the folder.
+// The files share a base name. Those of a log in a database file are next to
+// it, and BASE is the database's own name:
+//
+//	BASE.key         the signing key; only its owner may read it
+//	BASE.pub         the verifier keys, one a line, oldest first
+//	BASE.checkpoint  the newest signed checkpoint (c2sp.org/tlog-checkpoint)
+//	BASE.lock        empty; locked while one of the others is replaced
+//
+// The keys are in the form of golang.org/x/mod/sumdb/note. A file is replaced
+// as package durable does, so a crash leaves the old content or the new. It may
+// also leave a file like BASE.key.c5rjbbyk6mjh3yw4.new, which is removed before
+// the next replacement.
 package home
 
 import (
@@ -12,39 +19,58 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/durable"
+	"github.com/attestlog/attestlog/internal/filelock"
+)
+
+// Suffixes of the files' names.
+const (
+	keySuffix        = ".key"
+	verifierSuffix   = ".pub"
+	checkpointSuffix = ".checkpoint"
+	lockSuffix       = ".lock"
+)
+
+const (
+	secretMode fs.FileMode = 0o600
+	publicMode fs.FileMode = 0o644
 )
 
 // Files is an attestlog.Home of files that share a base name. Its methods are
 // safe for concurrent use, also by several processes.
 type Files struct {
-	base string
+	base  string
+	swept *sync.Once // what a crash left has been removed
 }
 
-// At returns the files beside base.
-func At(base string) Files { return Files{base} }
+var _ attestlog.Home = Files{}
+
+// At returns the files whose names begin with base.
+func At(base string) Files { return Files{base, new(sync.Once)} }
 
 // Checkpoint returns the newest kept checkpoint, or attestlog.ErrNotFound.
-func (f Files) Checkpoint() ([]byte, error) { return f.read(".checkpoint") }
+func (f Files) Checkpoint() ([]byte, error) { return f.read(checkpointSuffix) }
 
 // Key returns the signing key, or attestlog.ErrNotFound.
 func (f Files) Key() (string, error) {
-	b, err := f.read(".key")
+	b, err := f.read(keySuffix)
 	return strings.TrimSpace(string(b)), err
 }
 
 // VerifierKeys returns the public keys, oldest first, or attestlog.ErrNotFound.
 func (f Files) VerifierKeys() ([]string, error) {
-	b, err := f.read(".pub")
+	b, err := f.read(verifierSuffix)
 	if err != nil {
 		return nil, err
 	}
+
 	keys := strings.Fields(string(b))
 	if len(keys) == 0 {
-		return nil, fmt.Errorf("%s.pub is empty: %w", f.base, attestlog.ErrNotFound)
+		return nil, fmt.Errorf("%s%s is empty: %w", f.base, verifierSuffix, attestlog.ErrNotFound)
 	}
 	return keys, nil
 }
@@ -57,80 +83,118 @@ func (f Files) read(suffix string) ([]byte, error) {
 	return b, err
 }
 
-// ReplaceCheckpoint calls update with the kept checkpoint under the lock.
+// ReplaceCheckpoint calls update under the lock with the kept checkpoint, nil
+// if there is none, and keeps what it returns unless that is nil.
 func (f Files) ReplaceCheckpoint(update func(old []byte) ([]byte, error)) error {
-	return f.Locked(func() error {
+	return f.replacing(func() error {
 		old, err := f.Checkpoint()
 		if err != nil && !errors.Is(err, attestlog.ErrNotFound) {
 			return err
 		}
+
 		note, err := update(old)
 		if err != nil || note == nil {
 			return err
 		}
-		return replace(f.base+".checkpoint", note, 0o644)
+		return durable.Replace(f.base+checkpointSuffix, note, publicMode)
 	})
 }
 
-// CreateKeys keeps a new log's keys. It fails if there is a signing key; a
-// verifier key without one is what a crash in CreateKeys left.
+// CreateKeys keeps a new log's keys. It fails with fs.ErrExist if there is a
+// signing key. A verifier key without one was left by a crash of CreateKeys,
+// and is replaced.
 func (f Files) CreateKeys(signer, verifier string) error {
-	return f.Locked(func() error {
-		if _, err := os.Lstat(f.base + ".key"); err == nil {
-			return fmt.Errorf("%s.key: %w", f.base, fs.ErrExist)
+	return f.replacing(func() error {
+		_, err := os.Lstat(f.base + keySuffix)
+		if err == nil {
+			return fmt.Errorf("%s%s: %w", f.base, keySuffix, fs.ErrExist)
 		}
-		if err := replace(f.base+".pub", []byte(verifier+"\n"), 0o644); err != nil {
-			return err
-		}
-		return replace(f.base+".key", []byte(signer+"\n"), 0o600)
-	})
-}
 
-// RotateKey replaces the signing key and adds a verifier key.
-func (f Files) RotateKey(signer, verifier string) error {
-	return f.Locked(func() error {
-		old, err := f.VerifierKeys()
+		// The signing key comes last: once it is there, so is its verifier key.
+		err = durable.Replace(f.base+verifierSuffix, lines(verifier), publicMode)
 		if err != nil {
 			return err
 		}
-		keys := strings.Join(append(old, verifier), "\n") + "\n"
-		if err := replace(f.base+".pub", []byte(keys), 0o644); err != nil {
-			return err
-		}
-		return replace(f.base+".key", []byte(signer+"\n"), 0o600)
+		return durable.Replace(f.base+keySuffix, lines(signer), secretMode)
 	})
 }
 
-// CopyPublic keeps verifier keys and a checkpoint, where there are any, beside
-// another base.
+// RotateKey replaces the signing key and adds a verifier key to the others.
+func (f Files) RotateKey(signer, verifier string) error {
+	return f.replacing(func() error {
+		verifiers, err := f.VerifierKeys()
+		if err != nil {
+			return err
+		}
+
+		err = durable.Replace(f.base+verifierSuffix, lines(append(verifiers, verifier)...), publicMode)
+		if err != nil {
+			return err
+		}
+		return durable.Replace(f.base+keySuffix, lines(signer), secretMode)
+	})
+}
+
+// CopyPublic keeps verifier keys and a checkpoint under another base name.
+// Neither file is written if there is nothing for it.
 func (f Files) CopyPublic(base string, verifiers []string, note []byte) error {
 	if len(verifiers) > 0 {
-		if err := replace(base+".pub", []byte(strings.Join(verifiers, "\n")+"\n"), 0o644); err != nil {
+		err := durable.Replace(base+verifierSuffix, lines(verifiers...), publicMode)
+		if err != nil {
 			return err
 		}
 	}
+
 	if note == nil {
 		return nil
 	}
-	return replace(base+".checkpoint", note, 0o644)
+	return durable.Replace(base+checkpointSuffix, note, publicMode)
 }
 
-// Locked runs fn while no other process replaces a file or runs one of its own.
+// lines returns keys as a file has them.
+func lines(keys ...string) []byte { return []byte(strings.Join(keys, "\n") + "\n") }
+
+// replacing runs fn, which replaces files, under the lock.
+func (f Files) replacing(fn func() error) error {
+	return f.Locked(func() error {
+		// Nobody else replaces a file now, so temporary files are a crash's. One
+		// that cannot be removed does no harm.
+		f.swept.Do(func() {
+			for _, suffix := range []string{keySuffix, verifierSuffix, checkpointSuffix} {
+				durable.RemoveTemp(f.base + suffix)
+			}
+		})
+		return fn()
+	})
+}
+
+// Locked runs fn while it holds BASE.lock. It waits while another process has
+// the lock.
 func (f Files) Locked(fn func() error) error {
-	_, err := locked(f.base+".lock", true, fn)
-	return err
+	lock, err := openLock(f.base + lockSuffix)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+
+	err = filelock.Lock(lock)
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", lock.Name(), err)
+	}
+	return fn()
 }
 
-// TryLocked runs fn while it holds a lock file, unless that is held already.
-func TryLocked(path string, fn func() error) (held bool, err error) { return locked(path, false, fn) }
-
-func locked(path string, wait bool, fn func() error) (held bool, err error) {
-	lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+// TryLocked runs fn while it holds the lock of the file path. It does not if
+// the lock is taken, and then reports false.
+func TryLocked(path string, fn func() error) (held bool, err error) {
+	lock, err := openLock(path)
 	if err != nil {
 		return false, err
 	}
 	defer lock.Close()
-	if held, err = lockFile(lock, wait); err != nil {
+
+	held, err = filelock.TryLock(lock)
+	if err != nil {
 		return false, fmt.Errorf("lock %s: %w", path, err)
 	}
 	if !held {
@@ -139,32 +203,8 @@ func locked(path string, wait bool, fn func() error) (held bool, err error) {
 	return true, fn()
 }
 
-// replace durably gives path new content, or leaves what was there.
-func replace(path string, content []byte, mode fs.FileMode) error {
-	tmp, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(content)
-	if err == nil {
-		err = tmp.Chmod(mode)
-	}
-	if err == nil {
-		err = tmp.Sync()
-	}
-	if closeErr := tmp.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
+// openLock opens a file that is there to be locked. Closing it releases the
+// lock.
+func openLock(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE, secretMode)
 }

@@ -11,18 +11,20 @@ import (
 type Builder struct {
 	key   Key
 	lo    uint64
-	next  uint64 // the entry that comes next
+	next  uint64 // the index of the entry that comes next
 	spans spans
 	pairs [len(kinds)][]Pair
-	room  []Pair // for sorting
-	term  []byte
-	emit  func(field string, value []byte)
+
+	// Memory that is used again.
+	scratch []Pair // for sorting
+	term    []byte
+	addTerm func(field string, value []byte)
 }
 
 // NewBuilder returns a builder of a segment from the entry lo on.
 func NewBuilder(key Key, lo uint64) *Builder {
 	b := &Builder{key: key}
-	b.emit = func(field string, value []byte) {
+	b.addTerm = func(field string, value []byte) {
 		var token int64
 		token, b.term = b.key.token(b.term, field, value)
 		b.pairs[Terms] = append(b.pairs[Terms], Pair{token, b.next})
@@ -33,12 +35,13 @@ func NewBuilder(key Key, lo uint64) *Builder {
 
 // Reset begins another segment.
 func (b *Builder) Reset(lo uint64) {
-	b.lo, b.next, b.spans = lo, lo, b.spans[:0]
-	b.forget()
+	b.lo = lo
+	b.next = lo
+	b.spans = b.spans[:0]
+	b.dropPairs()
 }
 
-// forget drops the pairs of the entries so far.
-func (b *Builder) forget() {
+func (b *Builder) dropPairs() {
 	for kind := range b.pairs {
 		b.pairs[kind] = b.pairs[kind][:0]
 	}
@@ -47,29 +50,32 @@ func (b *Builder) forget() {
 // Add adds the next entry. Errors are of type *attestlog.CorruptError.
 func (b *Builder) Add(r *attestlog.RawEntry) error {
 	if r.Index != b.next {
-		return &attestlog.CorruptError{Index: b.next, Where: "leaf", Err: errors.New("missing")}
+		return errLeaf(b.next, errMissing)
 	}
-	if err := attestlog.Terms(r.Leaf, r.Disclosures, b.emit); err != nil {
-		return &attestlog.CorruptError{Index: r.Index, Where: "leaf", Err: err}
+
+	if err := attestlog.Terms(r.Leaf, r.Disclosures, b.addTerm); err != nil {
+		return errLeaf(r.Index, err)
 	}
-	at, ok := attestlog.LeafTime(r.Leaf)
+
+	when, ok := attestlog.LeafTime(r.Leaf)
 	if !ok {
-		return &attestlog.CorruptError{Index: r.Index, Where: "leaf", Err: errors.New("has no time")}
+		return errLeaf(r.Index, errors.New("has no time"))
 	}
-	b.pairs[Times] = append(b.pairs[Times], Pair{at, r.Index})
-	b.spans.add(b.lo, r.Index, Span{at, at})
+	b.pairs[Times] = append(b.pairs[Times], Pair{when, r.Index})
+	b.spans.add(b.lo, r.Index, Span{when, when})
+
 	b.next++
 	return nil
 }
 
-// Segment returns the segment, without an ID, and its spans, which are to be
-// kept with it.
+// Segment returns the segment, without an ID, and the bytes of its spans.
 func (b *Builder) Segment() (Segment, []byte) {
 	return Segment{Lo: b.lo, Hi: b.next, Span: b.spans.all()}, b.spans.encode()
 }
 
-// Rows calls put with the segment's rows, by kind and then in order. The bytes
-// are valid only during the call.
+// Rows calls put with the segment's rows, kind by kind and in order, until put
+// returns an error, which Rows returns. The bytes are valid only during the
+// call.
 func (b *Builder) Rows(put func(Kind, Row) error) error {
 	for _, kind := range kinds {
 		w := runWriter{lo: b.lo, emit: func(r Row) error { return put(kind, r) }}
@@ -78,16 +84,23 @@ func (b *Builder) Rows(put func(Kind, Row) error) error {
 				return err
 			}
 		}
-		if err := w.end(); err != nil {
+		if err := w.flush(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// sorted returns the pairs of a kind, each once.
+// sorted returns the pairs of a kind in order, each once.
 func (b *Builder) sorted(kind Kind) []Pair {
-	b.pairs[kind], b.room = sortPairs(b.pairs[kind], b.room)
+	b.pairs[kind], b.scratch = sortPairs(b.pairs[kind], b.scratch)
 	b.pairs[kind] = slices.Compact(b.pairs[kind])
 	return b.pairs[kind]
+}
+
+var errMissing = errors.New("missing")
+
+// errLeaf returns the error of an entry that cannot be indexed.
+func errLeaf(index uint64, err error) error {
+	return &attestlog.CorruptError{Index: index, Where: "leaf", Err: err}
 }

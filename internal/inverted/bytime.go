@@ -9,136 +9,183 @@ import (
 	"github.com/attestlog/attestlog"
 )
 
-// at is an entry's place in the order by time.
-type at struct {
-	time int64
-	idx  uint64
+const (
+	// A walk by time has to pay: after walkLong entries, at least one of every
+	// walkPerHit has to be a match. Otherwise the matches are gathered, unless
+	// there are more than maxGathered, with which walking will pay soon.
+	walkLong    = 4_096
+	walkPerHit  = 100
+	maxGathered = 20_000
+
+	readTimes = 256     // gathered matches whose times are read together
+	maxPlaces = 1 << 20 // places of unindexed entries that are kept in memory
+)
+
+// A place is where an entry is in the order by time.
+type place struct {
+	time  int64 // in nanoseconds since 1970
+	index uint64
 }
 
-// newer sorts by time, then by index, newest first.
-func newer(a, b at) int {
-	if c := cmp.Compare(b.time, a.time); c != 0 {
-		return c
-	}
-	return cmp.Compare(b.idx, a.idx)
+// maxIndex is the greatest index that a database can store.
+const maxIndex = math.MaxInt64
+
+// newestFirst orders places by time and then by index, the newest first.
+func newestFirst(p, q place) int {
+	return comparePairs(Pair{q.time, q.index}, Pair{p.time, p.index})
 }
 
-// wants reports whether a place is within the bounds and still to come.
-func (q *search) wants(p at) bool {
-	return p.time >= q.plan.After && p.time < q.plan.Before && p.idx >= q.lo && p.idx < q.hi && newer(p, q.below) > 0
+// newerThan reports whether p is before q in the order newest first.
+func (p place) newerThan(q place) bool { return newestFirst(p, q) < 0 }
+
+// wants reports whether a place is within the plan's bounds and was not emitted
+// yet.
+func (s *search) wants(p place) bool {
+	if p.time < s.plan.After || p.time >= s.plan.Before {
+		return false
+	}
+	if p.index < s.lo || p.index >= s.hi {
+		return false
+	}
+	return s.below.newerThan(p)
 }
 
-// byTime emits entries newest first by time: a merge of the pieces, each of
-// which is opened once it may hold what comes next.
-func (q *search) byTime(ctx context.Context, segs []Segment) error {
-	var lanes []*lane
-	for _, p := range q.pieces(segs) {
-		l := &lane{q: q, p: p, latest: math.MaxInt64, from: q.below}
-		if p.seg != nil {
-			l.latest = p.seg.Latest
-			if p.seg.Latest < q.plan.After || p.seg.Earliest >= q.plan.Before {
-				continue
-			}
-		}
-		lanes = append(lanes, l)
-	}
-	slices.SortStableFunc(lanes, func(a, b *lane) int { return cmp.Compare(b.latest, a.latest) })
-	var places []at
-	flush := func() error {
-		ids := make([]uint64, len(places))
-		for i, p := range places {
-			ids[i] = p.idx
-		}
-		err := q.emitIDs(ctx, ids)
-		if err == nil && len(places) > 0 {
-			q.below = places[len(places)-1]
-		}
-		places = places[:0]
-		return err
-	}
+// byTime emits the matches newest first, by time: it merges the timelines of the
+// pieces.
+func (s *search) byTime(ctx context.Context, segs []Segment) error {
+	timelines := s.timelines(segs)
+	var places []place
 	for {
-		best, err := newest(ctx, lanes)
+		t, err := newest(ctx, timelines)
 		if err != nil {
 			return err
 		}
-		if best == nil {
-			return flush()
+		if t == nil {
+			return s.emitPlaces(ctx, places)
 		}
-		places = append(places, best.places[0])
-		best.places = best.places[1:]
-		if len(places) == q.group {
-			if err := flush(); err != nil {
-				return err
-			}
+
+		places = append(places, t.matches[0])
+		t.matches = t.matches[1:]
+		if len(places) < s.group {
+			continue
 		}
+
+		if err := s.emitPlaces(ctx, places); err != nil {
+			return err
+		}
+		places = places[:0]
 	}
 }
 
-// newest returns the lane whose next place is the newest of all, or nil at the
-// end. Lanes are sorted by their latest time.
-func newest(ctx context.Context, lanes []*lane) (*lane, error) {
-	var best *lane
-	for _, l := range lanes {
-		if best != nil && !l.opened && best.places[0].time > l.latest {
-			return best, nil // nor can the lanes behind it
+// emitPlaces emits the entries at these places, and moves the bound past them.
+func (s *search) emitPlaces(ctx context.Context, places []place) error {
+	if len(places) == 0 {
+		return nil
+	}
+
+	indexes := make([]uint64, len(places))
+	for i, p := range places {
+		indexes[i] = p.index
+	}
+	if err := s.emitEntries(ctx, indexes); err != nil {
+		return err
+	}
+	s.below = places[len(places)-1]
+	return nil
+}
+
+// A timeline gives the matches of one piece by time, the newest first.
+//
+// The unindexed entries are read and sorted. In a segment, the timeline walks
+// down the run of times and asks which of the entries have the terms. If few
+// have them, it gathers the matches instead, and reads their times from the log,
+// those of the latest spans first.
+type timeline struct {
+	search *search
+	piece  piece
+	latest int64 // no entry has a later time
+
+	opened  bool    // it was looked into
+	matches []place // that were found and are next, newest first
+	below   place   // the places above it, and it, were looked at
+	ended   bool    // no matches are to be found any more
+
+	// In a segment.
+	set    set // the entries that have the terms
+	walk   *timeWalk
+	walked int  // entries of the piece that the walk came by
+	hits   int  // how many of them were matches
+	dense  bool // the matches are too many to gather
+
+	gathered bool       // the walk has ended, and these are set:
+	spans    []spanHits // whose matches' times were not read yet, the latest first
+	found    []place    // the other matches, newest first
+}
+
+// spanHits are the matches of one span.
+type spanHits struct {
+	latest  int64
+	indexes []uint64
+}
+
+// timelines returns the timelines that may have matches, the latest first.
+func (s *search) timelines(segs []Segment) []*timeline {
+	var out []*timeline
+	for _, p := range s.pieces(segs) {
+		t := &timeline{search: s, piece: p, latest: math.MaxInt64, below: s.below}
+		if p.seg != nil {
+			if !p.seg.overlaps(s.plan.After, s.plan.Before) {
+				continue
+			}
+			t.latest = p.seg.Latest
 		}
-		if err := l.load(ctx); err != nil {
+		out = append(out, t)
+	}
+	slices.SortStableFunc(out, func(t, u *timeline) int { return cmp.Compare(u.latest, t.latest) })
+	return out
+}
+
+// newest returns the timeline whose next match is the newest of all, or nil if
+// there are no more matches. The timelines are sorted by their latest time.
+func newest(ctx context.Context, timelines []*timeline) (*timeline, error) {
+	var best *timeline
+	for _, t := range timelines {
+		// Timelines that were not opened yet cannot have a newer match than
+		// their latest time, and nor can those after them.
+		if best != nil && !t.opened && best.matches[0].time > t.latest {
+			break
+		}
+
+		if err := t.load(ctx); err != nil {
 			return nil, err
 		}
-		if len(l.places) > 0 && (best == nil || newer(l.places[0], best.places[0]) < 0) {
-			best = l
+		if len(t.matches) == 0 {
+			continue
+		}
+		if best == nil || t.matches[0].newerThan(best.matches[0]) {
+			best = t
 		}
 	}
 	return best, nil
 }
 
-// A lane gives the matches of one piece by time. It walks through the times and
-// asks which entries have the terms; where few have, it takes the matches, and
-// reads their times span by span, the latest spans first.
-type lane struct {
-	q      *search
-	p      piece
-	latest int64 // no time in it is later
-	from   at    // what is still to be looked at lies below
-	places []at  // matches, newest first
-	opened bool
-	ended  bool
-
-	matches      set
-	times        *times
-	walked, hits int
-
-	spans []spanOf // that are still to be looked into, the latest first
-	found []at     // matches that may still come behind those of other spans
-}
-
-type spanOf struct {
-	latest int64
-	ids    []uint64
-}
-
-// load sees to it that the lane knows its next match.
-func (l *lane) load(ctx context.Context) error {
-	if !l.opened && l.p.seg != nil {
-		l.matches = l.q.ix.setOf(*l.p.seg, l.q.plan.Terms)
-		top := l.from
-		if l.q.plan.Before <= top.time {
-			top = at{l.q.plan.Before, 0}
-		}
-		l.times = l.q.ix.timesBelow(*l.p.seg, top)
+// load finds the next match, unless it is known, or the timeline has ended.
+func (t *timeline) load(ctx context.Context) error {
+	if !t.opened {
+		t.open()
 	}
-	l.opened = true
-	for len(l.places) == 0 && !l.ended {
+
+	for len(t.matches) == 0 && !t.ended {
 		var err error
 		switch {
-		case l.p.seg == nil:
-			err = l.scan(ctx)
-		case l.spans != nil:
-			err = l.nextSpan(ctx)
-		case l.walked >= walkSparse && l.hits*walkDense < l.walked:
-			err = l.gather(ctx)
+		case t.piece.seg == nil:
+			err = t.scan(ctx)
+		case t.gathered:
+			err = t.readSpans(ctx)
+		case t.sparse():
+			err = t.gather(ctx)
 		default:
-			err = l.walk(ctx)
+			err = t.walkOn(ctx)
 		}
 		if err != nil {
 			return err
@@ -147,136 +194,172 @@ func (l *lane) load(ctx context.Context) error {
 	return nil
 }
 
-// scan reads a piece that the index lacks, for the newest of its places that are
-// still to come: a log without an index is read again for every scanPlaces.
-func (l *lane) scan(ctx context.Context) error {
-	var places []at
-	l.ended = true
-	keepNewest := func() {
-		slices.SortFunc(places, newer)
-		if len(places) > scanPlaces {
-			places, l.ended = places[:scanPlaces], false
+func (t *timeline) open() {
+	t.opened = true
+	if t.piece.seg == nil {
+		return
+	}
+
+	plan := &t.search.plan
+	t.set = t.search.ix.setOf(*t.piece.seg, plan.Terms)
+	top := t.below
+	if plan.Before <= top.time {
+		top = place{plan.Before, 0}
+	}
+	t.walk = t.search.ix.walkTimes(*t.piece.seg, top)
+}
+
+// scan reads a piece that is unindexed, and keeps the newest places that are
+// next. A log without an index is read once for every maxPlaces matches.
+func (t *timeline) scan(ctx context.Context) error {
+	var places []place
+	complete := true
+	dropOldest := func() {
+		slices.SortFunc(places, newestFirst)
+		if len(places) > maxPlaces {
+			places = places[:maxPlaces]
+			complete = false
 		}
 	}
-	err := l.q.ix.entries.Scan(ctx, l.p.from, l.p.to, func(r *attestlog.RawEntry) error {
-		t, ok := attestlog.LeafTime(r.Leaf)
-		if p := (at{t, r.Index}); ok && l.q.wants(p) && newer(p, l.from) > 0 {
-			if places = append(places, p); len(places) == 2*scanPlaces {
-				keepNewest()
-			}
+
+	err := t.search.ix.log.Scan(ctx, t.piece.from, t.piece.to, func(r *attestlog.RawEntry) error {
+		when, ok := attestlog.LeafTime(r.Leaf)
+		p := place{when, r.Index}
+		if !ok || !t.search.wants(p) || !t.below.newerThan(p) {
+			return nil
+		}
+		places = append(places, p)
+		if len(places) == 2*maxPlaces {
+			dropOldest()
 		}
 		return nil
 	})
-	keepNewest()
-	if l.places = places; len(places) > 0 {
-		l.from = places[len(places)-1]
-	}
-	return err
-}
-
-// walk goes on by time until it meets a match, or has gone on for long.
-func (l *lane) walk(ctx context.Context) error {
-	for range walkSparse {
-		p, ok, err := l.times.take(ctx)
-		if err != nil {
-			return err
-		}
-		if !ok || p.time < l.q.plan.After {
-			l.ended = true
-			return nil
-		}
-		l.from = p
-		if p.idx < l.p.from || p.idx >= l.p.to {
-			continue
-		}
-		l.walked++
-		y, ok, err := l.matches.upTo(ctx, p.idx)
-		if err != nil {
-			return err
-		}
-		if ok && y == p.idx {
-			l.hits++
-			l.places = append(l.places, p)
-			return nil
-		}
-	}
-	return nil
-}
-
-// gather takes the matches in, unless they are many: then walking pays soon.
-func (l *lane) gather(ctx context.Context) error {
-	sp, err := l.q.ix.spansOf(ctx, *l.p.seg)
 	if err != nil {
 		return err
 	}
-	l.spans = []spanOf{}
-	n := 0
-	for x := l.p.to; x > l.p.from; n++ {
-		y, ok, err := l.matches.upTo(ctx, x-1)
-		if err != nil {
-			return err
-		}
-		if !ok || y < l.p.from {
-			break
-		}
-		if n == fewMatches {
-			l.spans, l.walked = nil, math.MinInt32
-			return nil
-		}
-		x = y
-		v := sp[y/spanWidth-l.p.seg.Lo/spanWidth]
-		if v.Earliest > l.from.time || v.Latest < l.q.plan.After || v.Earliest >= l.q.plan.Before {
-			continue
-		}
-		if last := len(l.spans) - 1; last >= 0 && l.spans[last].ids[0]/spanWidth == y/spanWidth {
-			l.spans[last].ids = append(l.spans[last].ids, y)
-		} else {
-			l.spans = append(l.spans, spanOf{v.Latest, []uint64{y}})
-		}
+
+	dropOldest()
+	t.matches = places
+	t.ended = complete
+	if len(places) > 0 {
+		t.below = places[len(places)-1]
 	}
-	slices.SortStableFunc(l.spans, func(a, b spanOf) int { return cmp.Compare(b.latest, a.latest) })
 	return nil
 }
 
-// nextSpan reads the times of the matches in the next spans. A match comes once
-// no span that is left can hold a newer one.
-func (l *lane) nextSpan(ctx context.Context) error {
-	var ids []uint64
-	for len(l.spans) > 0 && len(ids) < spanMatches {
-		ids = append(ids, l.spans[0].ids...)
-		l.spans = l.spans[1:]
-	}
-	if len(ids) > 0 {
-		places, err := l.q.ix.timesOf(ctx, ids)
+// sparse reports whether the walk has found too few matches to pay.
+func (t *timeline) sparse() bool {
+	return !t.dense && t.walked >= walkLong && t.hits*walkPerHit < t.walked
+}
+
+// walkOn goes on by time until it finds a match, or has gone on for long.
+func (t *timeline) walkOn(ctx context.Context) error {
+	for range walkLong {
+		p, ok, err := t.walk.next(ctx)
 		if err != nil {
 			return err
 		}
-		for _, p := range places {
-			if l.q.wants(p) && newer(p, l.from) > 0 {
-				l.found = append(l.found, p)
-			}
+		if !ok || p.time < t.search.plan.After {
+			t.ended = true
+			return nil
 		}
-		slices.SortFunc(l.found, newer)
+		t.below = p
+		if p.index < t.piece.from || p.index >= t.piece.to {
+			continue
+		}
+
+		t.walked++
+		index, found, err := t.set.upTo(ctx, p.index)
+		if err != nil {
+			return err
+		}
+		if found && index == p.index {
+			t.hits++
+			t.matches = append(t.matches, p)
+			return nil
+		}
 	}
-	ready := len(l.found)
-	if len(l.spans) > 0 {
+	return nil
+}
+
+// gather collects the matches by span, unless there are too many.
+func (t *timeline) gather(ctx context.Context) error {
+	all, err := t.search.ix.spansOf(ctx, *t.piece.seg)
+	if err != nil {
+		return err
+	}
+
+	var spans []spanHits
+	n := 0
+	for index, err := range members(ctx, t.set, t.piece.from, t.piece.to) {
+		if err != nil {
+			return err
+		}
+		if n == maxGathered {
+			t.dense = true
+			return nil
+		}
+		n++
+
+		span := all.of(*t.piece.seg, index)
+		passed := span.Earliest > t.below.time
+		if passed || !span.overlaps(t.search.plan.After, t.search.plan.Before) {
+			continue
+		}
+		last := len(spans) - 1
+		if last >= 0 && spans[last].indexes[0]/spanWidth == index/spanWidth {
+			spans[last].indexes = append(spans[last].indexes, index)
+		} else {
+			spans = append(spans, spanHits{span.Latest, []uint64{index}})
+		}
+	}
+
+	slices.SortStableFunc(spans, func(a, b spanHits) int { return cmp.Compare(b.latest, a.latest) })
+	t.spans = spans
+	t.gathered = true
+	return nil
+}
+
+// readSpans reads the times of the matches of the next spans. A match is next
+// once none of the other spans can have a newer one.
+func (t *timeline) readSpans(ctx context.Context) error {
+	var indexes []uint64
+	for len(t.spans) > 0 && len(indexes) < readTimes {
+		indexes = append(indexes, t.spans[0].indexes...)
+		t.spans = t.spans[1:]
+	}
+	places, err := t.search.ix.placesOf(ctx, indexes)
+	if err != nil {
+		return err
+	}
+	for _, p := range places {
+		if t.search.wants(p) && t.below.newerThan(p) {
+			t.found = append(t.found, p)
+		}
+	}
+	slices.SortFunc(t.found, newestFirst)
+
+	ready := len(t.found)
+	if len(t.spans) > 0 {
 		ready = 0
-		for ready < len(l.found) && l.found[ready].time > l.spans[0].latest {
+		for ready < len(t.found) && t.found[ready].time > t.spans[0].latest {
 			ready++
 		}
 	}
-	l.places, l.found = l.found[:ready:ready], l.found[ready:]
-	l.ended = len(l.spans) == 0 && len(l.found) == 0
+	t.matches = t.found[:ready:ready]
+	t.found = t.found[ready:]
+	t.ended = len(t.spans) == 0
 	return nil
 }
 
-// timesOf returns the places of entries.
-func (ix *Index) timesOf(ctx context.Context, ids []uint64) ([]at, error) {
-	out := make([]at, 0, len(ids))
-	for group := range slices.Chunk(ids, spanMatches) {
-		err := ix.entries.Leaves(ctx, group, func(index uint64, leaf []byte) error {
-			if t, ok := attestlog.LeafTime(leaf); ok {
-				out = append(out, at{t, index})
+// placesOf reads the times of entries.
+func (ix *Index) placesOf(ctx context.Context, indexes []uint64) ([]place, error) {
+	places := make([]place, 0, len(indexes))
+	for group := range slices.Chunk(indexes, readTimes) {
+		err := ix.log.Leaves(ctx, group, func(index uint64, leaf []byte) error {
+			when, ok := attestlog.LeafTime(leaf)
+			if ok {
+				places = append(places, place{when, index})
 			}
 			return nil
 		})
@@ -284,5 +367,82 @@ func (ix *Index) timesOf(ctx context.Context, ids []uint64) ([]at, error) {
 			return nil, err
 		}
 	}
-	return out, nil
+	return places, nil
+}
+
+// A timeWalk goes down the run of times of a segment, the newest entry first.
+type timeWalk struct {
+	ix  *Index
+	seg Segment
+
+	pairs []Pair // that were read and are next, ascending
+	rest  *Pair  // the pairs up to it were not read yet; nil: all were
+	limit int    // of rows that are read next
+}
+
+// walkTimes returns a walk that begins with the place next below another.
+func (ix *Index) walkTimes(seg Segment, below place) *timeWalk {
+	return &timeWalk{ix: ix, seg: seg, rest: pairBelow(Pair{below.time, below.index}), limit: 1}
+}
+
+// pairBelow returns the greatest pair that is below p, or nil if there is none.
+func pairBelow(p Pair) *Pair {
+	switch {
+	case p.Index > 0:
+		return &Pair{p.Value, min(p.Index-1, maxIndex)}
+	case p.Value > math.MinInt64:
+		return &Pair{p.Value - 1, maxIndex}
+	}
+	return nil
+}
+
+// next returns the next place, or false at the end.
+func (w *timeWalk) next(ctx context.Context) (p place, ok bool, err error) {
+	for len(w.pairs) == 0 {
+		if w.rest == nil {
+			return place{}, false, nil
+		}
+		if err := w.load(ctx); err != nil {
+			return place{}, false, err
+		}
+	}
+
+	last := w.pairs[len(w.pairs)-1]
+	w.pairs = w.pairs[:len(w.pairs)-1]
+	return place{last.Value, last.Index}, true, nil
+}
+
+// load reads the next rows.
+func (w *timeWalk) load(ctx context.Context) error {
+	upTo := *w.rest
+	rows, err := w.ix.reader.RowsBefore(ctx, w.seg.ID, Times, upTo, w.limit)
+	if err != nil {
+		return err
+	}
+
+	for _, row := range slices.Backward(rows) {
+		err := eachGroup(row, w.seg, func(when int64, indexes []uint64) bool {
+			for _, index := range indexes {
+				p := Pair{when, index}
+				if comparePairs(p, upTo) <= 0 {
+					w.pairs = append(w.pairs, p)
+				}
+			}
+			return true
+		})
+		if err != nil {
+			return Corrupt(w.seg.Lo, err.Error())
+		}
+	}
+
+	w.rest = nil
+	if len(rows) == w.limit {
+		first := rows[len(rows)-1].First
+		if first.Index > maxIndex {
+			return Corrupt(w.seg.Lo, errRow.Error())
+		}
+		w.rest = pairBelow(first)
+	}
+	w.limit = min(4*w.limit, maxRows)
+	return nil
 }

@@ -30,7 +30,7 @@ func (g generated) leaf(index uint64, dst []byte) []byte {
 }
 
 func (g generated) Scan(_ context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error {
-	if to-from > scanMost {
+	if to-from > maxScan {
 		*g.scans++
 	}
 	var leaf []byte
@@ -43,7 +43,7 @@ func (g generated) Scan(_ context.Context, from, to uint64, fn func(*attestlog.R
 	return nil
 }
 
-func (g generated) Records(ctx context.Context, ids []uint64, fn func(*attestlog.RawEntry) error) error {
+func (g generated) Entries(ctx context.Context, ids []uint64, fn func(*attestlog.RawEntry) error) error {
 	for _, id := range ids {
 		if err := g.Scan(ctx, id, id+1, fn); err != nil {
 			return err
@@ -60,7 +60,7 @@ func (g generated) Leaves(context.Context, []uint64, func(uint64, []byte) error)
 // time, and none is left out between two of them.
 func TestOrderByTimeOfWhatNoSegmentHas(t *testing.T) {
 	scans := 0
-	log := generated{2*scanPlaces + 1000, &scans}
+	log := generated{2*maxPlaces + 1000, &scans}
 	plan := query.Plan{To: math.MaxUint64, After: math.MinInt64, Before: math.MaxInt64, Order: query.ByTime}
 	next := int64(log.size) - 1
 	err := New(Key{}, noSegments{}, log).Search(context.Background(), log.size, plan, nil, func(r *attestlog.RawEntry) (bool, error) {

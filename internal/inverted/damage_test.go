@@ -67,7 +67,7 @@ func TestDamagedRowsAreErrors(t *testing.T) {
 			for _, v := range test.data {
 				r.row.Data = binary.AppendUvarint(r.row.Data, v)
 			}
-			c := cursor{r: r, seg: seg, kind: Terms}
+			c := runReader{reader: r, seg: seg, kind: Terms}
 			var read error
 			for more := true; more && read == nil; {
 				more, read = c.next(t.Context())
@@ -108,8 +108,8 @@ func TestAMergeIsBounded(t *testing.T) {
 		segs = append(segs, Segment{ID: int64(i), Lo: i, Hi: i + 1})
 	}
 	for len(segs) >= mergeMany {
-		chosen := mergeable(segs, mergeMany, mergeMost)
-		if len(chosen) < mergeMany || len(chosen) > mergeTop {
+		chosen := mergeable(segs, mergeMany, maxSegment)
+		if len(chosen) < mergeMany || len(chosen) > maxMerge {
 			t.Fatalf("%d of %d segments are merged", len(chosen), len(segs))
 		}
 		at := 0

@@ -9,189 +9,222 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/retry"
 	"github.com/attestlog/attestlog/internal/unindexed"
+	"github.com/attestlog/attestlog/internal/wake"
 )
 
 const (
-	fillLag   = 20_000                 // entries that an append lets wait
-	fillBatch = 20_000                 // entries in one segment at first
-	fillPairs = 1 << 20                // of terms and entries in it, about
-	fillPause = 50 * time.Millisecond  // between two small segments
-	fillPoll  = 200 * time.Millisecond // for what other processes wrote
-	fillRetry = 2 * time.Second
-	fillLast  = 5 * time.Second // for catching up when the store is closed
-	fillQuiet = 5               // polls without an append before segments are merged further
-	lastMerge = 100_000         // entries of the largest segment that closing makes
+	maxUnindexed = 20_000  // entries with which appends do not wait
+	fillEntries  = 20_000  // about how many entries a segment has at first …
+	fillTerms    = 1 << 20 // … and about how many terms at most
+
+	fillPause  = 50 * time.Millisecond  // from one small segment to the next
+	fillPoll   = 200 * time.Millisecond // how often to look for what other processes committed
+	fillRetry  = 2 * time.Second        // from an error to the next try
+	quietPolls = 5                      // polls without a commit after which mergeFew segments are merged
+
+	finishTime  = 5 * time.Second // for catching up when the store is closed
+	finishMerge = 100_000         // entries of the largest segment that is made then
 )
 
-// A Writer adds segments to an index and replaces them, as several processes may.
+// A Writer adds segments to an index and merges them, also while other
+// processes do so. Its methods are safe for concurrent use.
 type Writer interface {
 	Reader
-	// Add indexes the next entries of the log with f.Build, in one transaction.
-	// It calls f.Backlog.Settled, and reports whether there is more to index.
+	// Add indexes the entries after the watermark with f.Build, in one
+	// transaction. It calls f.Unindexed.Indexed with the new watermark, and
+	// reports whether there are more entries to index.
 	Add(ctx context.Context, f *Filler) (more bool, err error)
 	// Merge replaces the segments that choose returns, unless another process
-	// is at it. It reports whether it did: choose may return nil.
+	// is merging some. Choose may return nil if there are none to merge. Merge
+	// reports whether it replaced any.
 	Merge(ctx context.Context, choose func(context.Context, Reader) (*Merge, error)) (done bool, err error)
 }
 
-// A Filler keeps an index behind the commits: one goroutine adds segments,
-// another merges them. Its methods are safe for concurrent use.
+// A Filler keeps an index up with the commits, from Fill until Close. It has two
+// goroutines: one adds segments, the other merges them. The methods are safe for
+// concurrent use.
 type Filler struct {
-	Backlog *unindexed.Entries // what this process committed
+	// Unindexed are the entries that this process committed and that are not in
+	// the index yet. A store calls its Wait before it writes.
+	Unindexed *unindexed.Entries
 
 	w      Writer
 	logger *slog.Logger
 
-	building sync.Mutex
-	builder  *Builder // guarded by building
+	building sync.Mutex // locked during Build
+	builder  *Builder   // guarded by building
 
-	merging atomic.Bool
-	quiet   atomic.Bool
-	wake    chan struct{}
-	merge   chan struct{}
-	stop    context.Context
-	end     context.CancelFunc
-	wg      sync.WaitGroup
+	committed wake.Bell   // rung by Committed
+	added     wake.Bell   // rung when there may be segments to merge
+	quiet     atomic.Bool // nothing was committed for a while
+	merging   atomic.Bool // there are segments to merge
+
+	ctx     context.Context // ends when Close is called
+	cancel  context.CancelFunc
+	running sync.WaitGroup // the two goroutines
 }
 
-// Fill starts to fill an index.
+// Fill starts to fill an index. Close ends it.
 func Fill(key Key, w Writer, logger *slog.Logger) *Filler {
 	f := &Filler{
-		Backlog: unindexed.New(fillLag), builder: NewBuilder(key, 0), w: w, logger: logger,
-		wake: make(chan struct{}, 1), merge: make(chan struct{}, 1),
+		Unindexed: unindexed.New(maxUnindexed),
+		w:         w,
+		logger:    logger,
+		builder:   NewBuilder(key, 0),
+		committed: wake.NewBell(),
+		added:     wake.NewBell(),
 	}
-	f.stop, f.end = context.WithCancel(context.Background())
-	f.wg.Go(f.fill)
-	f.wg.Go(f.mergeAll)
+	f.ctx, f.cancel = context.WithCancel(context.Background())
+	f.running.Go(f.addSegments)
+	f.running.Go(f.mergeSegments)
 	return f
 }
 
-// Offer hands a committed batch over.
-func (f *Filler) Offer(b *attestlog.Batch) {
-	f.Backlog.Offer(b)
-	poke(f.wake)
+// Committed tells the filler about a batch that this process committed.
+func (f *Filler) Committed(b *attestlog.Batch) {
+	f.Unindexed.Add(b)
+	f.committed.Ring()
 }
 
 // Merging reports whether there are segments to merge.
 func (f *Filler) Merging() bool { return f.merging.Load() }
 
-// Close catches up with what this process committed, within five seconds.
+// Close indexes what this process committed, for at most five seconds, and waits
+// for the goroutines to end.
 func (f *Filler) Close() {
-	f.end()
-	f.wg.Wait()
+	f.cancel()
+	f.running.Wait()
 }
 
-func poke(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-// fill adds segments until close.
-func (f *Filler) fill() {
+// addSegments runs until Close is called. It then catches up.
+func (f *Filler) addSegments() {
 	poll := time.NewTicker(fillPoll)
 	defer poll.Stop()
-	for still := 0; ; still++ {
+
+	for polls := 0; ; polls++ {
 		select {
-		case <-f.wake:
-			still = 0
+		case <-f.committed:
+			polls = 0
 		case <-poll.C:
-		case <-f.stop.Done():
-			f.last()
+		case <-f.ctx.Done():
+			f.finish()
 			return
 		}
-		if f.quiet.Store(still >= fillQuiet); still >= fillQuiet {
-			poke(f.merge)
+
+		quiet := polls >= quietPolls
+		f.quiet.Store(quiet)
+		if quiet {
+			f.added.Ring()
 		}
-		for more := true; more && f.stop.Err() == nil; {
-			began := time.Now()
-			var err error
-			more, err = f.w.Add(f.stop, f)
-			if err != nil && f.stop.Err() == nil {
-				f.logger.Error("attestlog: the search index could not be written; queries read what it lacks from the log", "err", err)
-				f.Backlog.Settled(0, true)
-				more = false
-				f.pause(fillRetry)
-				continue
-			}
-			poke(f.merge)
-			if f.Backlog.Waiting() < fillBatch/2 {
-				f.pause(fillPause - time.Since(began))
-			}
+		f.catchUp()
+	}
+}
+
+// catchUp adds segments until the index has all entries, or cannot be written.
+func (f *Filler) catchUp() {
+	for more := true; more && f.ctx.Err() == nil; {
+		began := time.Now()
+		var err error
+		more, err = f.w.Add(f.ctx, f)
+		if f.ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			f.logger.Error("attestlog: the search index could not be written; queries read what it lacks from the log", "err", err)
+			f.Unindexed.GiveUp()
+			retry.Sleep(f.ctx, fillRetry)
+			return
+		}
+		f.added.Ring()
+
+		// Entries that come one by one do not make a segment each.
+		if f.Unindexed.Len() < fillEntries/2 {
+			retry.Sleep(f.ctx, fillPause-time.Since(began))
 		}
 	}
 }
 
-func (f *Filler) pause(d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-f.stop.Done():
-	}
-}
-
-// last catches up, and merges what a program that appends little and ends
-// leaves behind each time.
-func (f *Filler) last() {
-	ctx, cancel := context.WithTimeout(context.Background(), fillLast)
+// finish indexes what this process committed. A program that appends little and
+// ends would leave a small segment each time, so it merges them as well.
+func (f *Filler) finish() {
+	ctx, cancel := context.WithTimeout(context.Background(), finishTime)
 	defer cancel()
+
 	added := false
-	for ; f.Backlog.Waiting() > 0; added = true {
+	for f.Unindexed.Len() > 0 {
 		more, err := f.w.Add(ctx, f)
 		if err != nil {
 			f.logger.Warn("attestlog: the search index is behind the log; the next process to open it fills it", "err", err)
 			return
 		}
-		if !more { // what remains, another process, or a transaction that was given up, has in hand
-			time.Sleep(fillPause / 10)
+		added = true
+
+		// The rest is being added by another process, or by a transaction that
+		// was cancelled and has not ended yet.
+		if !more {
+			retry.Sleep(ctx, fillPause/10)
 		}
 	}
+
 	for more := added; more; {
 		var err error
-		if more, err = f.mergeOnce(ctx, mergeMany, lastMerge); err != nil {
-			f.warn(err)
+		more, err = f.mergeOnce(ctx, mergeMany, finishMerge)
+		if err != nil {
+			f.warnMerge(err)
 			return
 		}
 	}
 }
 
-// Build calls put with a segment of the next entries from lo on: those below
-// size that this process committed, or, if it has none, that scan reads.
-func (f *Filler) Build(ctx context.Context, lo, size uint64, scan func(ctx context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error, put func(*Builder) error) error {
+// A ScanFunc is the Scan of an attestlog.Store.
+type ScanFunc func(ctx context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error
+
+// Build calls put with a builder that has the entries from lo on: those that
+// this process committed, or, if it did not commit the entry lo, those that scan
+// reads, below size. The builder is valid only during the call.
+func (f *Filler) Build(ctx context.Context, lo, size uint64, scan ScanFunc, put func(*Builder) error) error {
 	f.building.Lock()
 	defer f.building.Unlock()
+
 	b := f.builder
 	b.Reset(lo)
 	add := func(r *attestlog.RawEntry) error {
-		if len(b.pairs[Terms]) >= fillPairs {
+		if len(b.pairs[Terms]) >= fillTerms {
 			return errFull
 		}
 		return b.Add(r)
 	}
-	_, err := f.Backlog.Records(lo, fillBatch, add)
+
+	_, err := f.Unindexed.Scan(lo, fillEntries, add)
 	if err == nil && b.next == lo {
-		err = scan(ctx, lo, min(size, lo+fillBatch), add)
+		err = scan(ctx, lo, min(size, lo+fillEntries), add)
 	}
-	switch {
-	case err != nil && !errors.Is(err, errFull):
+	if err != nil && !errors.Is(err, errFull) {
 		return err
-	case b.next == lo:
-		return &attestlog.CorruptError{Index: lo, Where: "leaf", Err: errors.New("missing")}
+	}
+	if b.next == lo {
+		return errLeaf(lo, errMissing)
 	}
 	return put(b)
 }
 
-// errFull ends a segment whose entries have many terms.
+// errFull ends the scan for a segment whose entries have many terms.
 var errFull = errors.New("the segment is full")
 
-// Refill adds until add reports that nothing is missing, which is for an index
-// that was emptied.
-func (f *Filler) Refill(ctx context.Context, lag func(context.Context) (missing, size uint64, err error), progress func(done, total uint64)) error {
+// Refill fills an index that was emptied. It adds segments until lag reports
+// that no entries are missing. It calls progress, if that is not nil, after each.
+func (f *Filler) Refill(
+	ctx context.Context,
+	lag func(context.Context) (missing, size uint64, err error),
+	progress func(done, total uint64),
+) error {
 	for {
 		if _, err := f.w.Add(ctx, f); err != nil {
 			return err
 		}
+
 		missing, size, err := lag(ctx)
 		if err != nil {
 			return err
@@ -202,52 +235,57 @@ func (f *Filler) Refill(ctx context.Context, lag func(context.Context) (missing,
 		if missing == 0 {
 			return nil
 		}
-		f.pause(fillPause / 10) // another process may be at it
+		retry.Sleep(f.ctx, fillPause/10) // another process may be adding them
 	}
 }
 
-// mergeAll merges segments until close.
-func (f *Filler) mergeAll() {
+// mergeSegments runs until Close is called.
+func (f *Filler) mergeSegments() {
 	for {
 		select {
-		case <-f.merge:
-		case <-f.stop.Done():
+		case <-f.added:
+		case <-f.ctx.Done():
 			return
 		}
-		for more := true; more && f.stop.Err() == nil; {
-			least := mergeMany
+
+		for more := true; more && f.ctx.Err() == nil; {
+			minSegs := mergeMany
 			if f.quiet.Load() {
-				least = mergeFew
+				minSegs = mergeFew
 			}
 			var err error
-			if more, err = f.mergeOnce(f.stop, least, mergeMost); err != nil && f.stop.Err() == nil {
-				f.warn(err)
-				f.pause(fillRetry)
+			more, err = f.mergeOnce(f.ctx, minSegs, maxSegment)
+			if err != nil && f.ctx.Err() == nil {
+				f.warnMerge(err)
+				retry.Sleep(f.ctx, fillRetry)
 			}
 		}
 	}
 }
 
-func (f *Filler) warn(err error) {
+func (f *Filler) warnMerge(err error) {
 	f.logger.Warn("attestlog: segments of the search index could not be merged; searching is slower until they are", "err", err)
 }
 
-// mergeOnce reports whether there was anything to merge.
-func (f *Filler) mergeOnce(ctx context.Context, least int, most uint64) (bool, error) {
+// mergeOnce merges segments if there are any to merge, and reports whether it
+// did. See mergeable.
+func (f *Filler) mergeOnce(ctx context.Context, minSegs int, maxEntries uint64) (bool, error) {
+	// Most of the time there are none, and no lock is needed to find that out.
 	segs, err := f.w.Segments(ctx)
 	if err != nil {
 		return false, err
 	}
-	f.merging.Store(mergeable(segs, mergeFew, mergeMost) != nil)
-	if mergeable(segs, least, most) == nil {
+	f.merging.Store(mergeable(segs, mergeFew, maxSegment) != nil)
+	if mergeable(segs, minSegs, maxEntries) == nil {
 		return false, nil
 	}
+
 	return f.w.Merge(ctx, func(ctx context.Context, r Reader) (*Merge, error) {
 		segs, err := r.Segments(ctx)
 		if err != nil {
 			return nil, err
 		}
-		chosen := mergeable(segs, least, most)
+		chosen := mergeable(segs, minSegs, maxEntries)
 		if chosen == nil {
 			return nil, nil
 		}

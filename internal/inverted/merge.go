@@ -7,41 +7,52 @@ import (
 )
 
 const (
-	mergeMany = 16      // adjacent segments of a size that are merged …
-	mergeFew  = 3       // … while nothing is appended
-	mergeMost = 4 << 20 // entries of the largest segment
-	mergeRows = 64      // rows of a segment that are read together
-	mergeTop  = 64      // segments that are merged at a time
+	mergeMany  = 16      // adjacent segments of about a size that are merged …
+	mergeFew   = 3       // … and while nothing is appended
+	maxMerge   = 64      // segments that are merged into one
+	maxSegment = 4 << 20 // entries of the largest segment
 )
 
-// sizeClass grows by one for each eightfold of entries.
-func sizeClass(entries uint64) int { return bits.Len64(entries/1024) / 3 }
+// mergeable returns adjacent segments to merge into one, smallest classes first,
+// or nil if there are none: at least minSegs segments of about the same size,
+// with at most maxEntries entries together.
+func mergeable(segs []Segment, minSegs int, maxEntries uint64) []Segment {
+	for class := 0; class <= sizeClass(maxEntries); class++ {
+		for rest := segs; len(rest) > 0; {
+			n := 0
+			for n < len(rest) && fits(rest[:n], rest[n], class, maxEntries) {
+				n++
+			}
+			if n >= minSegs && balanced(rest[:n]) {
+				return rest[:n]
+			}
 
-// mergeable returns adjacent segments that are to be merged: at least least
-// many, balanced, and of at most most entries together.
-func mergeable(segs []Segment, least int, most uint64) []Segment {
-	for class := 0; class <= sizeClass(most); class++ {
-		from := 0
-		for i := 0; i <= len(segs); i++ {
-			fits := i < len(segs) && i-from < mergeTop && sizeClass(segs[i].Hi-segs[i].Lo) <= class && (i == from || segs[i].Lo == segs[i-1].Hi && segs[i].Hi-segs[from].Lo <= most)
-			if fits {
-				continue
+			if n == 0 {
+				n = 1 // the segment is of a larger class
 			}
-			if i-from >= least && balanced(segs[from:i]) {
-				return segs[from:i]
-			}
-			from = i
-			if i < len(segs) && sizeClass(segs[i].Hi-segs[i].Lo) > class {
-				from = i + 1
-			}
+			rest = rest[n:]
 		}
 	}
 	return nil
 }
 
-// balanced reports whether none of the segments is of a larger class than the
-// others together. A large one is not written anew for a few small ones: each
-// entry is merged a bounded number of times in each class.
+// fits reports whether a segment of at most the class may be merged with those
+// before it.
+func fits(before []Segment, seg Segment, class int, maxEntries uint64) bool {
+	if sizeClass(seg.Hi-seg.Lo) > class || len(before) == maxMerge {
+		return false
+	}
+	if len(before) == 0 {
+		return true
+	}
+
+	adjacent := seg.Lo == before[len(before)-1].Hi
+	return adjacent && seg.Hi-before[0].Lo <= maxEntries
+}
+
+// balanced reports whether no segment is of a larger class than the others
+// together. A large one is not written again for the sake of a few small ones,
+// so that each entry is merged a bounded number of times in each class.
 func balanced(segs []Segment) bool {
 	var largest, all uint64
 	for _, seg := range segs {
@@ -51,16 +62,43 @@ func balanced(segs []Segment) bool {
 	return sizeClass(largest) <= sizeClass(all-largest)
 }
 
-// A Merge is adjacent segments that become one.
+// sizeClass grows by one with each factor of eight from 4,096 entries on.
+func sizeClass(entries uint64) int { return bits.Len64(entries/1024) / 3 }
+
+// A Merge makes one segment of adjacent ones.
 type Merge struct {
 	Old   []Segment
 	New   Segment // without an ID
 	Spans []byte  // of New
 
-	r Reader
+	reader Reader // of Old
 }
 
-// IDs returns those of the old segments.
+// newMerge reads the spans of the segments.
+func newMerge(ctx context.Context, r Reader, segs []Segment) (*Merge, error) {
+	lo, hi := segs[0].Lo, segs[len(segs)-1].Hi
+
+	var all spans
+	for _, seg := range segs {
+		part, err := readSpans(ctx, r, seg)
+		if err != nil {
+			return nil, err
+		}
+		for n, span := range part {
+			index := (seg.Lo/spanWidth + uint64(n)) * spanWidth
+			all.add(lo, index, span)
+		}
+	}
+
+	return &Merge{
+		Old:    segs,
+		New:    Segment{Lo: lo, Hi: hi, Span: all.all()},
+		Spans:  all.encode(),
+		reader: r,
+	}, nil
+}
+
+// IDs returns the IDs of the old segments.
 func (m *Merge) IDs() []int64 {
 	ids := make([]int64, len(m.Old))
 	for i, seg := range m.Old {
@@ -69,143 +107,65 @@ func (m *Merge) IDs() []int64 {
 	return ids
 }
 
-// newMerge reads what is kept with the segments.
-func newMerge(ctx context.Context, r Reader, segs []Segment) (*Merge, error) {
-	lo := segs[0].Lo
-	var all spans
-	for _, seg := range segs {
-		part, err := readSpans(ctx, r, seg)
-		if err != nil {
-			return nil, err
-		}
-		for n, v := range part {
-			all.add(lo, (seg.Lo/spanWidth+uint64(n))*spanWidth, v)
-		}
-	}
-	return &Merge{
-		Old: segs, New: Segment{Lo: lo, Hi: segs[len(segs)-1].Hi, Span: all.all()},
-		Spans: all.encode(), r: r,
-	}, nil
-}
-
-// Rows calls put with the new segment's rows, by kind and then in order. The
-// bytes are valid only during the call.
+// Rows calls put with the rows of the new segment, kind by kind and in order,
+// until put returns an error, which Rows returns. The bytes are valid only
+// during the call.
 func (m *Merge) Rows(ctx context.Context, put func(Kind, Row) error) error {
 	for _, kind := range kinds {
 		w := runWriter{lo: m.New.Lo, emit: func(r Row) error { return put(kind, r) }}
-		if err := m.run(ctx, kind, &w); err != nil {
+		if err := m.mergeRuns(ctx, kind, &w); err != nil {
 			return err
 		}
-		if err := w.end(); err != nil {
+		if err := w.flush(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// run writes the pairs of one kind of all segments in order.
-func (m *Merge) run(ctx context.Context, kind Kind, w *runWriter) error {
-	var cursors []*cursor
-	var heads []int64 // of each cursor, its piece's A
+// mergeRuns writes the pairs of the old segments' runs of a kind, in order.
+func (m *Merge) mergeRuns(ctx context.Context, kind Kind, w *runWriter) error {
+	var runs []*runReader
+	var heads []int64 // the value of each run's next group
 	for _, seg := range m.Old {
-		c := &cursor{r: m.r, seg: seg, kind: kind}
-		more, err := c.next(ctx)
+		run := &runReader{reader: m.reader, seg: seg, kind: kind}
+		more, err := run.next(ctx)
 		if err != nil {
 			return err
 		}
 		if more {
-			cursors, heads = append(cursors, c), append(heads, c.piece.first.A)
+			runs = append(runs, run)
+			heads = append(heads, run.group.first.Value)
 		}
 	}
-	for len(cursors) > 0 {
-		best, a := 0, heads[0]
+
+	for len(runs) > 0 {
+		// Of runs with the same value the first is next: its segment has the
+		// lower indexes.
+		next, value := 0, heads[0]
 		for i, head := range heads {
-			if head < a { // of equal A the segment with the lower indexes
-				best, a = i, head
+			if head < value {
+				next, value = i, head
 			}
 		}
-		c := cursors[best]
-		for c.piece.first.A == a {
-			if err := w.addPiece(&c.piece); err != nil {
+
+		// A group that is continued in the next row comes as two.
+		run := runs[next]
+		for run.group.first.Value == value {
+			if err := w.addGroup(&run.group); err != nil {
 				return err
 			}
-			more, err := c.next(ctx)
+			more, err := run.next(ctx)
 			if err != nil {
 				return err
 			}
 			if !more {
-				cursors, heads = slices.Delete(cursors, best, best+1), slices.Delete(heads, best, best+1)
+				runs = slices.Delete(runs, next, next+1)
+				heads = slices.Delete(heads, next, next+1)
 				break
 			}
-			heads[best] = c.piece.first.A
+			heads[next] = run.group.first.Value
 		}
 	}
-	return nil
-}
-
-// A cursor reads all pairs of a kind of a segment, as they stand.
-type cursor struct {
-	r    Reader
-	seg  Segment
-	kind Kind
-
-	piece groupPiece // valid until next is called
-	any   bool       // there is a piece
-
-	rows  []Row // that were read and are not used up
-	all   []Row // rows, with those that are
-	at    int   // in the data of rows[0]
-	data  []byte
-	under *Pair // what the row read last stands under
-	ended bool
-}
-
-// next goes on to the next piece, or returns false at the end. Pairs that are not
-// in order, where a search would not find them, are an error.
-func (c *cursor) next(ctx context.Context) (more bool, err error) {
-	for len(c.rows) > 0 && c.at == len(c.rows[0].Data) {
-		c.rows, c.at = c.rows[1:], 0
-	}
-	if len(c.rows) == 0 {
-		if err := c.load(ctx); err != nil || len(c.rows) == 0 {
-			return false, err
-		}
-	}
-	row, last := &c.rows[0], c.piece.last
-	a := row.First.A
-	if c.at > 0 {
-		a = last.A
-	}
-	next := c.piece.readPiece(row.Data, c.at, a, c.seg)
-	p := &c.piece
-	if next == 0 || c.at == 0 && p.first != row.First || c.any && comparePairs(p.first, last) <= 0 {
-		return false, Corrupt(c.seg.Lo, errRow.Error())
-	}
-	c.at, c.any = next, true
-	return true, nil
-}
-
-// load reads rows, if there are any more.
-func (c *cursor) load(ctx context.Context) error {
-	if c.ended {
-		return nil
-	}
-	c.all, c.data, c.at = c.all[:0], c.data[:0], 0
-	var under Pair
-	err := c.r.RowsAfter(ctx, c.seg.ID, c.kind, c.under, mergeRows, func(row Row) error {
-		under = row.First
-		from := len(c.data)
-		c.data = append(c.data, row.Data...)
-		row.Data = c.data[from:len(c.data):len(c.data)]
-		c.all = append(c.all, row)
-		if len(row.Data) == 0 {
-			return Corrupt(c.seg.Lo, errRow.Error())
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	c.rows, c.ended, c.under = c.all, len(c.all) < mergeRows, &under
 	return nil
 }

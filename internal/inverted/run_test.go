@@ -1,6 +1,7 @@
 package inverted
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -26,7 +27,7 @@ func TestRunsKeepTheirPairs(t *testing.T) {
 				want = append(want, Pair{a, lo + i*uint64(1+rnd.IntN(2)*1000)})
 			}
 		}
-		slices.SortStableFunc(want, func(x, y Pair) int { return int(x.B) - int(y.B) })
+		slices.SortStableFunc(want, func(x, y Pair) int { return int(x.Index) - int(y.Index) })
 		got, _ := sortPairs(slices.Clone(want), nil)
 		slices.SortFunc(want, comparePairs)
 		if !slices.Equal(got, want) {
@@ -49,19 +50,19 @@ func TestRunsKeepTheirPairs(t *testing.T) {
 		for _, p := range want {
 			w.add(p)
 		}
-		w.end()
+		w.flush()
 		c := runWriter{lo: lo - min(lo, 77), emit: keep(&copied)}
 		for _, r := range rows {
-			var g groupPiece
-			a := r.First.A
-			for at := 0; at < len(r.Data); a = g.last.A {
-				if at = g.readPiece(r.Data, at, a, Segment{Lo: lo, Hi: hi}); at == 0 {
-					t.Fatalf("round %d: a row has a piece that cannot be read", round)
+			var g group
+			a := r.First.Value
+			for at := 0; at < len(r.Data); a = g.last.Value {
+				if at = g.read(r.Data, at, a, Segment{Lo: lo, Hi: hi}); at == 0 {
+					t.Fatalf("round %d: a row has a group that cannot be read", round)
 				}
-				c.addPiece(&g)
+				c.addGroup(&g)
 			}
 		}
-		c.end()
+		c.flush()
 		for _, side := range []struct {
 			lo   uint64
 			rows []Row
@@ -83,5 +84,26 @@ func TestRunsKeepTheirPairs(t *testing.T) {
 				t.Fatalf("round %d: %d pairs came back as %d", round, len(want), len(back))
 			}
 		}
+	}
+}
+
+// The row that the package comment shows.
+func TestTheBytesOfARow(t *testing.T) {
+	var got []byte
+	w := runWriter{lo: 1000, emit: func(r Row) error {
+		if r.First != (Pair{7, 1005}) {
+			t.Errorf("the row is stored under %v, want (7, 1005)", r.First)
+		}
+		got = slices.Clone(r.Data)
+		return nil
+	}}
+	for _, p := range []Pair{{7, 1005}, {7, 1006}, {7, 1016}, {9, 1001}} {
+		w.add(p)
+	}
+	w.flush()
+
+	want := []byte{0x00, 0x03, 0x05, 0x01, 0x0a, 0x02, 0x01, 0x01}
+	if !bytes.Equal(got, want) {
+		t.Errorf("the row is % x, want % x", got, want)
 	}
 }

@@ -11,336 +11,387 @@ import (
 )
 
 const (
-	emitFirst   = 16    // entries that one query reads at first …
-	emitMost    = 64    // … and at most
-	fewTimes    = 4_096 // entries of a time range that are looked at one by one
-	walkSparse  = 4_096 // entries by time after which walking has to have paid …
-	walkDense   = 100   // … with a match for every so many
-	fewMatches  = 20_000
-	scanMost    = 2_048   // entries that are read together …
-	scanBytes   = 4 << 20 // … and about how many bytes of them
-	spanMatches = 256     // matches whose times are read together
-	scanPlaces  = 1 << 20 // places by time of entries that the index lacks, in memory
+	firstGroup = 16 // matches that are read together at first …
+	maxGroup   = 64 // … and later
+
+	maxScan      = 2_048   // unindexed entries that are read together …
+	maxScanBytes = 4 << 20 // … and about how many bytes of them
+
+	fewInTime = 4_096 // entries of a range of time that become a set of their own
 )
 
 // errDone ends a search whose caller wants no more.
 var errDone = errors.New("done")
 
-// A search is one Search call. Its bounds move with what was emitted, so that
-// it can go on over other segments at any time.
+// A search is one call of Search. Its bounds move with what was emitted, so
+// that it can go on at any time with other segments.
 type search struct {
-	ix       *Index
-	plan     query.Plan
-	lo, hi   uint64 // lo ≤ index < hi is still to come, by index
-	below    at     // what is still to come, by time
-	fn       func(*attestlog.RawEntry) (bool, error)
-	finished bool
-	group    int // entries that the next query reads
+	ix    *Index
+	plan  query.Plan
+	fn    func(*attestlog.RawEntry) (bool, error)
+	group int // how many matches are read together next
+
+	// What is still to be emitted: the entries lo ≤ index < hi that are, in
+	// order of time, below a place.
+	lo, hi uint64
+	below  place
 }
 
-// Search is attestlog.Store's, over a log of size entries. The entries that the
-// index lacks are read themselves. No connection is held while fn runs.
-func (ix *Index) Search(ctx context.Context, size uint64, plan query.Plan, below *query.Position, fn func(*attestlog.RawEntry) (bool, error)) error {
-	q := &search{ix: ix, plan: plan, lo: plan.From, hi: min(plan.To, size), below: at{math.MaxInt64, math.MaxInt64}, fn: fn, group: emitFirst}
-	if below != nil {
-		if plan.Order == query.ByIndex {
-			q.hi = min(q.hi, below.Index)
-		} else {
-			q.below = at{below.Time, min(below.Index, math.MaxInt64)}
-		}
-	}
+// Search is attestlog.Store's, for a log of size entries. Those that the index
+// does not have are read from the log. No connection is held while fn runs.
+func (ix *Index) Search(
+	ctx context.Context,
+	size uint64,
+	plan query.Plan,
+	below *query.Position,
+	fn func(*attestlog.RawEntry) (bool, error),
+) error {
 	if plan.After >= plan.Before {
 		return nil
 	}
+
+	s := &search{
+		ix:    ix,
+		plan:  plan,
+		fn:    fn,
+		group: firstGroup,
+		lo:    plan.From,
+		hi:    min(plan.To, size),
+		below: place{math.MaxInt64, maxIndex},
+	}
+	if below != nil && plan.Order == query.ByIndex {
+		s.hi = min(s.hi, below.Index)
+	}
+	if below != nil && plan.Order == query.ByTime {
+		s.below = place{below.Time, min(below.Index, maxIndex)}
+	}
+
 	for {
-		err := q.run(ctx)
-		switch {
-		case q.finished:
-			return nil
-		case !errors.Is(err, ErrGone):
-			return err
+		err := s.run(ctx)
+		if errors.Is(err, ErrGone) {
+			continue
 		}
+		if err == errDone {
+			return nil
+		}
+		return err
 	}
 }
 
 // run searches the segments as they are now.
-func (q *search) run(ctx context.Context) error {
-	if q.lo >= q.hi {
+func (s *search) run(ctx context.Context) error {
+	if s.lo >= s.hi {
 		return nil
 	}
+
+	// The index is of no use for all entries by index.
 	var segs []Segment
-	if q.plan.Terms != nil || q.plan.TimeBound() || q.plan.Order == query.ByTime {
+	if s.plan.Terms != nil || s.plan.TimeBound() || s.plan.Order == query.ByTime {
 		var err error
-		if segs, err = q.ix.reader.Segments(ctx); err != nil {
+		segs, err = s.ix.reader.Segments(ctx)
+		if err != nil {
 			return err
 		}
 	}
-	if q.plan.Order == query.ByTime {
-		return q.byTime(ctx, segs)
+
+	if s.plan.Order == query.ByTime {
+		return s.byTime(ctx, segs)
 	}
-	pieces := q.pieces(segs)
-	if !q.plan.Ascending {
-		slices.Reverse(pieces)
-	}
-	for _, p := range pieces {
-		if err := q.visit(ctx, p); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.byIndex(ctx, segs)
 }
 
-// A piece is a range of entries within one segment, or, where seg is nil, of
-// entries that the index lacks.
+// A piece is a range of entries that one segment is about, or that no segment is
+// about.
 type piece struct {
-	from, to uint64
-	seg      *Segment
+	from, to uint64   // from ≤ index < to
+	seg      *Segment // nil: the entries are unindexed
 }
 
-// pieces cuts what is left to search along the segments, in order.
-func (q *search) pieces(segs []Segment) []piece {
+// pieces cuts the rest of the log where segments begin and end.
+func (s *search) pieces(segs []Segment) []piece {
 	var out []piece
-	at := q.lo
+	next := s.lo
 	for i := range segs {
 		seg := &segs[i]
-		from, to := max(at, seg.Lo), min(q.hi, seg.Hi)
+		from, to := max(next, seg.Lo), min(s.hi, seg.Hi)
 		if from >= to {
 			continue
 		}
-		if at < from {
-			out = append(out, piece{at, from, nil})
+		if next < from {
+			out = append(out, piece{next, from, nil})
 		}
 		out = append(out, piece{from, to, seg})
-		at = to
+		next = to
 	}
-	if at < q.hi {
-		out = append(out, piece{at, q.hi, nil})
+
+	if next < s.hi {
+		out = append(out, piece{next, s.hi, nil})
 	}
 	return out
 }
 
-// visit emits the matches of a piece, by index.
-func (q *search) visit(ctx context.Context, p piece) error {
-	switch {
-	case p.seg == nil:
-		return q.scan(ctx, p)
-	case p.seg.Latest < q.plan.After || p.seg.Earliest >= q.plan.Before:
-		q.passed(p.from, p.to)
-		return nil
+// byIndex emits the matches in order of the index.
+func (s *search) byIndex(ctx context.Context, segs []Segment) error {
+	pieces := s.pieces(segs)
+	if !s.plan.Ascending {
+		slices.Reverse(pieces)
 	}
-	parts := []piece{p}
-	matches := q.ix.setOf(*p.seg, q.plan.Terms)
-	if q.plan.TimeBound() {
+
+	for _, p := range pieces {
 		var err error
-		if parts, err = q.stretches(ctx, p); err != nil {
-			return err
+		switch {
+		case p.seg == nil:
+			err = s.emitUnindexed(ctx, p)
+		case p.seg.overlaps(s.plan.After, s.plan.Before):
+			err = s.emitIndexed(ctx, p)
 		}
-		if ids, err := q.fewInTime(ctx, parts, *p.seg); err != nil {
-			return err
-		} else if ids != nil {
-			matches = conjunction{ids, matches}
-		}
-	}
-	if q.plan.Ascending {
-		for _, part := range parts {
-			if err := q.up(ctx, part, matches); err != nil {
-				return err
-			}
-		}
-	} else {
-		for _, part := range slices.Backward(parts) {
-			if err := q.down(ctx, part, matches); err != nil {
-				return err
-			}
-		}
-	}
-	q.passed(p.from, p.to)
-	return nil
-}
-
-// passed notes that nothing is left to emit in a range at the search's front.
-func (q *search) passed(from, to uint64) {
-	if q.plan.Ascending {
-		q.lo = max(q.lo, to)
-	} else {
-		q.hi = min(q.hi, from)
-	}
-}
-
-// down emits the matches of a part, newest first.
-func (q *search) down(ctx context.Context, p piece, matches set) error {
-	var ids []uint64
-	for x := p.to; x > p.from; {
-		y, ok, err := matches.upTo(ctx, x-1)
 		if err != nil {
 			return err
 		}
-		if !ok || y < p.from {
-			break
-		}
-		ids, x = append(ids, y), y
-		if len(ids) == q.group {
-			if err := q.emitIDs(ctx, ids); err != nil {
-				return err
-			}
-			ids = ids[:0]
-		}
+		s.passed(p.from, p.to)
 	}
-	return q.emitIDs(ctx, ids)
+	return nil
 }
 
-// up emits the matches of a part, oldest first.
-func (q *search) up(ctx context.Context, p piece, matches set) error {
-	const window = 1 << 16
-	for from := p.from; from < p.to; from = min(p.to, from+window) {
-		var ids []uint64
-		for x := min(p.to, from+window); x > from; {
-			y, ok, err := matches.upTo(ctx, x-1)
-			if err != nil {
+// passed moves the bounds past a range that was dealt with, by index.
+func (s *search) passed(from, to uint64) {
+	if s.plan.Ascending {
+		s.lo = max(s.lo, to)
+	} else {
+		s.hi = min(s.hi, from)
+	}
+}
+
+// emitIndexed emits the matches of a piece that has a segment.
+func (s *search) emitIndexed(ctx context.Context, p piece) error {
+	parts := []piece{p}
+	matches := s.ix.setOf(*p.seg, s.plan.Terms)
+
+	if s.plan.TimeBound() {
+		var err error
+		parts, err = s.partsInTime(ctx, p)
+		if err != nil {
+			return err
+		}
+		inTime, err := s.setInTime(ctx, parts, *p.seg)
+		if err != nil {
+			return err
+		}
+		if inTime != nil {
+			matches = conjunction{inTime, matches}
+		}
+	}
+
+	if s.plan.Ascending {
+		for _, part := range parts {
+			if err := s.emitUp(ctx, part, matches); err != nil {
 				return err
 			}
-			if !ok || y < from {
-				break
-			}
-			ids, x = append(ids, y), y
 		}
-		slices.Reverse(ids)
-		if err := q.emitIDs(ctx, ids); err != nil {
+		return nil
+	}
+	for _, part := range slices.Backward(parts) {
+		if err := s.emitDown(ctx, part, matches); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// stretches returns the parts of a piece that may hold an entry within the time
-// bounds, in order.
-func (q *search) stretches(ctx context.Context, p piece) ([]piece, error) {
-	sp, err := q.ix.spansOf(ctx, *p.seg)
+// emitDown emits the matches of a part, newest first.
+func (s *search) emitDown(ctx context.Context, p piece, matches set) error {
+	var indexes []uint64
+	for index, err := range members(ctx, matches, p.from, p.to) {
+		if err != nil {
+			return err
+		}
+		indexes = append(indexes, index)
+		if len(indexes) < s.group {
+			continue
+		}
+
+		if err := s.emitEntries(ctx, indexes); err != nil {
+			return err
+		}
+		indexes = indexes[:0]
+	}
+	return s.emitEntries(ctx, indexes)
+}
+
+// emitUp emits the matches of a part, oldest first. Sets go downwards only, so
+// the matches of a window are collected and then turned around.
+func (s *search) emitUp(ctx context.Context, p piece, matches set) error {
+	const window = 1 << 16
+
+	for from := p.from; from < p.to; from += window {
+		var indexes []uint64
+		for index, err := range members(ctx, matches, from, min(p.to, from+window)) {
+			if err != nil {
+				return err
+			}
+			indexes = append(indexes, index)
+		}
+
+		slices.Reverse(indexes)
+		if err := s.emitEntries(ctx, indexes); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// partsInTime returns the parts of a piece whose spans overlap the plan's time,
+// by index.
+func (s *search) partsInTime(ctx context.Context, p piece) ([]piece, error) {
+	all, err := s.ix.spansOf(ctx, *p.seg)
 	if err != nil {
 		return nil, err
 	}
+
 	var out []piece
-	for n := p.from / spanWidth; n*spanWidth < p.to; n++ {
-		if v := sp[n-p.seg.Lo/spanWidth]; v.Latest < q.plan.After || v.Earliest >= q.plan.Before {
-			continue
+	for from := p.from; from < p.to; {
+		to := min(p.to, (from/spanWidth+1)*spanWidth)
+		if all.of(*p.seg, from).overlaps(s.plan.After, s.plan.Before) {
+			last := len(out) - 1
+			if last >= 0 && out[last].to == from {
+				out[last].to = to
+			} else {
+				out = append(out, piece{from, to, p.seg})
+			}
 		}
-		from, to := max(p.from, n*spanWidth), min(p.to, (n+1)*spanWidth)
-		if last := len(out) - 1; last >= 0 && out[last].to == from {
-			out[last].to = to
-		} else {
-			out = append(out, piece{from, to, p.seg})
-		}
+		from = to
 	}
 	return out, nil
 }
 
-// fewInTime returns the entries of a segment within the time bounds, if they
-// are few and the parts that may hold them are not.
-func (q *search) fewInTime(ctx context.Context, parts []piece, seg Segment) (list, error) {
+// setInTime returns the entries of a segment within the plan's time. It returns
+// nil if there are many, and if the parts have so few entries that looking at
+// the time of each costs less.
+func (s *search) setInTime(ctx context.Context, parts []piece, seg Segment) (list, error) {
 	entries := uint64(0)
 	for _, p := range parts {
 		entries += p.to - p.from
 	}
-	if entries <= fewTimes {
+	if entries <= fewInTime {
 		return nil, nil
 	}
-	ids := list{}
-	for t := q.ix.timesBelow(seg, at{q.plan.Before, 0}); ; {
-		p, ok, err := t.take(ctx)
+
+	indexes := list{}
+	walk := s.ix.walkTimes(seg, place{s.plan.Before, 0})
+	for {
+		p, ok, err := walk.next(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if !ok || p.time < q.plan.After {
-			slices.Sort(ids)
-			return ids, nil
+		if !ok || p.time < s.plan.After {
+			slices.Sort(indexes)
+			return indexes, nil
 		}
-		if len(ids) == fewTimes {
+		if len(indexes) == fewInTime {
 			return nil, nil
 		}
-		ids = append(ids, p.idx)
+		indexes = append(indexes, p.index)
 	}
 }
 
-// scan emits the entries of a piece.
-func (q *search) scan(ctx context.Context, p piece) error {
-	for step := uint64(emitMost); p.from < p.to; {
-		now := piece{max(p.from, p.to-min(p.to, step)), p.to, nil}
-		if q.plan.Ascending {
-			now = piece{p.from, min(p.to, p.from+step), nil}
+// emitUnindexed emits the entries of a piece that has no segment.
+func (s *search) emitUnindexed(ctx context.Context, p piece) error {
+	step := uint64(maxGroup)
+	for p.from < p.to {
+		var part piece
+		if s.plan.Ascending {
+			part = piece{p.from, min(p.to, p.from+step), nil}
+			p.from = part.to
+		} else {
+			part = piece{max(p.from, p.to-min(p.to, step)), p.to, nil}
+			p.to = part.from
 		}
-		records := make([]attestlog.RawEntry, 0, now.to-now.from)
-		bytes := 0
-		err := q.ix.entries.Scan(ctx, now.from, now.to, func(rec *attestlog.RawEntry) error {
-			records = append(records, rec.Clone())
-			bytes += len(rec.Leaf)
-			for i := range rec.Disclosures {
-				bytes += len(rec.Disclosures[i].Value)
-			}
-			return nil
-		})
-		if step = min(2*step, scanMost); bytes > scanBytes {
-			step = max(step/8, 1)
-		}
+
+		entries, bytes, err := s.read(ctx, part)
 		if err != nil {
 			return err
 		}
-		if !q.plan.Ascending {
-			slices.Reverse(records)
+		if !s.plan.Ascending {
+			slices.Reverse(entries)
 		}
-		for i := range records {
-			if err := q.emit(&records[i]); err != nil {
+		for i := range entries {
+			if err := s.emit(&entries[i]); err != nil {
 				return err
 			}
 		}
-		if q.plan.Ascending {
-			p.from = now.to
-		} else {
-			p.to = now.from
+		s.passed(part.from, part.to)
+
+		// Many small entries cost less together; large ones would take memory.
+		step = min(2*step, maxScan)
+		if bytes > maxScanBytes {
+			step = max(step/8, 1)
 		}
-		q.passed(now.from, now.to)
 	}
 	return nil
 }
 
-// emit gives an entry to the caller unless its time is out of bounds.
-func (q *search) emit(r *attestlog.RawEntry) error {
-	if q.plan.TimeBound() {
-		if at, ok := attestlog.LeafTime(r.Leaf); ok && (at < q.plan.After || at >= q.plan.Before) {
-			return nil
+// read reads the entries of a piece, and counts their bytes.
+func (s *search) read(ctx context.Context, p piece) (entries []attestlog.RawEntry, bytes int, err error) {
+	entries = make([]attestlog.RawEntry, 0, p.to-p.from)
+	err = s.ix.log.Scan(ctx, p.from, p.to, func(r *attestlog.RawEntry) error {
+		entries = append(entries, r.Clone())
+		bytes += len(r.Leaf)
+		for i := range r.Disclosures {
+			bytes += len(r.Disclosures[i].Value)
 		}
-	}
-	more, err := q.fn(r)
-	if err == nil && !more {
-		q.finished = true
-		err = errDone
-	}
-	return err
+		return nil
+	})
+	return entries, bytes, err
 }
 
-// emitIDs emits entries in the order of the list.
-func (q *search) emitIDs(ctx context.Context, ids []uint64) error {
-	for len(ids) > 0 {
-		group := ids[:min(len(ids), q.group)]
-		ids = ids[len(group):]
-		q.group = min(2*q.group, emitMost)
-		records := make(map[uint64]attestlog.RawEntry, len(group))
-		err := q.ix.entries.Records(ctx, group, func(r *attestlog.RawEntry) error {
-			records[r.Index] = r.Clone()
+// emitEntries reads entries and emits them, in the order of the list.
+func (s *search) emitEntries(ctx context.Context, indexes []uint64) error {
+	for len(indexes) > 0 {
+		group := indexes[:min(len(indexes), s.group)]
+		indexes = indexes[len(group):]
+		s.group = min(2*s.group, maxGroup)
+
+		entries := make(map[uint64]attestlog.RawEntry, len(group))
+		err := s.ix.log.Entries(ctx, group, func(r *attestlog.RawEntry) error {
+			entries[r.Index] = r.Clone()
 			return nil
 		})
 		if err != nil {
 			return err
 		}
-		for _, id := range group {
-			if r, ok := records[id]; ok { // if not, verify tells
-				if err := q.emit(&r); err != nil {
+
+		for _, index := range group {
+			// It is for verify to tell that an entry is missing.
+			entry, ok := entries[index]
+			if ok {
+				if err := s.emit(&entry); err != nil {
 					return err
 				}
 			}
-			if q.plan.Order == query.ByIndex {
-				q.passed(id, id+1)
+			if s.plan.Order == query.ByIndex {
+				s.passed(index, index+1)
 			}
 		}
+	}
+	return nil
+}
+
+// emit gives an entry to the caller unless its time is out of bounds. It returns
+// errDone if the caller wants no more.
+func (s *search) emit(r *attestlog.RawEntry) error {
+	if s.plan.TimeBound() {
+		when, ok := attestlog.LeafTime(r.Leaf)
+		if ok && (when < s.plan.After || when >= s.plan.Before) {
+			return nil
+		}
+	}
+
+	more, err := s.fn(r)
+	if err != nil {
+		return err
+	}
+	if !more {
+		return errDone
 	}
 	return nil
 }

@@ -2,19 +2,38 @@ package inverted
 
 import (
 	"context"
-	"math"
+	"iter"
 	"slices"
 	"sort"
 
 	"github.com/attestlog/attestlog/query"
 )
 
-// A set is the entries of a segment that a tree of terms selects, as far as
-// the index tells.
+// A set is the entries of a segment that a tree of terms selects, as far as the
+// index knows. Everything follows from one question, which each kind of set
+// answers with the answers of its parts. A set is not safe for concurrent use.
 type set interface {
-	// upTo returns the greatest index in the set that is not above x, which
-	// lies within the segment.
-	upTo(ctx context.Context, x uint64) (uint64, bool, error)
+	// upTo returns the greatest index in the set that is not above x, and
+	// whether there is one. The segment has an entry x.
+	upTo(ctx context.Context, x uint64) (index uint64, found bool, err error)
+}
+
+// members yields the indexes from ≤ index < to of a set, the greatest first. An
+// error is the last that it yields. The bounds are within the set's segment.
+func members(ctx context.Context, s set, from, to uint64) iter.Seq2[uint64, error] {
+	return func(yield func(uint64, error) bool) {
+		for end := to; end > from; {
+			index, found, err := s.upTo(ctx, end-1)
+			if err != nil {
+				yield(0, err)
+				return
+			}
+			if !found || index < from || !yield(index, nil) {
+				return
+			}
+			end = index
+		}
+	}
 }
 
 // setOf returns the set that a tree selects in a segment.
@@ -22,10 +41,12 @@ func (ix *Index) setOf(seg Segment, t *query.TermTree) set {
 	if t == nil {
 		return everything{seg.Lo}
 	}
+
 	kids := make([]set, len(t.Kids))
 	for i, kid := range t.Kids {
 		kids[i] = ix.setOf(seg, kid)
 	}
+
 	switch t.Op {
 	case query.OpAnd:
 		return &memo{of: conjunction(kids)}
@@ -35,94 +56,17 @@ func (ix *Index) setOf(seg Segment, t *query.TermTree) set {
 		return complement{seg.Lo, kids[0]}
 	}
 	token, _ := ix.key.token(nil, t.Term.Field, []byte(t.Term.Value))
-	return &postings{ix: ix, seg: seg, token: token}
+	return &postings{ix: ix, seg: seg, token: token, limit: 1}
 }
 
-// A memo remembers a set's last answer, which is the answer for everything down
-// to itself. Without it a conjunction within a conjunction would be asked twice
-// as often at each level.
-type memo struct {
-	of     set
-	known  bool
-	asked  uint64
-	answer uint64
-	found  bool
-}
-
-func (m *memo) upTo(ctx context.Context, x uint64) (uint64, bool, error) {
-	if m.known && x <= m.asked && (!m.found || x >= m.answer) {
-		return m.answer, m.found, nil
-	}
-	y, ok, err := m.of.upTo(ctx, x)
-	*m = memo{m.of, err == nil, x, y, ok}
-	return y, ok, err
-}
-
+// everything is the set of all entries from lo on.
 type everything struct{ lo uint64 }
 
-func (e everything) upTo(_ context.Context, x uint64) (uint64, bool, error) { return x, x >= e.lo, nil }
-
-type conjunction []set
-
-func (c conjunction) upTo(ctx context.Context, x uint64) (uint64, bool, error) {
-	for {
-		if err := ctx.Err(); err != nil {
-			return 0, false, err
-		}
-		start := x
-		for _, kid := range c {
-			y, ok, err := kid.upTo(ctx, x)
-			if err != nil || !ok {
-				return 0, false, err
-			}
-			x = y
-		}
-		if x == start {
-			return x, true, nil // all agreed
-		}
-	}
+func (e everything) upTo(_ context.Context, x uint64) (uint64, bool, error) {
+	return x, x >= e.lo, nil
 }
 
-type disjunction []set
-
-func (d disjunction) upTo(ctx context.Context, x uint64) (best uint64, found bool, err error) {
-	for _, kid := range d {
-		y, ok, err := kid.upTo(ctx, x)
-		if err != nil {
-			return 0, false, err
-		}
-		if ok && (!found || y > best) {
-			best, found = y, true
-		}
-		if found && best == x {
-			break
-		}
-	}
-	return best, found, nil
-}
-
-type complement struct {
-	lo uint64
-	of set
-}
-
-func (c complement) upTo(ctx context.Context, x uint64) (uint64, bool, error) {
-	for {
-		if err := ctx.Err(); err != nil {
-			return 0, false, err
-		}
-		y, ok, err := c.of.upTo(ctx, x)
-		if err != nil || !ok || y != x {
-			return x, err == nil, err
-		}
-		if x <= c.lo {
-			return 0, false, nil
-		}
-		x--
-	}
-}
-
-// list is a set of indexes, ascending.
+// A list is the set of the indexes in it, which ascend.
 type list []uint64
 
 func (l list) upTo(_ context.Context, x uint64) (uint64, bool, error) {
@@ -133,22 +77,120 @@ func (l list) upTo(_ context.Context, x uint64) (uint64, bool, error) {
 	return l[n-1], true, nil
 }
 
-// postings are the entries that have a term. They are read row by row from the
-// end, and forgotten when the search has passed.
+// A conjunction is the set of the entries that are in all of its parts.
+type conjunction []set
+
+func (c conjunction) upTo(ctx context.Context, x uint64) (uint64, bool, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return 0, false, err
+		}
+
+		// No member lies between the answer of a part and x. Once a whole round
+		// leaves x as it is, all parts have it.
+		start := x
+		for _, kid := range c {
+			index, found, err := kid.upTo(ctx, x)
+			if err != nil || !found {
+				return 0, false, err
+			}
+			x = index
+		}
+		if x == start {
+			return x, true, nil
+		}
+	}
+}
+
+// A disjunction is the set of the entries that are in any of its parts.
+type disjunction []set
+
+func (d disjunction) upTo(ctx context.Context, x uint64) (greatest uint64, found bool, err error) {
+	for _, kid := range d {
+		index, ok, err := kid.upTo(ctx, x)
+		if err != nil {
+			return 0, false, err
+		}
+		if ok && (!found || index > greatest) {
+			greatest = index
+			found = true
+		}
+		if found && greatest == x {
+			break // no other part has a greater one
+		}
+	}
+	return greatest, found, nil
+}
+
+// A complement is the set of the entries from lo on that are not in another.
+type complement struct {
+	lo uint64
+	of set
+}
+
+func (c complement) upTo(ctx context.Context, x uint64) (uint64, bool, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return 0, false, err
+		}
+
+		index, found, err := c.of.upTo(ctx, x)
+		if err != nil {
+			return 0, false, err
+		}
+		if !found || index != x {
+			return x, true, nil
+		}
+		if x <= c.lo {
+			return 0, false, nil
+		}
+		x--
+	}
+}
+
+// A memo remembers the last answer of a set, which is also the answer for every
+// index from itself up to the one that was asked for. Without it, a conjunction
+// in a conjunction would be asked twice as often at each level.
+type memo struct {
+	of set
+
+	known bool // the rest is an answer
+	asked uint64
+	index uint64
+	found bool
+}
+
+func (m *memo) upTo(ctx context.Context, x uint64) (uint64, bool, error) {
+	same := x <= m.asked && (!m.found || x >= m.index)
+	if m.known && same {
+		return m.index, m.found, nil
+	}
+
+	index, found, err := m.of.upTo(ctx, x)
+	*m = memo{of: m.of, known: err == nil, asked: x, index: index, found: found}
+	return index, found, err
+}
+
+// Postings are the set of the entries that have a term. Its rows are read from
+// the end of the segment downwards, few at first, and forgotten when the search
+// has passed them.
 type postings struct {
 	ix    *Index
 	seg   Segment
 	token int64
 
-	loaded bool
-	high   uint64 // the postings up to it, from list[0] on, are in list
-	list   list
-	all    bool // there are none below list
-	ask    int  // rows to read next
+	loaded  bool   // list, high and atStart are set
+	list    list   // the postings up to high that were read last
+	high    uint64 // the index that they were read for
+	atStart bool   // there are no postings below those in list
+	limit   int    // of rows that are read next
 }
 
+// maxRows is how many rows a search reads together, after 1 and 4 at first.
+const maxRows = 16
+
 func (p *postings) upTo(ctx context.Context, x uint64) (uint64, bool, error) {
-	if !p.loaded || x > p.high || len(p.list) > 0 && x < p.list[0] && !p.all {
+	if !p.covers(x) {
 		if err := p.load(ctx, x); err != nil {
 			return 0, false, err
 		}
@@ -156,98 +198,50 @@ func (p *postings) upTo(ctx context.Context, x uint64) (uint64, bool, error) {
 	return p.list.upTo(ctx, x)
 }
 
-// load reads the postings next below x.
-func (p *postings) load(ctx context.Context, x uint64) error {
-	if p.ask == 0 {
-		p.ask = 1
+// covers reports whether the list has the answer for x.
+func (p *postings) covers(x uint64) bool {
+	if !p.loaded || x > p.high {
+		return false
 	}
-	rows, err := p.ix.reader.RowsBefore(ctx, p.seg.ID, Terms, Pair{p.token, x}, p.ask)
+	return p.atStart || x >= p.list[0]
+}
+
+// load reads the postings from x downwards.
+func (p *postings) load(ctx context.Context, x uint64) error {
+	rows, err := p.ix.reader.RowsBefore(ctx, p.seg.ID, Terms, Pair{p.token, x}, p.limit)
 	if err != nil {
 		return err
 	}
-	p.loaded, p.high, p.list, p.all = true, x, p.list[:0], len(rows) < p.ask
-	p.ask = min(4*p.ask, 16)
+	p.loaded = false
+	p.high = x
+	p.list = p.list[:0]
+	p.atStart = len(rows) < p.limit
+	p.limit = min(4*p.limit, maxRows)
+
 	for _, row := range slices.Backward(rows) {
-		err := eachGroup(row, p.seg, func(a int64, group []uint64) bool {
-			if a == p.token {
-				p.list = append(p.list, group...)
+		err := eachGroup(row, p.seg, func(token int64, indexes []uint64) bool {
+			if token == p.token {
+				p.list = append(p.list, indexes...)
 			}
-			return a < p.token
+			return token < p.token
 		})
 		if err != nil {
 			return Corrupt(p.seg.Lo, err.Error())
 		}
-		if row.First.A < p.token {
-			p.all = true // what lies below begins in this row, or there is nothing
+
+		// The row that begins with a smaller token holds the first posting, if
+		// there is one.
+		if row.First.Value < p.token {
+			p.atStart = true
 		}
 	}
+
 	for len(p.list) > 0 && p.list[len(p.list)-1] > x {
 		p.list = p.list[:len(p.list)-1]
 	}
 	if len(p.list) == 0 {
-		p.all = true
+		p.atStart = true
 	}
+	p.loaded = true
 	return nil
-}
-
-// times walks a segment's entries by time, newest first.
-type times struct {
-	ix    *Index
-	seg   Segment
-	next  []Pair // ascending; the last comes next
-	below *Pair  // rows before it are still to be read; nil: none
-	ask   int
-}
-
-func (ix *Index) timesBelow(seg Segment, from at) *times {
-	t := &times{ix: ix, seg: seg, ask: 1}
-	if from.idx > 0 {
-		t.below = &Pair{from.time, from.idx - 1}
-	} else if from.time > math.MinInt64 {
-		t.below = &Pair{from.time - 1, math.MaxInt64}
-	}
-	return t
-}
-
-// take returns the next place, or false at the end.
-func (t *times) take(ctx context.Context) (at, bool, error) {
-	for len(t.next) == 0 {
-		if t.below == nil {
-			return at{}, false, nil
-		}
-		rows, err := t.ix.reader.RowsBefore(ctx, t.seg.ID, Times, Pair{t.below.A, min(t.below.B, math.MaxInt64)}, t.ask)
-		if err != nil {
-			return at{}, false, err
-		}
-		bound := *t.below
-		t.below = nil
-		for _, row := range slices.Backward(rows) {
-			err := eachGroup(row, t.seg, func(a int64, group []uint64) bool {
-				for _, b := range group {
-					if p := (Pair{a, b}); comparePairs(p, bound) <= 0 {
-						t.next = append(t.next, p)
-					}
-				}
-				return true
-			})
-			if err != nil {
-				return at{}, false, Corrupt(t.seg.Lo, err.Error())
-			}
-		}
-		if len(rows) == t.ask {
-			first := rows[len(rows)-1].First
-			switch {
-			case first.B > math.MaxInt64:
-				return at{}, false, Corrupt(t.seg.Lo, errRow.Error())
-			case first.B > 0:
-				t.below = &Pair{first.A, first.B - 1}
-			case first.A > math.MinInt64:
-				t.below = &Pair{first.A - 1, math.MaxInt64}
-			}
-		}
-		t.ask = min(4*t.ask, 16)
-	}
-	p := t.next[len(t.next)-1]
-	t.next = t.next[:len(t.next)-1]
-	return at{p.A, p.B}, true, nil
 }

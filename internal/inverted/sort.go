@@ -2,45 +2,55 @@ package inverted
 
 import "slices"
 
+// The upper 33 bits of a value are three digits of 11 bits.
 const (
 	digitBits = 11
-	digits    = 3 // of the upper 33 bits
+	digits    = 3
 )
 
-// sortPairs sorts pairs whose B ascend, and returns them, in room where that is
-// large enough: with one counting pass a digit of the upper half of A, which in
-// tokens is nearly all that matters.
-func sortPairs(pairs, room []Pair) (sorted, other []Pair) {
+// sortPairs sorts pairs, whose indexes ascend already. It returns them either
+// in the memory of pairs or in that of scratch, and the other of the two, which
+// it may have made larger.
+//
+// It is a radix sort with one counting pass for each digit of the upper half of
+// the values. Tokens are random, so hardly any two that differ have the same
+// upper half; those few, and times close together, are compared afterwards.
+func sortPairs(pairs, scratch []Pair) (sorted, other []Pair) {
 	if slices.IsSortedFunc(pairs, comparePairs) {
-		return pairs, room
+		return pairs, scratch
 	}
-	if cap(room) < len(pairs) {
-		room = make([]Pair, len(pairs), cap(pairs))
+	if cap(scratch) < len(pairs) {
+		scratch = make([]Pair, len(pairs), cap(pairs))
 	}
+
 	var counts [digits][1 << digitBits]uint32
 	for i := range pairs {
 		for d := range digits {
-			counts[d][digit(pairs[i].A, d)]++
+			counts[d][digit(pairs[i].Value, d)]++
 		}
 	}
-	from, to := pairs, room[:len(pairs)]
+
+	from, to := pairs, scratch[:len(pairs)]
 	for d := range digits {
-		at := &counts[d]
+		// The counts become the position of the next pair with each digit.
+		next := &counts[d]
 		sum := uint32(0)
-		for i, n := range at {
-			at[i], sum = sum, sum+n
+		for i, n := range next {
+			next[i] = sum
+			sum += n
 		}
 		for i := range from {
-			k := digit(from[i].A, d)
-			to[at[k]] = from[i]
-			at[k]++
+			k := digit(from[i].Value, d)
+			to[next[k]] = from[i]
+			next[k]++
 		}
 		from, to = to, from
 	}
+
 	for i := 0; i < len(from); {
 		end, inOrder := i+1, true
-		for ; end < len(from) && sameDigits(from[end].A, from[i].A); end++ {
-			inOrder = inOrder && from[end-1].A <= from[end].A
+		for ; end < len(from) && sameDigits(from[end].Value, from[i].Value); end++ {
+			inOrder = inOrder && from[end-1].Value <= from[end].Value
 		}
 		if !inOrder {
 			slices.SortFunc(from[i:end], comparePairs)
@@ -50,10 +60,10 @@ func sortPairs(pairs, room []Pair) (sorted, other []Pair) {
 	return from, to
 }
 
-// digit returns the d-th digit of the upper bits of a, from below, in which the
-// sign sorts as it should.
-func digit(a int64, d int) uint64 {
-	return (uint64(a) ^ 1<<63) >> (64 - digitBits*(digits-d)) % (1 << digitBits)
+// digit returns a digit of a value's upper bits, of which digit 0 is the least
+// significant. The sign bit is inverted, so that negative values come first.
+func digit(value int64, d int) uint64 {
+	return (uint64(value) ^ 1<<63) >> (64 - digitBits*(digits-d)) % (1 << digitBits)
 }
 
 func sameDigits(a, b int64) bool { return (a^b)>>(64-digitBits*digits) == 0 }

@@ -24,7 +24,7 @@ func TestRowsGiveBackTheirLeaves(t *testing.T) {
 		}
 		var rows []leafrow.Row
 		err := leafrow.Pack(records, func(r leafrow.Row) error {
-			if r.Count < 1 || r.Count > leafrow.Most || r.Count > 1 && len(r.Leaves) > 8000 {
+			if r.Count < 1 || r.Count > leafrow.MaxLeaves || r.Count > 1 && len(r.Leaves) > 8000 {
 				t.Fatalf("a row of %d leaves and %d bytes", r.Count, len(r.Leaves))
 			}
 			r.Leaves = bytes.Clone(r.Leaves)

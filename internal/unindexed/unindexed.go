@@ -1,5 +1,6 @@
-// Package unindexed holds what was committed and is not known to be indexed yet. It
-// bounds how far a search index that follows the commits may be behind.
+// Package unindexed holds the entries that were committed and are not known to
+// be in the search index yet. It bounds how far an index that follows the
+// commits may fall behind the log.
 package unindexed
 
 import (
@@ -8,91 +9,113 @@ import (
 	"sync"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/wake"
 )
 
-// A Entries's methods are safe for concurrent use.
+// Entries are the unindexed entries that this process committed, in batches.
+// The methods are safe for concurrent use.
 type Entries struct {
-	most int
+	limit   int
+	changed wake.Signal // fired when count shrinks, or givenUp is set
 
 	mu      sync.Mutex
-	pending []*attestlog.Batch
-	waiting int           // entries in pending
-	broken  bool          // the last attempt failed: nobody waits
-	room    chan struct{} // closed and renewed when waiting shrinks
+	batches []*attestlog.Batch // guarded by mu, in the order of the commits
+	count   int                // guarded by mu: entries in batches
+	givenUp bool               // guarded by mu: the last attempt to index failed
 }
 
-// New returns a backlog beyond which appends wait: at most entries, and one
-// batch.
-func New(most int) *Entries { return &Entries{most: most, room: make(chan struct{})} }
+// New returns a collection in which more than limit entries make appends wait.
+func New(limit int) *Entries { return &Entries{limit: limit} }
 
-// Offer adds a committed batch.
-func (b *Entries) Offer(batch *attestlog.Batch) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.pending = append(b.pending, batch)
-	b.waiting += len(batch.Entries)
+// Add adds a batch that was committed.
+func (e *Entries) Add(batch *attestlog.Batch) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+
+	e.batches = append(e.batches, batch)
+	e.count += len(batch.Entries)
 }
 
-// WaitForRoom waits while too much is waiting, but not for an index that cannot
-// be written. It returns ctx's error if that ends first.
-func (b *Entries) WaitForRoom(ctx context.Context) error {
+// Wait waits while more entries than the limit are unindexed, except after
+// GiveUp: an index that cannot be written does not hold up the log. It returns
+// ctx's error if that ends first.
+func (e *Entries) Wait(ctx context.Context) error {
 	for {
-		b.mu.Lock()
-		room := b.room
-		free := b.waiting <= b.most || b.broken
-		b.mu.Unlock()
-		if free {
+		changed := e.changed.Next()
+		if e.mayAppend() {
 			return nil
 		}
+
 		select {
-		case <-room:
+		case <-changed:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
 
-// Settled drops the batches among the first size entries, which are indexed,
-// and lets appends go on. With broken set it drops all of them: they are to be
-// read from the log again.
-func (b *Entries) Settled(size uint64, broken bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for len(b.pending) > 0 && b.pending[0].Tree.Size <= size {
-		b.waiting -= len(b.pending[0].Entries)
-		b.pending[0] = nil
-		b.pending = b.pending[1:]
-	}
-	if b.broken = broken; broken {
-		b.pending, b.waiting = nil, 0
-	}
-	close(b.room)
-	b.room = make(chan struct{})
+func (e *Entries) mayAppend() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+
+	return e.count <= e.limit || e.givenUp
 }
 
-// Waiting returns how many entries are waiting.
-func (b *Entries) Waiting() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.waiting
+// Indexed drops the batches that lie within the first size entries of the log,
+// which are in the index now.
+func (e *Entries) Indexed(size uint64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+
+	for len(e.batches) > 0 && e.batches[0].Tree.Size <= size {
+		e.count -= len(e.batches[0].Entries)
+		e.batches[0] = nil // so that it can be freed before the slice grows again
+		e.batches = e.batches[1:]
+	}
+	e.givenUp = false
+	e.changed.Fire()
 }
 
-// Records calls fn with the records from an index on that follow it without a
-// gap, until whole batches of at least most have been given. It returns the
-// index behind the last.
-func (b *Entries) Records(from uint64, most int, fn func(*attestlog.RawEntry) error) (uint64, error) {
-	b.mu.Lock()
-	pending := slices.Clone(b.pending)
-	b.mu.Unlock()
-	next := from
-	for _, batch := range pending {
-		first := batch.Entries[0].Index
+// GiveUp drops all batches, because the index could not be written, and lets
+// appends go on until Indexed is called. The entries are read from the log when
+// the index can be written again.
+func (e *Entries) GiveUp() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+
+	e.batches = nil
+	e.count = 0
+	e.givenUp = true
+	e.changed.Fire()
+}
+
+// Len returns how many entries are unindexed.
+func (e *Entries) Len() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+
+	return e.count
+}
+
+// Scan calls fn with the entries from the index from on, in order, as far as
+// they follow it without a gap. It ends after the batch with which at least
+// limit entries were given, or when fn returns an error, which it returns. Next
+// is the index of the entry to go on with.
+func (e *Entries) Scan(from uint64, limit int, fn func(*attestlog.RawEntry) error) (next uint64, err error) {
+	e.mu.Lock()
+	batches := slices.Clone(e.batches)
+	e.mu.Unlock()
+
+	next = from
+	for _, batch := range batches {
 		if batch.Tree.Size <= next {
 			continue
 		}
-		if first > next || next-from >= uint64(most) {
+		first := batch.Entries[0].Index
+		if first > next || next-from >= uint64(limit) {
 			break
 		}
+
 		for i := next - first; i < uint64(len(batch.Entries)); i++ {
 			if err := fn(&batch.Entries[i]); err != nil {
 				return next, err

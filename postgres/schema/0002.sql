@@ -29,7 +29,7 @@ CREATE TABLE @.keys (
   idx bigint NOT NULL
 );
 
--- The values behind sealed fields. Erasing one deletes its row.
+-- The values of sealed fields. Erasing one deletes its row.
 CREATE TABLE @.disclosures (
   idx     bigint NOT NULL,
   place   smallint NOT NULL CHECK (place >= 0), -- of the seal in its leaf
@@ -81,8 +81,8 @@ CREATE TABLE @.segments (
 );
 ALTER TABLE @.segments ALTER COLUMN spans SET STORAGE EXTERNAL;
 
--- A segment's sorted pairs, a few hundred in a row, which stands under the
--- first of them: of kind 0 the keyed hash of a term and the index of an entry
+-- A segment's sorted pairs, a few hundred in a row, of which a and b are the
+-- first: of kind 0 the keyed hash of a term and the index of an entry
 -- that has it, of kind 1 an entry's time and index.
 CREATE TABLE @.runs (
   segment bigint NOT NULL,
@@ -95,7 +95,7 @@ CREATE TABLE @.runs (
 ALTER TABLE @.runs ALTER COLUMN data SET STORAGE PLAIN;
 
 -- Events that were committed with the transactions of applications, and that
--- wait to be moved into the log in the order of their ids. Whoever may only
+-- wait to be moved into the log in the order of their ids. A role that may only
 -- append this way is granted INSERT of event. The largest event, with an original
 -- of 1 MiB that is all escapes, is 6 MiB.
 CREATE TABLE @.outbox (
@@ -134,9 +134,9 @@ BEGIN
   RAISE EXCEPTION 'attestlog: % is append-only', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
 END $$;
 
--- Rows are added where the table ends, for one within the range of another would
--- be read in its place: each begins where the one before it ends. There are no
--- gaps then, so that the only such place is the end.
+-- Rows are only added at the table's end, since a row within the range of another
+-- would be read in its place. Each row must begin where the one before it ends:
+-- there are no gaps then, so the only such place is the end.
 CREATE FUNCTION @.entries_follow() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF EXISTS (

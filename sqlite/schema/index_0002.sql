@@ -1,5 +1,5 @@
--- The search index: a projection of the entries, in a file of its own. It can
--- be deleted while no process has the log open, and is then filled again.
+-- The search index, in a file of its own. All of it follows from the entries: it
+-- can be deleted while no process has the log open, and is then built again.
 
 CREATE TABLE state (
   one   INTEGER PRIMARY KEY CHECK (one = 1),
@@ -21,9 +21,10 @@ CREATE TABLE segments (
   spans    BLOB NOT NULL
 ) STRICT;
 
--- A segment's sorted pairs, a few hundred in a row, which stands under the
--- first of them: of kind 0 the keyed hash of a term and the index of an entry
--- that has it, of kind 1 an entry's time and index.
+-- A segment's sorted pairs, a few hundred in a row, which is stored under the
+-- first of them (a, b). Pairs of kind 0 are the keyed hash of a term and the
+-- index of an entry that has it, pairs of kind 1 an entry's time and its index.
+-- Package internal/inverted describes the data.
 CREATE TABLE runs (
   id      INTEGER PRIMARY KEY,
   segment INTEGER NOT NULL,

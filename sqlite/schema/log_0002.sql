@@ -5,8 +5,8 @@ CREATE TABLE meta (
   value BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The leaves of n entries from idx on, as their exact bytes, on lines of their
--- own: as many as one transaction adds and one page holds.
+-- The leaves of n entries from idx on: their exact bytes, separated by line
+-- feeds. A row has as many as one transaction adds and one page holds.
 CREATE TABLE entries (
   idx    INTEGER PRIMARY KEY,
   n      INTEGER NOT NULL CHECK (n BETWEEN 1 AND 64),
@@ -18,14 +18,14 @@ CREATE VIEW leaves AS
 SELECT e.idx + j.key AS idx, j.value AS leaf
 FROM entries e, json_each('[' || replace(CAST(e.leaves AS TEXT), char(10), ',') || ']') j;
 
--- What makes an id unique: see the Key type.
+-- What makes an id unique: see attestlog.IDKey.
 CREATE TABLE keys (
   key BLOB PRIMARY KEY,
   idx INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The values behind sealed fields. Erasing one deletes its row. id is idx * 2048
--- and the seal's place in its leaf, which holds fewer: a key of whole numbers
+-- The values of sealed fields. Erasing one deletes its row. id is idx * 2048 plus
+-- the position of the seal in its leaf, which holds fewer. A key that is a number
 -- is twice as fast as one with the pointer.
 CREATE TABLE disclosures (
   id      INTEGER PRIMARY KEY,
@@ -64,13 +64,13 @@ CREATE TABLE tokens (
   record BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- INSERT OR REPLACE does not pass the triggers on UPDATE and DELETE, so the
--- tables refuse to insert what is there. New rows belong to new entries. A
+-- INSERT OR REPLACE does not fire the triggers on UPDATE and DELETE, so the tables
+-- also refuse to insert a row that is there. New rows belong to new entries. A
 -- refusal ends the whole transaction; ROLLBACK rather than ABORT also spares
 -- SQLite a savepoint for each row. Keys are the exception, because the check
--- would cost a tenth of an append: one that was replaced is found by verify.
+-- would cost a tenth of an append: verify finds a key that was replaced.
 
--- A connection may leave CHECK aside, so n is bounded here again.
+-- A connection may turn CHECK off, so n is bounded here again.
 CREATE TRIGGER entries_insert BEFORE INSERT ON entries
 WHEN NEW.n NOT BETWEEN 1 AND 64 OR NEW.idx IS NOT coalesce((SELECT idx + n FROM entries ORDER BY idx DESC LIMIT 1), 0)
 BEGIN SELECT RAISE(ROLLBACK, 'attestlog: entries are append-only'); END;
@@ -121,11 +121,11 @@ BEGIN SELECT RAISE(ROLLBACK, 'attestlog: tokens are revoked, not deleted'); END;
 INSERT INTO tree (one, size, root, peaks, tail, logged_time)
 VALUES (1, 0, x'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855', x'', x'', 0);
 
--- Only once the row is there: INSERT OR REPLACE would pass the others.
+-- Made only once the row is there. INSERT OR REPLACE does not fire the others.
 CREATE TRIGGER tree_insert BEFORE INSERT ON tree
 BEGIN SELECT RAISE(ROLLBACK, 'attestlog: the tree only grows'); END;
 
--- Keys the hashes that stand for terms in the search index.
+-- The key of the hashes that the search index holds instead of terms.
 INSERT INTO meta (name, value) VALUES ('index_key', randomblob(16));
 
 CREATE TRIGGER meta_insert BEFORE INSERT ON meta

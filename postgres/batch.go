@@ -1,0 +1,130 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/leafrow"
+)
+
+// copyEntries is how many entries a batch must have for COPY to be quicker than
+// one pipeline of INSERTs.
+const copyEntries = 200
+
+// A batchWriter writes the rows of a batch's entries: their leaves, keys and
+// disclosures.
+type batchWriter struct {
+	s       *Store
+	entries []attestlog.RawEntry
+	keys    []keyRow // of entries
+}
+
+// A keyRow is a row of the table keys.
+type keyRow struct {
+	key   attestlog.IDKey
+	index uint64
+}
+
+// insert queues INSERTs.
+func (w *batchWriter) insert(b *pgx.Batch) error {
+	for _, p := range splitBatch(w.entries) {
+		var firsts []int64
+		var counts []int16
+		var leaves [][]byte
+		err := leafrow.Pack(p.entries, func(row leafrow.Row) error {
+			firsts = append(firsts, int64(row.First))
+			counts = append(counts, int16(row.Count))
+			leaves = append(leaves, bytes.Clone(row.Leaves))
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		sql := fmt.Sprintf(`INSERT INTO @.entries_%d (idx, n, leaves)
+			SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::bytea[])`, p.partition)
+		b.Queue(w.s.sql(sql), firsts, counts, leaves)
+	}
+
+	indexes := make([]int64, len(w.keys))
+	keys := make([][16]byte, len(w.keys))
+	for i, k := range w.keys {
+		indexes[i] = int64(k.index)
+		keys[i] = k.key
+	}
+	b.Queue(w.s.sql("INSERT INTO @.keys (key, idx) SELECT * FROM unnest($1::uuid[], $2::bigint[])"), keys, indexes)
+
+	insertDisclosure := w.s.sql("INSERT INTO @.disclosures (idx, place, pointer, salt, value) VALUES ($1, $2, $3, $4, $5)")
+	for i := range w.entries {
+		e := &w.entries[i]
+		for place := range e.Disclosures {
+			d := &e.Disclosures[place]
+			b.Queue(insertDisclosure, int64(e.Index), place, d.Pointer, d.Salt[:], d.Value)
+		}
+	}
+	return nil
+}
+
+// copy streams the rows by COPY.
+func (w *batchWriter) copy(ctx context.Context, conn *pgconn.PgConn) error {
+	rows := copyWriters.Get().(*copyWriter)
+	defer copyWriters.Put(rows)
+
+	for _, p := range splitBatch(w.entries) {
+		rows.reset()
+		err := leafrow.Pack(p.entries, func(row leafrow.Row) error {
+			rows.row(3)
+			rows.bigint(int64(row.First))
+			rows.smallint(int16(row.Count))
+			rows.bytes(row.Leaves)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		sql := fmt.Sprintf("COPY @.entries_%d (idx, n, leaves) FROM STDIN BINARY", p.partition)
+		err = rows.send(ctx, conn, w.s.sql(sql))
+		if err != nil {
+			return err
+		}
+	}
+
+	rows.reset()
+	for i := range w.keys {
+		rows.row(2)
+		rows.bytes(w.keys[i].key[:])
+		rows.bigint(int64(w.keys[i].index))
+	}
+	err := rows.send(ctx, conn, w.s.sql("COPY @.keys (key, idx) FROM STDIN BINARY"))
+	if err != nil {
+		return err
+	}
+
+	return w.copyDisclosures(ctx, conn, rows)
+}
+
+func (w *batchWriter) copyDisclosures(ctx context.Context, conn *pgconn.PgConn, rows *copyWriter) error {
+	rows.reset()
+	n := 0
+	for i := range w.entries {
+		e := &w.entries[i]
+		for place := range e.Disclosures {
+			d := &e.Disclosures[place]
+			rows.row(5)
+			rows.bigint(int64(e.Index))
+			rows.smallint(int16(place))
+			rows.bytes([]byte(d.Pointer))
+			rows.bytes(d.Salt[:])
+			rows.bytes(d.Value)
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	return rows.send(ctx, conn, w.s.sql("COPY @.disclosures (idx, place, pointer, salt, value) FROM STDIN BINARY"))
+}

@@ -24,15 +24,10 @@ const (
 	stateUnable   = "unable" // a key or a signature is missing, or the log could not be read
 )
 
-// A verifier is a log that can be verified: *attestlog.Log.
-type verifier interface {
-	Verify(ctx context.Context, opts verify.Options) (verify.Report, error)
-}
-
 // verifications are those of one log: one at a time, and the last few that have
 // ended. They are safe for concurrent use.
 type verifications struct {
-	log    verifier
+	log    *attestlog.Log
 	alarms alarmSetter
 	life   *lifecycle
 	clock  func() time.Time
@@ -79,7 +74,7 @@ func (e errWithoutIndex) Error() string {
 	return "a verification without the search index is under way: " + e.id
 }
 
-func newVerifications(log verifier, alarms alarmSetter, life *lifecycle, clock func() time.Time) *verifications {
+func newVerifications(log *attestlog.Log, alarms alarmSetter, life *lifecycle, clock func() time.Time) *verifications {
 	return &verifications{log: log, alarms: alarms, life: life, clock: clock, byID: map[string]*verification{}}
 }
 
@@ -126,7 +121,7 @@ func (vs *verifications) find(id string) (p jobProgress, ok bool) {
 
 // run verifies the log.
 func (vs *verifications) run(ctx context.Context, v *verification) {
-	got, err := vs.log.Verify(ctx, verify.Options{
+	got, err := verify.Log(ctx, vs.log, verify.Options{
 		Index: v.index,
 		Progress: func(done, total uint64) {
 			vs.mu.Lock()

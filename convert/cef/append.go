@@ -137,8 +137,8 @@ func cut(s string, max int) string {
 	return string(runes[:min(len(runes), max)])
 }
 
-// plain puts a space in the place of each control character that is not part of a
-// line's end.
+// plain puts a space in the place of each control character that is not part of
+// a line's end.
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) && r != '\r' && r != '\n' {
@@ -148,8 +148,8 @@ func plain(s string) string {
 	}, s)
 }
 
-// In the header, pipes and backslashes are escaped, and there are no line ends. In a
-// value, equals signs, backslashes and line ends are escaped.
+// In the header, pipes and backslashes are escaped, and there are no line ends.
+// In a value, equals signs, backslashes and line ends are escaped.
 var (
 	escapeHeader = strings.NewReplacer(`\`, `\\`, `|`, `\|`, "\r", " ", "\n", " ")
 	escapeValue  = strings.NewReplacer(`\`, `\\`, `=`, `\=`, "\r", `\r`, "\n", `\n`)

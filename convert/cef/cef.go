@@ -1,15 +1,15 @@
-// Package cef reads lines of the Common Event Format as events, and writes entries
-// as such lines.
+// Package cef reads lines of the Common Event Format as events, and writes
+// entries as such lines.
 //
-// The format is that of the ArcSight "CEF Implementation Standard", revision 26,
-// version 0 of the format. A header of seven fields comes before the extension, which
-// has keys and values:
+// The format is that of the ArcSight "CEF Implementation Standard", revision
+// 26, version 0 of the format. A header of seven fields comes before the
+// extension, which has keys and values:
 //
 //	CEF:0|Vendor|Firewall|1.0|100|worm stopped|10|src=192.0.2.7 suser=alice outcome=failure
 //	 act=blocked dhost=db msg=port 445 start=1772359200123 externalId=E1
 //
-// Read takes one record a line (the sample is one line), with or without a syslog
-// header before "CEF:".
+// Read takes one record a line (the sample is one line), with or without a
+// syslog header before "CEF:".
 //
 // # Reading
 //
@@ -27,19 +27,20 @@
 //	request    requestMethod, request
 //	message    msg, or the header's name
 //
-// Everything else stays in the attributes: the other keys under their own names, and
-// the header in attributes.cef, with the text before "CEF:" as before and the text
-// before the first key as text. The line's exact bytes are the original.
+// Everything else stays in the attributes: the other keys under their own
+// names, and the header in attributes.cef, with the text before "CEF:" as
+// before and the text before the first key as text. The line's exact bytes are
+// the original.
 //
 // # Ids
 //
-// Ids are those of convert.IDs: without the source if there is an externalId, because
-// an equal line is then the same one, delivered again.
+// Ids are those of convert.IDs: without the source if there is an externalId,
+// because an equal line is then the same one, delivered again.
 //
 // # Writing
 //
-// Append writes an entry as one line. It is a view: what has no key there is left out,
-// the leaf is not in it, and it proves nothing.
+// Append writes an entry as one line. It is a view: what has no key there is
+// left out, the leaf is not in it, and it proves nothing.
 package cef
 
 import (
@@ -159,7 +160,8 @@ func parse(line string) (record, error) {
 	return r, r.readExtension(extension)
 }
 
-// unescaped returns where in s the first c is that has no backslash before it, or -1.
+// unescaped returns where in s the first c is that has no backslash before it,
+// or -1.
 func unescaped(s string, c byte) int {
 	for i := 0; i < len(s); i++ {
 		switch s[i] {
@@ -179,9 +181,9 @@ var (
 	key = regexp.MustCompile(`(?:^|\s)([A-Za-z0-9_.\[\]-]+)=`)
 )
 
-// readExtension reads the extension: a value goes on until the next key, spaces and
-// all. Many senders do not escape the equals signs of a value; then a word before one
-// counts as a key.
+// readExtension reads the extension: a value goes on until the next key, spaces
+// and all. Many senders do not escape the equals signs of a value; then a word
+// before one counts as a key.
 func (r *record) readExtension(s string) error {
 	// Each has the start and the end of the match, and those of the key in it.
 	found := key.FindAllStringSubmatchIndex(s, loosejson.MaxValues+1)
@@ -207,8 +209,8 @@ func (r *record) readExtension(s string) error {
 	return nil
 }
 
-// layouts are those of the standard, "Date Formats", that have a year: without one,
-// the record does not say when it was.
+// layouts are those of the standard, "Date Formats", that have a year: without
+// one, the record does not say when it was.
 var layouts = []string{
 	"Jan 02 2006 15:04:05.000 MST",
 	"Jan 02 2006 15:04:05 MST",
@@ -217,8 +219,9 @@ var layouts = []string{
 	time.RFC3339,
 }
 
-// when returns the event's time. A number of milliseconds leaves the attributes, for
-// it says no more than the time does; any other spelling stays there.
+// when returns the event's time. A number of milliseconds leaves the
+// attributes, for it says no more than the time does; any other spelling stays
+// there.
 func when(o convert.Object) time.Time {
 	for _, name := range [...]string{"start", "rt", "end"} {
 		text := o.Text(name)
@@ -274,8 +277,8 @@ func actor(o convert.Object) attestlog.Actor {
 	return attestlog.Actor{ID: convert.Take(o, "duid", "duser"), Name: o.Take("duser")}
 }
 
-// targets returns what was acted on. The destination user is one, unless it is the
-// actor, who has been taken.
+// targets returns what was acted on. The destination user is one, unless it is
+// the actor, who has been taken.
 func targets(o convert.Object) []attestlog.Target {
 	var targets []attestlog.Target
 	for _, t := range [...]attestlog.Target{
@@ -303,8 +306,8 @@ func source(o convert.Object) attestlog.Source {
 	return s
 }
 
-// header returns what the line has besides its extension, without what names the
-// event's action and service.
+// header returns what the line has besides its extension, without what names
+// the event's action and service.
 func header(r record, e attestlog.Event) map[string]any {
 	h := map[string]any{}
 	for name, text := range map[string]string{

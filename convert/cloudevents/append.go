@@ -24,9 +24,9 @@ type record struct {
 	Data            attestlog.Entry `json:"data"`
 }
 
-// Append appends an entry as one CloudEvent on one line, without the line's end.
-// Source and id together name one entry of one log: the log's origin, as a path,
-// and the entry's index.
+// Append appends an entry as one CloudEvent on one line, without the line's
+// end. Source and id together name one entry of one log: the log's origin, as a
+// path, and the entry's index.
 //
 //	{"specversion":"1.0","id":"7","source":"/example.com/audit","type":"mail.view",
 //	 "subject":"mail/7","time":"2026-03-01T10:00:00Z","datacontenttype":"application/json",
@@ -46,8 +46,8 @@ func Append(dst []byte, origin string, e *attestlog.Entry) ([]byte, error) {
 	return append(dst, text...), err
 }
 
-// sourceOf returns an origin as a path. One that started with two slashes would name
-// a host.
+// sourceOf returns an origin as a path. One that started with two slashes would
+// name a host.
 func sourceOf(origin string) string {
 	path := (&url.URL{Path: "/" + origin}).EscapedPath()
 	if rest, ok := strings.CutPrefix(path, "//"); ok {
@@ -56,8 +56,8 @@ func sourceOf(origin string) string {
 	return path
 }
 
-// subjectOf returns the first target, or "". A subject must not be empty, and one
-// of spaces is of no use.
+// subjectOf returns the first target, or "". A subject must not be empty, and
+// one of spaces is of no use.
 func subjectOf(e *attestlog.Entry) string {
 	if len(e.Targets) == 0 {
 		return ""
@@ -73,8 +73,8 @@ func subjectOf(e *attestlog.Entry) string {
 	return allowed(subject)
 }
 
-// traceParentOf returns the entry's trace, as the Distributed Tracing extension has
-// it, or "" if its ids are not of W3C Trace Context.
+// traceParentOf returns the entry's trace, as the Distributed Tracing extension
+// has it, or "" if its ids are not of W3C Trace Context.
 func traceParentOf(e *attestlog.Entry) string {
 	if !isHex(e.Trace.TraceID, 32) || !isHex(e.Trace.SpanID, 16) {
 		return ""

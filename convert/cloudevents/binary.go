@@ -14,12 +14,12 @@ import (
 	"unicode/utf8"
 )
 
-// Structured returns the event that an HTTP request has in binary mode as one in
-// the JSON format: context attributes are in ce- headers, whose values are
-// percent-encoded (HTTP Protocol Binding, Section 3.1). header has the canonical
-// names of net/http. A percent sign that starts no escape is itself. A header that
-// comes more than once is refused, and so is one for what is elsewhere in binary
-// mode: the data and its type.
+// Structured returns the event that an HTTP request has in binary mode as one
+// in the JSON format: context attributes are in ce- headers, whose values are
+// percent-encoded (HTTP Protocol Binding, Section 3.1). header has the
+// canonical names of net/http. A percent sign that starts no escape is itself.
+// A header that comes more than once is refused, and so is one for what is
+// elsewhere in binary mode: the data and its type.
 func Structured(header map[string][]string, body []byte) ([]byte, error) {
 	o, err := attributes(header)
 	if err != nil {
@@ -79,8 +79,8 @@ func attributes(header map[string][]string) (map[string]any, error) {
 	return o, nil
 }
 
-// isJSON reports whether a content type is one of JSON (JSON Event Format, Section
-// 3.1).
+// isJSON reports whether a content type is one of JSON (JSON Event Format,
+// Section 3.1).
 func isJSON(contentType string) bool {
 	kind, _, _ := mime.ParseMediaType(contentType)
 	return kind == "application/json" || kind == "text/json" || strings.HasSuffix(kind, "+json")

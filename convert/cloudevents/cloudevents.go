@@ -1,8 +1,9 @@
 // Package cloudevents reads CloudEvents as events, and writes entries as
 // CloudEvents.
 //
-// The format is that of cloudevents.io, version 1.0.2: the JSON event format, and
-// the binary mode of the HTTP protocol binding, which Structured turns into JSON.
+// The format is that of cloudevents.io, version 1.0.2: the JSON event format,
+// and the binary mode of the HTTP protocol binding, which Structured turns into
+// JSON.
 //
 //	{"specversion":"1.0","id":"1","source":"/webmail","type":"mail.viewed",
 //	 "subject":"mail/7","time":"2026-03-01T10:00:00Z","authtype":"user","authid":"alice",
@@ -22,19 +23,20 @@
 //	trace    traceparent
 //
 // Members of data that is a JSON object fill the other fields by convert.Named;
-// the other members are attributes. Other data is the attribute data. Everything
-// else in the context is in attributes.cloudevent. The CloudEvent's exact bytes are
-// the original.
+// the other members are attributes. Other data is the attribute data.
+// Everything else in the context is in attributes.cloudevent. The CloudEvent's
+// exact bytes are the original.
 //
-// Data that is an event of this log's own schema is taken as that event, and its
-// attributes stay as they are. Data that is an entry, as Append writes it, becomes
-// the event that it was, id and time included; attributes.imported holds what the
-// log had added, and the log's name. Such an event keeps the original that it had.
+// Data that is an event of this log's own schema is taken as that event, and
+// its attributes stay as they are. Data that is an entry, as Append writes it,
+// becomes the event that it was, id and time included; attributes.imported
+// holds what the log had added, and the log's name. Such an event keeps the
+// original that it had.
 //
 // # Ids
 //
-// Ids are those of convert.IDs, without the source: a CloudEvent carries its own
-// identity, and an equal one is the same one, delivered again.
+// Ids are those of convert.IDs, without the source: a CloudEvent carries its
+// own identity, and an equal one is the same one, delivered again.
 //
 // # Writing
 //
@@ -70,7 +72,8 @@ func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
 	})
 }
 
-// event maps one record. The event keeps raw, unless it had an original of its own.
+// event maps one record. The event keeps raw, unless it had an original of its
+// own.
 func event(raw []byte, ids *convert.IDs) (attestlog.Event, error) {
 	o, err := convert.DecodeObject(raw)
 	if err != nil {
@@ -80,7 +83,8 @@ func event(raw []byte, ids *convert.IDs) (attestlog.Event, error) {
 		return attestlog.Event{}, err
 	}
 
-	// What has this log's own schema stays as it is; nothing is looked for in it.
+	// What has this log's own schema stays as it is; nothing is looked for in
+	// it.
 	if e, ok := own(dataOf(raw), o); ok {
 		if e.ID == "" {
 			e.ID = ids.Next(raw)
@@ -111,7 +115,8 @@ func event(raw []byte, ids *convert.IDs) (attestlog.Event, error) {
 	return e, nil
 }
 
-// check says why o is not a CloudEvent (CloudEvents 1.0.2, "REQUIRED Attributes").
+// check says why o is not a CloudEvent (CloudEvents 1.0.2, "REQUIRED
+// Attributes").
 func check(o convert.Object) error {
 	for _, name := range [...]string{"specversion", "id", "source", "type"} {
 		if o.Text(name) == "" {
@@ -124,8 +129,8 @@ func check(o convert.Object) error {
 	return nil
 }
 
-// dataOf returns the data of an event as it came, or nil if there is none or more
-// than one.
+// dataOf returns the data of an event as it came, or nil if there is none or
+// more than one.
 func dataOf(raw []byte) (data []byte) {
 	for m := range loosejson.Members(raw) {
 		if m.Name != "data" {
@@ -246,8 +251,8 @@ func targets(o convert.Object) []attestlog.Target {
 	return []attestlog.Target{{Type: kind, ID: id}}
 }
 
-// trace reads traceparent, 00-TRACE-SPAN-FLAGS (W3C Trace Context, Section 3.2).
-// It stays in the attributes, for its flags.
+// trace reads traceparent, 00-TRACE-SPAN-FLAGS (W3C Trace Context, Section
+// 3.2). It stays in the attributes, for its flags.
 func trace(o convert.Object) (t attestlog.Trace, ok bool) {
 	parts := strings.Split(o.Text("traceparent"), "-")
 	if len(parts) != 4 || len(parts[1]) != 32 || len(parts[2]) != 16 {

@@ -24,8 +24,8 @@ type addition struct {
 	Erased     []string `json:"erased"`
 }
 
-// entry reads data that is an entry, as Append writes it. Other data is not ok, and
-// leaves the context o as it is.
+// entry reads data that is an entry, as Append writes it. Other data is not ok,
+// and leaves the context o as it is.
 func entry(data []byte, o convert.Object) (e attestlog.Event, ok bool) {
 	added, ok := parseAddition(data)
 	if !ok {
@@ -84,8 +84,8 @@ func parseAddition(data []byte) (a addition, ok bool) {
 	return a, err == nil
 }
 
-// eventText returns the text of an entry's event. An event needs an actor, so if
-// the actor's id was erased, noActor, it gets a placeholder.
+// eventText returns the text of an entry's event. An event needs an actor, so
+// if the actor's id was erased, noActor, it gets a placeholder.
 func eventText(data []byte, noActor bool) []byte {
 	var members [][]byte
 	actor := []byte(`"actor":{"id":"erased"}`)

@@ -12,8 +12,8 @@ import (
 
 type object = map[string]any
 
-// Append appends an entry as a CloudTrail record on one line, without the line's
-// end.
+// Append appends an entry as a CloudTrail record on one line, without the
+// line's end.
 //
 //	{"eventVersion":"1.11","userIdentity":{"type":"Unknown","principalId":"alice"},
 //	 "eventTime":"2026-03-01T10:00:00Z","eventSource":"webmail","eventName":"mail.view",

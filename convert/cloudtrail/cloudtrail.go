@@ -39,16 +39,16 @@
 //	targets             resources, or else names in requestParameters
 //	request.id          requestID
 //
-// Everything else stays in the attributes under its own name. The record's exact
-// bytes are the original.
+// Everything else stays in the attributes under its own name. The record's
+// exact bytes are the original.
 //
 // # Ids
 //
-// Ids are those of convert.IDs, without the source: CloudTrail gives every event
-// an eventID, so an equal record in another file is the same event delivered
-// again, while equal records in one file are kept. The eventID alone is not the
-// id, because two different records with one eventID would exclude each other;
-// attributes.eventID has it.
+// Ids are those of convert.IDs, without the source: CloudTrail gives every
+// event an eventID, so an equal record in another file is the same event
+// delivered again, while equal records in one file are kept. The eventID alone
+// is not the id, because two different records with one eventID would exclude
+// each other; attributes.eventID has it.
 //
 // # Writing
 //
@@ -244,8 +244,8 @@ func source(o convert.Object) attestlog.Source {
 	return s
 }
 
-// parameters are the request parameters that say what was acted on if the record
-// has no resources, with the CloudFormation type of what they name.
+// parameters are the request parameters that say what was acted on if the
+// record has no resources, with the CloudFormation type of what they name.
 var parameters = []struct{ name, kind string }{
 	{"bucketName", "AWS::S3::Bucket"},
 	{"instanceId", "AWS::EC2::Instance"},

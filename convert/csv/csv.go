@@ -1,14 +1,14 @@
 // Package csv reads tables of records as events, and writes entries as a table.
 //
-// The format is that of RFC 4180, as the W3C's Model for Tabular Data on the Web
-// takes it by default (w3.org/TR/tabular-data-model): UTF-8, a first line of column
-// names, commas, double quotes.
+// The format is that of RFC 4180, as the W3C's Model for Tabular Data on the
+// Web takes it by default (w3.org/TR/tabular-data-model): UTF-8, a first line
+// of column names, commas, double quotes.
 //
 //	time,user,action,ip,note
 //	2026-03-01T10:00:00Z,alice,mail.view,192.0.2.7,"said ""hi"""
 //
-// Read also takes tables whose separator is a semicolon or a tab: the one that the
-// first line has, if it has no comma.
+// Read also takes tables whose separator is a semicolon or a tab: the one that
+// the first line has, if it has no comma.
 //
 // # Reading
 //
@@ -17,11 +17,11 @@
 //	all fields  columns, by their names: those of convert.Named, and of Writer
 //	targets     type/id, with spaces between, in a table that Writer wrote
 //
-// Other columns stay in the attributes under their own names, and so do cells after
-// the last name, as column_N. In a table that Writer wrote, what the log had added is
-// in attributes.imported: index, id and logged_time. An empty cell is absent. The
-// original is the line of the names, a line feed and the row's exact bytes, which say
-// little without the names.
+// Other columns stay in the attributes under their own names, and so do cells
+// after the last name, as column_N. In a table that Writer wrote, what the log
+// had added is in attributes.imported: index, id and logged_time. An empty cell
+// is absent. The original is the line of the names, a line feed and the row's
+// exact bytes, which say little without the names.
 //
 // A first line that has no names is refused, and nothing after it is read.
 //
@@ -31,8 +31,8 @@
 //
 // # Writing
 //
-// A Writer writes entries as rows. It is a view: what has no column is left out, and
-// it proves nothing.
+// A Writer writes entries as rows. It is a view: what has no column is left
+// out, and it proves nothing.
 package csv
 
 import (
@@ -79,7 +79,8 @@ func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
 				continue
 			}
 
-			// Without names no row says anything, so a bad first line is the end.
+			// Without names no row says anything, so a bad first line is the
+			// end.
 			if t == nil {
 				if err == nil {
 					t, err = newTable(raw)
@@ -154,8 +155,8 @@ func newTable(raw []byte) (*table, error) {
 	}, nil
 }
 
-// columns maps the names of Writer that Named does not know, or takes for something
-// else.
+// columns maps the names of Writer that Named does not know, or takes for
+// something else.
 var columns = map[string]string{
 	"index":       "imported.index",
 	"logged_time": "imported.logged_time",
@@ -209,8 +210,8 @@ func (t *table) object(raw []byte) (convert.Object, error) {
 	return o, nil
 }
 
-// targets returns those that Writer writes: type/id, with spaces between, which an
-// id may have too.
+// targets returns those that Writer writes: type/id, with spaces between, which
+// an id may have too.
 func targets(o convert.Object) []attestlog.Target {
 	text := o.Text("target")
 	parts := strings.Split(text, " ")

@@ -15,8 +15,9 @@ import (
 // where the cell starts, and closes it only before a separator or a line's end
 // (RFC 4180, Section 2). Any other quote is text, so it takes no rows with it.
 //
-// encoding/csv would not do: a cell whose quote nothing closes takes all the rest
-// of the input with it, without a limit, and a row does not have its bytes.
+// encoding/csv would not do: a cell whose quote nothing closes takes all the
+// rest of the input with it, without a limit, and a row does not have its
+// bytes.
 type rows struct {
 	r          *bufio.Reader
 	separators string   // each of which may come before a cell
@@ -42,8 +43,9 @@ func (e *unterminatedError) Error() string {
 }
 
 // next returns the next row without its line's end, or io.EOF. After
-// convert.ErrTooLong and an *unterminatedError it can be called again: after a cell
-// that does not end, the next row is that after the line where the cell starts.
+// convert.ErrTooLong and an *unterminatedError it can be called again: after a
+// cell that does not end, the next row is that after the line where the cell
+// starts.
 func (s *rows) next() ([]byte, error) {
 	s.start = s.pos
 	var row []byte
@@ -101,8 +103,8 @@ func (s *rows) next() ([]byte, error) {
 	}
 }
 
-// read returns the next line, a part of it with bufio.ErrBufferFull, or the last
-// line without a line feed with io.EOF.
+// read returns the next line, a part of it with bufio.ErrBufferFull, or the
+// last line without a line feed with io.EOF.
 func (s *rows) read() ([]byte, error) {
 	if len(s.back) == 0 {
 		return s.r.ReadSlice('\n')

@@ -16,8 +16,8 @@ var Fields = []string{
 }
 
 // A Writer writes entries as rows. No spreadsheet takes one of its cells for a
-// formula: a cell that one would calculate has an apostrophe before it. A Writer is
-// not safe for concurrent use.
+// formula: a cell that one would calculate has an apostrophe before it. A
+// Writer is not safe for concurrent use.
 //
 //	index,id,time,logged_time,…,action,operation,outcome,…,actor,…
 //	7,019a…,2026-03-01T10:00:00Z,2026-03-01T10:00:01Z,…,mail.view,read,success,…,alice,…
@@ -26,15 +26,15 @@ type Writer struct {
 	fields []string
 }
 
-// NewWriter returns a Writer of the fields, which Entry.Field knows, and writes their
-// names as the first line. What it writes is buffered until Flush.
+// NewWriter returns a Writer of the fields, which Entry.Field knows, and writes
+// their names as the first line. What it writes is buffered until Flush.
 func NewWriter(w io.Writer, fields []string) (*Writer, error) {
 	out := &Writer{out: csv.NewWriter(w), fields: fields}
 	return out, out.out.Write(fields)
 }
 
-// Write writes an entry as one row. If a field has several values, spaces separate
-// them.
+// Write writes an entry as one row. If a field has several values, spaces
+// separate them.
 func (w *Writer) Write(e *attestlog.Entry) error {
 	row := make([]string, len(w.fields))
 	for i, field := range w.fields {

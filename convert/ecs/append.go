@@ -23,7 +23,8 @@ func Append(dst []byte, e *attestlog.Entry) ([]byte, error) {
 	return append(dst, text...), err
 }
 
-// millis is how Elasticsearch writes dates; the whole time is in attestlog.time.
+// millis is how Elasticsearch writes dates; the whole time is in
+// attestlog.time.
 const millis = "2006-01-02T15:04:05.000Z07:00"
 
 // recordOf returns the document of an entry.
@@ -93,10 +94,10 @@ func recordOf(e *attestlog.Entry) object {
 	return r
 }
 
-// categoriesOf returns the allowed values of event.category and event.type that fit
-// an entry best. The schema expects only some types in a category: access and info in
-// web, nothing that is allowed or denied in configuration, and all that are used here
-// in api.
+// categoriesOf returns the allowed values of event.category and event.type that
+// fit an entry best. The schema expects only some types in a category: access
+// and info in web, nothing that is allowed or denied in configuration, and all
+// that are used here in api.
 func categoriesOf(e *attestlog.Entry) (categories, types []string) {
 	kind := "info"
 	switch e.Operation {

@@ -1,17 +1,17 @@
-// Package ecs reads documents of the Elastic Common Schema as events, and writes
-// entries as such documents.
+// Package ecs reads documents of the Elastic Common Schema as events, and
+// writes entries as such documents.
 //
-// The schema is that of elastic.co/guide/en/ecs, version 9.0.0. Fields are nested
-// objects, or names with dots:
+// The schema is that of elastic.co/guide/en/ecs, version 9.0.0. Fields are
+// nested objects, or names with dots:
 //
 //	{"@timestamp":"2026-03-01T10:00:00.123Z","ecs":{"version":"9.0.0"},
 //	 "event":{"action":"user-login","category":["authentication"],"type":["start"],
 //	 "outcome":"failure"},"user":{"id":"alice"},"source":{"ip":"192.0.2.7"},
 //	 "service":{"name":"sshd"}}
 //
-// Read takes documents as they are shipped or as Elasticsearch returns them: the
-// _source of a hit is the document, and the hits of a search's answer are read one by
-// one.
+// Read takes documents as they are shipped or as Elasticsearch returns them:
+// the _source of a hit is the document, and the hits of a search's answer are
+// read one by one.
 //
 // # Reading
 //
@@ -23,21 +23,22 @@
 //	request.duration  event.duration, which is in nanoseconds
 //	all others        by convert.Named
 //
-// A list of one value is that value, if it finds a field: what Elasticsearch returns
-// as fields are all lists. Everything else stays in the attributes under its own name,
-// except event.original, and what a hit has around its document is in attributes._hit.
-// The exact bytes of the document or the hit are the original.
+// A list of one value is that value, if it finds a field: what Elasticsearch
+// returns as fields are all lists. Everything else stays in the attributes
+// under its own name, except event.original, and what a hit has around its
+// document is in attributes._hit. The exact bytes of the document or the hit
+// are the original.
 //
 // # Ids
 //
-// Ids are those of convert.IDs: without the source if there is an event.id or an _id,
-// because an equal record is then the same one, delivered again.
+// Ids are those of convert.IDs: without the source if there is an event.id or
+// an _id, because an equal record is then the same one, delivered again.
 //
 // # Writing
 //
-// Append writes an entry as one document whose field names have dots. What the schema
-// has no field for has a name that starts with "attestlog.". It is a view: the leaf is
-// not in it, and it proves nothing.
+// Append writes an entry as one document whose field names have dots. What the
+// schema has no field for has a name that starts with "attestlog.". It is a
+// view: the leaf is not in it, and it proves nothing.
 package ecs
 
 import (
@@ -72,8 +73,8 @@ func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
 	})
 }
 
-// answer returns the lists of hits of a search's answer, of which it should have one,
-// or none if raw is not an answer.
+// answer returns the lists of hits of a search's answer, of which it should
+// have one, or none if raw is not an answer.
 func answer(raw []byte) (lists [][]byte) {
 	for outer := range loosejson.Members(raw) {
 		if isDocumentName(outer.Name) || outer.Name == "_source" {
@@ -165,8 +166,8 @@ func isDocument(o convert.Object) bool {
 	return false
 }
 
-// isDocumentName reports whether a name is one of those of which every document has
-// one.
+// isDocumentName reports whether a name is one of those of which every document
+// has one.
 func isDocumentName(name string) bool {
 	return name == "@timestamp" || name == "ecs.version" || name == "event" || strings.HasPrefix(name, "event.")
 }
@@ -219,8 +220,8 @@ func words(o convert.Object, dotted string) []string {
 	return out
 }
 
-// unwrap replaces lists of one value by the value, where a field is looked for. It
-// leaves event.type alone, which is a list by the schema.
+// unwrap replaces lists of one value by the value, where a field is looked for.
+// It leaves event.type alone, which is a list by the schema.
 func unwrap(o convert.Object) {
 	for _, name := range [...]string{
 		"event.duration", "file.path", "url.original", "user.target.id", "user.target.name",
@@ -248,8 +249,8 @@ func targets(o convert.Object) []attestlog.Target {
 	return targets
 }
 
-// duration returns event.duration in microseconds, or 0. It stays in the attributes
-// too.
+// duration returns event.duration in microseconds, or 0. It stays in the
+// attributes too.
 func duration(o convert.Object) int64 {
 	v, _ := o.Lookup("event.duration")
 	text := convert.Object{"v": v}.Text("v")

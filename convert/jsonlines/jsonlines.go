@@ -1,8 +1,8 @@
-// Package jsonlines reads JSON Lines as events: entries of a log, events of this
-// log's own schema, and records of any other program.
+// Package jsonlines reads JSON Lines as events: entries of a log, events of
+// this log's own schema, and records of any other program.
 //
-// The format is that of jsonlines.org: one JSON object a line. Blank lines and a byte
-// order mark are skipped.
+// The format is that of jsonlines.org: one JSON object a line. Blank lines and
+// a byte order mark are skipped.
 //
 //	{"index":7,"leaf":{…},"disclosures":{"/source/ip":{…}}}
 //	{"action":"mail.view","actor":{"id":"alice"}}
@@ -12,29 +12,31 @@
 //
 // A line is one of these, tried in this order.
 //
-// An entry, as a log's follower and export write it (docs/format.md). It becomes the
-// event that it was, id and time included, with disclosed values in their places.
-// attributes.imported holds what the old log had added: its index, its logged_time,
-// and the pointers of erased fields. A disclosure that does not match its seal is
-// refused. A line that holds only a checkpoint is skipped.
+// An entry, as a log's follower and export write it (docs/format.md). It
+// becomes the event that it was, id and time included, with disclosed values in
+// their places. attributes.imported holds what the old log had added: its
+// index, its logged_time, and the pointers of erased fields. A disclosure that
+// does not match its seal is refused. A line that holds only a checkpoint is
+// skipped.
 //
-// A native event, as attestlog.ParseEvent reads it. If it has no time, it gets that of
-// its id, if the id is a UUIDv7.
+// A native event, as attestlog.ParseEvent reads it. If it has no time, it gets
+// that of its id, if the id is a UUIDv7.
 //
 // Any other object. It becomes an event as follows.
 //
 //	all fields  members with names that many programs share, by convert.Named
 //
-// Everything else stays in the attributes under its own name. The line's exact bytes
-// are the original.
+// Everything else stays in the attributes under its own name. The line's exact
+// bytes are the original.
 //
-// A record without a time has the start of 1970 (fit.Undated): another time would be
-// another one on the second import.
+// A record without a time has the start of 1970 (fit.Undated): another time
+// would be another one on the second import.
 //
 // # Ids
 //
-// Ids of native events without one, and of other objects, are those of convert.IDs
-// with the source, so equal lines of one source are events of their own.
+// Ids of native events without one, and of other objects, are those of
+// convert.IDs with the source, so equal lines of one source are events of their
+// own.
 package jsonlines
 
 import (
@@ -104,7 +106,8 @@ func native(e attestlog.Event, line []byte, ids *convert.IDs) attestlog.Event {
 	return e
 }
 
-// isCheckpoint reports whether a line holds a signed checkpoint and nothing else.
+// isCheckpoint reports whether a line holds a signed checkpoint and nothing
+// else.
 func isCheckpoint(line []byte) bool {
 	if !bytes.HasPrefix(line, []byte(`{"checkpoint":`)) {
 		return false

@@ -56,7 +56,8 @@ type response struct {
 // micro is how the API writes times (metav1.MicroTime).
 const micro = "2006-01-02T15:04:05.000000Z07:00"
 
-// Append appends an entry as one audit event on one line, without the line's end.
+// Append appends an entry as one audit event on one line, without the line's
+// end.
 //
 //	{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"019a…",
 //	 "stage":"ResponseComplete","requestURI":"/mail/7","verb":"get","user":{"username":"alice"},
@@ -112,8 +113,8 @@ var verbs = map[string]string{
 	"approve": "approve",
 }
 
-// verbOf returns the verb of an entry. The server's own events have it after the
-// last dot of the action.
+// verbOf returns the verb of an entry. The server's own events have it after
+// the last dot of the action.
 func verbOf(e *attestlog.Entry) string {
 	last := e.Action[strings.LastIndexByte(e.Action, '.')+1:]
 	switch {
@@ -138,8 +139,8 @@ func objectOf(e *attestlog.Entry) *object {
 	o := object{Name: e.Targets[0].ID, APIGroup: e.Module}
 	o.Resource, o.Subresource, _ = strings.Cut(e.Targets[0].Type, "/")
 
-	// Only the server's own events have a namespace: the part before a slash, or
-	// all of the id if the verb acts on all of a namespace.
+	// Only the server's own events have a namespace: the part before a slash,
+	// or all of the id if the verb acts on all of a namespace.
 	if e.Service != Format {
 		return &o
 	}
@@ -174,7 +175,8 @@ func responseOf(e *attestlog.Entry) *response {
 	return &r
 }
 
-// annotationsOf returns what an audit event has no field for, or has not in full.
+// annotationsOf returns what an audit event has no field for, or has not in
+// full.
 func annotationsOf(e *attestlog.Entry) (map[string]string, error) {
 	m := map[string]string{
 		"attestlog/index":       strconv.FormatUint(e.Index, 10),

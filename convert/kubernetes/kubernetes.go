@@ -1,5 +1,5 @@
-// Package kubernetes reads audit events of the Kubernetes API server as events, and
-// writes entries as such audit events.
+// Package kubernetes reads audit events of the Kubernetes API server as events,
+// and writes entries as such audit events.
 //
 // The format is audit.k8s.io/v1: kubernetes.io, "Auditing" and "kube-apiserver
 // Audit Configuration (v1)". A log file has one event a line:
@@ -33,19 +33,21 @@
 //	targets             objectRef as resource[/subresource], namespace/name
 //	request             auditID, requestURI, responseStatus.code, the time to the stage
 //
-// Everything else stays in the attributes under its own name. The record's exact
-// bytes are the original. One request has an event for each of its stages.
+// Everything else stays in the attributes under its own name. The record's
+// exact bytes are the original. One request has an event for each of its
+// stages.
 //
 // # Ids
 //
-// Ids are those of convert.IDs: without the source if there is an auditID, because
-// an equal record is then the same one, delivered again.
+// Ids are those of convert.IDs: without the source if there is an auditID,
+// because an equal record is then the same one, delivered again.
 //
 // # Writing
 //
 // Append writes an entry as an audit event of the level Metadata and the stage
-// ResponseComplete. What has no field there is an annotation whose name starts with
-// "attestlog/". It is a view: the leaf is not in it, and it proves nothing.
+// ResponseComplete. What has no field there is an annotation whose name starts
+// with "attestlog/". It is a view: the leaf is not in it, and it proves
+// nothing.
 package kubernetes
 
 import (
@@ -78,8 +80,8 @@ func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
 	})
 }
 
-// eventList reports whether raw is an EventList, and returns its lists of items, of
-// which it should have one.
+// eventList reports whether raw is an EventList, and returns its lists of
+// items, of which it should have one.
 func eventList(raw []byte) (lists [][]byte, ok bool) {
 	for m := range loosejson.Members(raw) {
 		switch {
@@ -125,7 +127,8 @@ func event(raw []byte, ids *convert.MixedIDs) (attestlog.Event, error) {
 		return attestlog.Event{}, err
 	}
 
-	// The action and the operation come before the targets, which take objectRef.
+	// The action and the operation come before the targets, which take
+	// objectRef.
 	e := attestlog.Event{
 		ID:        ids.Next(raw, o.Text("auditID") != ""),
 		Service:   Format,
@@ -158,8 +161,8 @@ func check(o convert.Object) error {
 	return errNotRecord
 }
 
-// when returns when the request was received, and how many microseconds later its
-// stage was reached.
+// when returns when the request was received, and how many microseconds later
+// its stage was reached.
 func when(o convert.Object) (t time.Time, durationUS int64) {
 	received, ok := convert.ParseTime(o.Text("requestReceivedTimestamp"), time.RFC3339)
 	stage, hasStage := convert.ParseTime(o.Text("stageTimestamp"), time.RFC3339)
@@ -214,7 +217,8 @@ var operations = map[string]string{
 	"sign":        "approve",
 }
 
-// executing are the subresources of a pod that run something, whatever the verb.
+// executing are the subresources of a pod that run something, whatever the
+// verb.
 var executing = map[string]bool{"exec": true, "attach": true, "portforward": true, "proxy": true}
 
 func operation(o convert.Object) string {
@@ -224,7 +228,8 @@ func operation(o convert.Object) string {
 	return operations[o.Text("verb")]
 }
 
-// status returns the code of the response, or 0. It stays in the attributes too.
+// status returns the code of the response, or 0. It stays in the attributes
+// too.
 func status(o convert.Object) int {
 	code, err := strconv.Atoi(o.Text("responseStatus", "code"))
 	if err != nil || code < 0 {

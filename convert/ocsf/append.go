@@ -13,8 +13,8 @@ import (
 
 type object = map[string]any
 
-// Append appends an entry as an event of class 3002 or 6003 on one line, without
-// the line's end.
+// Append appends an entry as an event of class 3002 or 6003 on one line,
+// without the line's end.
 func Append(dst []byte, e *attestlog.Entry) ([]byte, error) {
 	text, err := json.Marshal(recordOf(e))
 	return append(dst, text...), err
@@ -109,8 +109,8 @@ const userOther = 99
 
 var userTypes = map[string]int{"user": 1, "system": 3, "service": 4, "anonymous": userOther}
 
-// userOf returns a user with an id or a name, which the schema demands even if both
-// were erased.
+// userOf returns a user with an id or a name, which the schema demands even if
+// both were erased.
 func userOf(e *attestlog.Entry) object {
 	id := userTypes[e.Actor.Type]
 	u := object{"type_id": id}
@@ -136,7 +136,8 @@ func apiOf(e *attestlog.Entry) object {
 	return api
 }
 
-// endpointOf returns an endpoint with one of the members that the schema demands.
+// endpointOf returns an endpoint with one of the members that the schema
+// demands.
 func endpointOf(e *attestlog.Entry) object {
 	s := object{}
 	convert.SetText(s, "ip", addressOf(e))

@@ -1,5 +1,5 @@
-// Package ocsf reads events of the Open Cybersecurity Schema Framework, and writes
-// entries as such events.
+// Package ocsf reads events of the Open Cybersecurity Schema Framework, and
+// writes entries as such events.
 //
 // The schema is that of schema.ocsf.io, version 1.8.0, in JSON.
 //
@@ -29,8 +29,8 @@
 //	request          api.request.uid, http_request, http_response.code, duration
 //	message          message
 //
-// Everything else stays in the attributes under its own name, except raw_data: the
-// record's exact bytes are the original, which has it.
+// Everything else stays in the attributes under its own name, except raw_data:
+// the record's exact bytes are the original, which has it.
 //
 // # Ids
 //
@@ -39,11 +39,11 @@
 //
 // # Writing
 //
-// Append writes an entry as class 3002, Authentication, if its operation is login
-// or logout, and as class 6003, API Activity, otherwise. What has no attribute
-// there is in unmapped, under its own name: the leaf hash, attributes, changes, the
-// finer part of the time, and more. It is a view: the leaf is not in it, and it
-// proves nothing.
+// Append writes an entry as class 3002, Authentication, if its operation is
+// login or logout, and as class 6003, API Activity, otherwise. What has no
+// attribute there is in unmapped, under its own name: the leaf hash,
+// attributes, changes, the finer part of the time, and more. It is a view: the
+// leaf is not in it, and it proves nothing.
 package ocsf
 
 import (
@@ -184,8 +184,8 @@ func outcome(o convert.Object) (outcome attestlog.Outcome, reason string) {
 	return outcome, reason
 }
 
-// users maps who acted, and on whom. In Authentication the actor is who caused it,
-// and is often absent: then the user did it.
+// users maps who acted, and on whom. In Authentication the actor is who caused
+// it, and is often absent: then the user did it.
 func users(o convert.Object) (attestlog.Actor, []attestlog.Target) {
 	user := o.Object("user")
 	path := "actor.user"
@@ -255,8 +255,8 @@ func source(o convert.Object) attestlog.Source {
 	}
 }
 
-// resources returns those that have anything a target can have. If one has more,
-// the rest of it stays in the attributes.
+// resources returns those that have anything a target can have. If one has
+// more, the rest of it stays in the attributes.
 func resources(o convert.Object) []attestlog.Target {
 	list, isList := o["resources"].([]any)
 	complete := isList

@@ -1,14 +1,14 @@
 // Package opa reads decision logs of the Open Policy Agent as events.
 //
-// The format is that of openpolicyagent.org, "Decision Logs". The agent uploads an
-// array of decisions:
+// The format is that of openpolicyagent.org, "Decision Logs". The agent uploads
+// an array of decisions:
 //
 //	[{"labels":{"id":"b68b…","version":"1.22.2"},"decision_id":"2925…","path":"shop/authz",
 //	 "input":{"user":"bob"},"result":{"allow":false},"requested_by":"192.0.2.7:34100",
 //	 "timestamp":"2026-03-01T10:00:00.123Z","metrics":{"timer_server_handler_ns":2118741,…},"req_id":2}]
 //
-// Read also takes what the agent writes to its console, one decision a line; the
-// console's other lines are refused.
+// Read also takes what the agent writes to its console, one decision a line;
+// the console's other lines are refused.
 //
 // # Reading
 //
@@ -29,15 +29,16 @@
 //	request   decision_id, metrics.timer_server_handler_ns; method and path from the input
 //	trace     trace_id, span_id
 //
-// The input's members are found by convert.Named, and by the names that Envoy and
-// Kubernetes give them. Everything else stays in the attributes under its own name, and
-// so does the whole input: it is what was decided on. So whoever erases a person's data
-// must erase it there too. The decision's exact bytes are the original.
+// The input's members are found by convert.Named, and by the names that Envoy
+// and Kubernetes give them. Everything else stays in the attributes under its
+// own name, and so does the whole input: it is what was decided on. Anyone who
+// erases a person's data must erase it there too. The decision's exact bytes
+// are the original.
 //
 // # Ids
 //
-// Ids are those of convert.IDs: without the source if there is a decision_id, because
-// an equal record is then the same one, uploaded again.
+// Ids are those of convert.IDs: without the source if there is a decision_id,
+// because an equal record is then the same one, uploaded again.
 package opa
 
 import (
@@ -119,8 +120,8 @@ func when(o convert.Object) time.Time {
 	return time.Time{}
 }
 
-// action names the rule. The path stays in the attributes, for it can have dots of its
-// own.
+// action names the rule. The path stays in the attributes, for it can have dots
+// of its own.
 func action(o convert.Object) string {
 	path := strings.Trim(o.Text("path"), "/")
 	switch {
@@ -158,7 +159,8 @@ var subjects = []string{
 	"attributes.source.principal", // a CheckRequest of Envoy
 }
 
-// input returns an event with what the policy's input says. The input stays as it is.
+// input returns an event with what the policy's input says. The input stays as
+// it is.
 func input(given convert.Object) attestlog.Event {
 	o := clone(given)
 	e := attestlog.Event{
@@ -184,8 +186,8 @@ func clone(o map[string]any) map[string]any {
 	return out
 }
 
-// source returns the address of who asked for the decision. An address with a port
-// stays in the attributes too.
+// source returns the address of who asked for the decision. An address with a
+// port stays in the attributes too.
 func source(o convert.Object) attestlog.Source {
 	const name = "requested_by"
 	address := o.Text(name)
@@ -199,8 +201,8 @@ func source(o convert.Object) attestlog.Source {
 	return attestlog.Source{Host: address}
 }
 
-// duration returns how long the decision took, in microseconds, or 0. The metrics stay
-// in the attributes.
+// duration returns how long the decision took, in microseconds, or 0. The
+// metrics stay in the attributes.
 func duration(o convert.Object) int64 {
 	ns, err := strconv.ParseInt(o.Text("metrics", "timer_server_handler_ns"), 10, 64)
 	if err != nil || ns <= 0 {

@@ -13,8 +13,8 @@ import (
 	"github.com/attestlog/attestlog/internal/loosejson"
 )
 
-// keyValues reads a list of KeyValue. A key that comes more than once has all its
-// values.
+// keyValues reads a list of KeyValue. A key that comes more than once has all
+// its values.
 func keyValues(v any) (convert.Object, error) {
 	list, ok := v.([]any)
 	if v != nil && !ok {
@@ -37,8 +37,9 @@ func keyValues(v any) (convert.Object, error) {
 	return out, nil
 }
 
-// value reads an AnyValue, which has at most one member. Bytes stay in base64, as
-// they came. So does a value of an unknown kind, and one that is nested too deep.
+// value reads an AnyValue, which has at most one member. Bytes stay in base64,
+// as they came. So does a value of an unknown kind, and one that is nested too
+// deep.
 func value(v any) (any, error) {
 	switch v.(type) {
 	case nil, loosejson.JSONText:

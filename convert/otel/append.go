@@ -15,8 +15,8 @@ import (
 
 type object = map[string]any
 
-// Append appends an entry as an export request of one audit record, on one line,
-// without the line's end.
+// Append appends an entry as an export request of one audit record, on one
+// line, without the line's end.
 //
 //	{"resourceLogs":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"webmail"}}]},
 //	 "scopeLogs":[{"logRecords":[{"timeUnixNano":"1772359200000000000","eventName":"mail.view",
@@ -71,7 +71,8 @@ func recordOf(e *attestlog.Entry) (object, error) {
 	return r, nil
 }
 
-// attributesOf returns the attributes of an entry's record, not yet as KeyValues.
+// attributesOf returns the attributes of an entry's record, not yet as
+// KeyValues.
 func attributesOf(e *attestlog.Entry) (object, error) {
 	a := object{
 		"audit.record.id":      e.ID,
@@ -169,10 +170,12 @@ func actionOf(e *attestlog.Entry) string {
 	return strings.ToUpper(last)
 }
 
-// isTraceID reports whether s is a trace-id of W3C Trace Context, Section 3.2.2.
+// isTraceID reports whether s is a trace-id of W3C Trace Context, Section
+// 3.2.2.
 func isTraceID(s string) bool { return isHex(s, 32) }
 
-// isSpanID reports whether s is a parent-id of W3C Trace Context, Section 3.2.2.
+// isSpanID reports whether s is a parent-id of W3C Trace Context, Section
+// 3.2.2.
 func isSpanID(s string) bool { return isHex(s, 16) }
 
 // isHex reports whether s has n lower-case hexadecimal digits, not all of them

@@ -31,30 +31,32 @@
 //	message        the body, if it is text
 //
 // Attributes with the names of other conventions find their fields by
-// convert.Named. Everything else stays in the attributes: an attribute under its
-// own name, any other body as body, and what else the record has under its own
-// name, such as severityText and flags. The resource and the scope, each with its
-// schemaUrl, are the attributes resource and scope.
+// convert.Named. Everything else stays in the attributes: an attribute under
+// its own name, any other body as body, and what else the record has under its
+// own name, such as severityText and flags. The resource and the scope, each
+// with its schemaUrl, are the attributes resource and scope.
 //
 // The original is the record in a request of its own, with everything around it
 // except other lists and their records, so that a signature in
 // audit.integrity.value can still be checked.
 //
-// A list under the name of an older draft, or in snake_case, is not read, and the
-// request is refused at that place: ProtoJSON has lists in lowerCamelCase. So is an
-// object that has no list, but members that could be one.
+// A list under the name of an older draft, or in snake_case, is not read, and
+// the request is refused at that place: ProtoJSON has lists in lowerCamelCase.
+// So is an object that has no list, but members that could be one.
 //
 // # Writing
 //
-// Append writes an entry as an export request of one audit record. What the audit
-// signal and the semantic conventions have no name for is an attribute whose name
-// starts with "attestlog.". It is a view: the leaf is not in it, and it proves
-// nothing.
+// Append writes an entry as an export request of one audit record. What the
+// audit signal and the semantic conventions have no name for is an attribute
+// whose name starts with "attestlog.". It is a view: the leaf is not in it, and
+// it proves nothing.
 //
 // The signal wants an actor of type user, service or system, an action and an
-// outcome. Where the entry has none, they are unknown, user, the last part of the
-// action, and unknown. Times up to the start of 1970, for which OTLP has no number,
-// and ids that are not of W3C Trace Context are attributes.
+// outcome. An actor without an id is unknown, and one of another type is a user.
+// Without an operation, the action is the last part of the entry's action.
+// Without an outcome, it is unknown. Attributes hold the times that OTLP has no
+// number for, up to the start of 1970, and ids that are not of W3C Trace
+// Context.
 package otel
 
 import (
@@ -86,8 +88,8 @@ func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
 	})
 }
 
-// mapRecord maps one record. It takes the members of o. The event has no original,
-// no bounds, and no id if the record is not of the audit signal.
+// mapRecord maps one record. It takes the members of o. The event has no
+// original, no bounds, and no id if the record is not of the audit signal.
 func mapRecord(o convert.Object, d document) (attestlog.Event, error) {
 	attributes, err := keyValues(o["attributes"])
 	if err != nil {

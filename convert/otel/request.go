@@ -17,11 +17,11 @@ type request struct {
 	yield func(attestlog.Event, error) bool
 }
 
-// maxDocuments bounds the documents of one request's records together, in bytes:
-// each has the resource and the scope, which the request has once.
+// maxDocuments bounds the documents of one request's records together, in
+// bytes: each has the resource and the scope, which the request has once.
 const maxDocuments = 256 << 20
 
-var errDocuments = fmt.Errorf("the documents of the request's records, each with its resource and scope, have more than %d bytes", maxDocuments)
+var errDocuments = fmt.Errorf("the request's records, each with its resource and scope, have more than %d bytes", maxDocuments)
 
 // A level is that of an object around records.
 type level struct {
@@ -37,7 +37,8 @@ var levels = [3]level{
 	{"logRecords", []string{"log_records", "logs"}, "scope"},
 }
 
-// A document is what surrounds a record, as text and as attributes of its event.
+// A document is what surrounds a record, as text and as attributes of its
+// event.
 type document struct {
 	text            [len(levels)]surrounding
 	resource, scope *part
@@ -82,8 +83,8 @@ func (q *request) refuse(where string, err error) bool {
 	return q.yield(attestlog.Event{}, err)
 }
 
-// object reads an object around records, and the objects or records inside it. Of
-// document d, the levels above depth are known.
+// object reads an object around records, and the objects or records inside it.
+// Of document d, the levels above depth are known.
 func (q *request) object(raw []byte, depth int, where string, d document) bool {
 	level := levels[depth]
 	var members []loosejson.Member
@@ -106,8 +107,8 @@ func (q *request) object(raw []byte, depth int, where string, d document) bool {
 	}
 
 	if !hasList {
-		// ProtoJSON leaves an empty list out; anything else here could be a list
-		// under a new name.
+		// ProtoJSON leaves an empty list out; anything else here could be a
+		// list under a new name.
 		isEmpty := depth > 0 && !slices.ContainsFunc(members, func(m loosejson.Member) bool {
 			return m.Name != level.about && m.Name != "schemaUrl"
 		})

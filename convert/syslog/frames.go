@@ -16,23 +16,23 @@ import (
 var (
 	// ErrTooLong is returned by Frames for a message of more than max bytes.
 	ErrTooLong = errors.New("syslog: the message is too long")
-	// ErrFrame is returned by Frames where a message starts with neither a length
-	// nor a priority.
+	// ErrFrame is returned by Frames where a message starts with neither a
+	// length nor a priority.
 	ErrFrame = errors.New("syslog: the message starts with neither a length nor a priority")
 )
 
-// Frames splits what a connection sends into messages of at most max bytes. Each
-// may be framed in its own way (RFC 6587, Section 3.4): one that starts with a
-// digit is octet-counted, as TLS demands (RFC 5425, Section 4.3), and one that
-// starts with '<' ends at a line feed, or where the connection ends. Empty lines
-// between messages are skipped.
+// Frames splits what a connection sends into messages of at most max bytes.
+// Each may be framed in its own way (RFC 6587, Section 3.4): one that starts
+// with a digit is octet-counted, as TLS demands (RFC 5425, Section 4.3), and
+// one that starts with '<' ends at a line feed, or where the connection ends.
+// Empty lines between messages are skipped.
 //
 //	19 <34>1 - - - - - - a\n<34>1 - - - - - - b\n
 //
 // An error is the last that Frames yields, for it is not known where the next
 // message starts. It is ErrTooLong, ErrFrame, io.ErrUnexpectedEOF where the
-// connection ends inside a counted message, or an error of r. A message is valid
-// until the next one is asked for.
+// connection ends inside a counted message, or an error of r. A message is
+// valid until the next one is asked for.
 func Frames(r io.Reader, max int) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		s := newSplitter(r, 16<<10, max)
@@ -81,10 +81,10 @@ func counted(s *splitter, source string, event func([]byte) attestlog.Event) ite
 // A splitter finds messages, in memory that grows with the longest message that
 // came.
 //
-// The parsers of go-syslog's octetcounting and nontransparent would not do: they
-// give out messages without their bytes, take an error of the reader or a NUL for
-// the end, have one framing a connection, and either allocate the longest message
-// that is allowed for each connection, or have no limit.
+// The parsers of go-syslog's octetcounting and nontransparent would not do:
+// they give out messages without their bytes, take an error of the reader or a
+// NUL for the end, have one framing a connection, and either allocate the
+// longest message that is allowed for each connection, or have no limit.
 type splitter struct {
 	r      *bufio.Reader
 	max    int          // bytes of a message
@@ -151,8 +151,9 @@ func (s *splitter) discard(n int) {
 	s.r.Discard(n)
 }
 
-// startsWithLength reports whether the input starts with an octet-counted message.
-// One of a length that no sender means is text that starts with a number.
+// startsWithLength reports whether the input starts with an octet-counted
+// message. One of a length that no sender means is text that starts with a
+// number.
 func (s *splitter) startsWithLength() bool {
 	_, digits, err := s.peekLength()
 	if err != nil || digits == 0 {
@@ -165,9 +166,9 @@ func (s *splitter) startsWithLength() bool {
 // maxDigits bounds the digits of a length.
 const maxDigits = 10
 
-// peekLength looks at MSG-LEN SP (RFC 6587, Section 3.4.1). It returns the length
-// and how many digits it has, or no digits if there is no length. A length has no
-// leading zero.
+// peekLength looks at MSG-LEN SP (RFC 6587, Section 3.4.1). It returns the
+// length and how many digits it has, or no digits if there is no length. A
+// length has no leading zero.
 func (s *splitter) peekLength() (length int64, digits int, err error) {
 	for digits < maxDigits {
 		ahead, err := s.r.Peek(digits + 1)
@@ -189,8 +190,8 @@ func (s *splitter) peekLength() (length int64, digits int, err error) {
 	return length, digits, err
 }
 
-// readCounted reads a message of n bytes. The buffer grows as they come, whatever
-// the sender promised.
+// readCounted reads a message of n bytes. The buffer grows as they come,
+// whatever the sender promised.
 func (s *splitter) readCounted(n int64) ([]byte, error) {
 	if n > int64(s.max) && s.strict {
 		return nil, ErrTooLong
@@ -208,7 +209,8 @@ func (s *splitter) readCounted(n int64) ([]byte, error) {
 	return s.buf.Bytes(), nil
 }
 
-// unexpected returns the error for an input that ended with err inside a message.
+// unexpected returns the error for an input that ended with err inside a
+// message.
 func unexpected(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF
@@ -216,8 +218,8 @@ func unexpected(err error) error {
 	return err
 }
 
-// readLine reads a message that ends at a line feed or with the input. The message
-// does not have the line feed, nor a carriage return before it.
+// readLine reads a message that ends at a line feed or with the input. The
+// message does not have the line feed, nor a carriage return before it.
 func (s *splitter) readLine() ([]byte, error) {
 	tooLong := false
 	for {

@@ -1,5 +1,5 @@
-// Package syslog reads messages of the syslog protocol as events, from files and
-// from connections.
+// Package syslog reads messages of the syslog protocol as events, from files
+// and from connections.
 //
 // The format of a message is that of RFC 5424. Files and connections frame
 // messages as RFC 6587 and RFC 5425 say.
@@ -7,8 +7,8 @@
 //	<86>1 2026-03-01T10:00:00.123Z web1 sshd 4711 login [user@32473 uid="alice"] accepted
 //
 // Read takes a file of messages, one a line or each with its length before it.
-// Frames takes a connection apart into messages, and Event maps one of them, or a
-// datagram.
+// Frames takes a connection apart into messages, and Event maps one of them, or
+// a datagram.
 //
 // # Reading
 //
@@ -23,24 +23,24 @@
 //
 // An element of the structured data is an attribute under its SD-ID. A message
 // that is a JSON object, with or without the cookie "@cee:" before it, is taken
-// apart: its members are attributes, and one named message or msg is the message.
-// Parameters and members fill the fields that are still empty, as convert.Named
-// does. Facility and severity, by their names of RFC 5427, and PROCID are in
-// attributes.syslog. A severity is not an outcome: only a member can say that. The
-// message's exact bytes are the original.
+// apart: its members are attributes, and one named message or msg is the
+// message. Parameters and members fill the fields that are still empty, as
+// convert.Named does. Facility and severity, by their names of RFC 5427, and
+// PROCID are in attributes.syslog. A severity is not an outcome: only a member
+// can say that. The message's exact bytes are the original.
 //
 // Nothing is lost for its form. What RFC 5424 does not allow, such as a message
 // of RFC 3164, becomes an event with the action "syslog" and the whole text as
-// its message. If an element has a parameter twice, the attributes have the last
-// value; the original has both.
+// its message. If an element has a parameter twice, the attributes have the
+// last value; the original has both.
 //
 // # Ids
 //
-// A message has no identity, and no protocol acknowledges it: what a sender sends
-// again after a broken connection cannot be told from what happened twice. A
-// duplicate can be seen, a loss cannot, so two equal messages are two events.
-// Messages of a file have the ids of convert.IDs, with the source. Messages of a
-// connection have none, and the log makes one for each.
+// A message has no identity, and no protocol acknowledges it: what a sender
+// sends again after a broken connection cannot be told from what happened
+// twice. A duplicate can be seen, a loss cannot, so two equal messages are two
+// events. Messages of a file have the ids of convert.IDs, with the source.
+// Messages of a connection have none, and the log makes one for each.
 package syslog
 
 import (
@@ -69,9 +69,9 @@ const Format = "syslog"
 // field takes.
 const Attribute = "syslog"
 
-// Read is a convert.Reader of messages, one a line, or octet-counted if the file
-// starts so (RFC 6587, Section 3.4.1). Among counted messages, one without a
-// length ends at the line's end.
+// Read is a convert.Reader of messages, one a line, or octet-counted if the
+// file starts so (RFC 6587, Section 3.4.1). Among counted messages, one without
+// a length ends at the line's end.
 func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
 	return func(yield func(attestlog.Event, error) bool) {
 		parser := rfc5424.NewParser()
@@ -96,8 +96,8 @@ func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
 
 // Event returns the event of one message, as Frames yields it or as a datagram
 // has it. If the message has no time, received is the event's time; if that is
-// zero too, the event has none, and the log's clock sets it. The event has no id,
-// and keeps nothing of raw.
+// zero too, the event has none, and the log's clock sets it. The event has no
+// id, and keeps nothing of raw.
 func Event(raw []byte, received time.Time) attestlog.Event {
 	e, rest := event(rfc5424.NewParser(), raw)
 	if e.Time.IsZero() {
@@ -172,8 +172,8 @@ func source(m *rfc5424.SyslogMessage) attestlog.Source {
 	return attestlog.Source{Host: name}
 }
 
-// header returns the attribute for the fields of the header that no field of the
-// event takes.
+// header returns the attribute for the fields of the header that no field of
+// the event takes.
 func header(m *rfc5424.SyslogMessage) map[string]any {
 	h := map[string]any{
 		"facility": facilities[*m.Facility],
@@ -205,8 +205,8 @@ func elements(e *attestlog.Event, rest convert.Object, data map[string]map[strin
 	}
 }
 
-// object returns the members of a message that is a JSON object. The cookie is that
-// of cee.mitre.org, and rsyslog and syslog-ng write it.
+// object returns the members of a message that is a JSON object. The cookie is
+// that of cee.mitre.org, and rsyslog and syslog-ng write it.
 func object(body string) (convert.Object, bool) {
 	body = strings.TrimLeft(strings.TrimPrefix(body, "@cee:"), " ")
 	if !strings.HasPrefix(body, "{") {
@@ -216,8 +216,8 @@ func object(body string) (convert.Object, bool) {
 	return o, err == nil
 }
 
-// priority returns the attributes of what is not a message of RFC 5424: what its
-// priority says, if it starts with one.
+// priority returns the attributes of what is not a message of RFC 5424: what
+// its priority says, if it starts with one.
 func priority(raw []byte) convert.Object {
 	rest, opened := bytes.CutPrefix(raw, []byte("<"))
 	digits, _, closed := bytes.Cut(rest, []byte(">"))

@@ -1,16 +1,16 @@
 // Package otlp turns requests that exporters of logs send in protobuf into the
 // OTLP/JSON that package convert/otel reads, and answers them.
 //
-// The formats are those of opentelemetry.io/docs/specs/otlp, "OTLP/HTTP" and "JSON
-// Protobuf Encoding".
+// The formats are those of opentelemetry.io/docs/specs/otlp, "OTLP/HTTP" and
+// "JSON Protobuf Encoding".
 //
 //	0a1b 1219 1217 2a03 0a0178 4a10 d028… →
 //	{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"x"},"traceId":"d028…"}]}]}]}
 //
 // The bytes are walked as they are, by the descriptors of
-// go.opentelemetry.io/proto/otlp: a message of two bytes can take hundreds of bytes
-// of memory once it is decoded, and takes a few here. A field that the descriptors
-// do not have is left out, as any decoder of an older schema does.
+// go.opentelemetry.io/proto/otlp: a message of two bytes can take hundreds of
+// bytes of memory once it is decoded, and takes a few here. A field that the
+// descriptors do not have is left out, as any decoder of an older schema does.
 package otlp
 
 import (
@@ -28,10 +28,11 @@ import (
 )
 
 const (
-	// MaxDepth is how many messages deep a request can be. A record's body is the
-	// fifth message, a list inside it adds two, and a map three.
+	// MaxDepth is how many messages deep a request can be. A record's body is
+	// the fifth message, a list inside it adds two, and a map three.
 	MaxDepth = 64
-	// MaxJSON bounds the JSON, in bytes. It is the longest that convert/otel reads.
+	// MaxJSON bounds the JSON, in bytes. It is the longest that convert/otel
+	// reads.
 	MaxJSON = 16 << 20
 )
 
@@ -46,12 +47,12 @@ var (
 	ErrMalformed = errors.New("otlp: not an export request of logs")
 )
 
-// JSON returns the OTLP/JSON of an ExportLogsServiceRequest: trace and span ids in
-// lower-case hexadecimal, integers of 64 bits as strings, other bytes in base64,
-// enums as numbers. A field that is absent or has its default stays absent, except
-// the list of resourceLogs. The JSON is at most ten times as long as the request,
-// plus 64 bytes; JSON takes at most that much memory, plus the length of the
-// request.
+// JSON returns the OTLP/JSON of an ExportLogsServiceRequest: trace and span ids
+// in lower-case hexadecimal, integers of 64 bits as strings, other bytes in
+// base64, enums as numbers. A field that is absent or has its default stays
+// absent, except the list of resourceLogs. The JSON is at most ten times as
+// long as the request, plus 64 bytes; JSON takes at most that much memory, plus
+// the length of the request.
 func JSON(protobuf []byte) ([]byte, error) {
 	w := writer{out: make([]byte, 0, 2*len(protobuf)+64), budget: len(protobuf)}
 	if err := w.message(exportRequest(), protobuf, 1); err != nil {
@@ -75,8 +76,8 @@ type writer struct {
 	budget int // bytes that joining parts can still copy
 }
 
-// message writes a message as an object, its fields in the order of the schema. It
-// goes through data once for each of them, so that it need not remember any.
+// message writes a message as an object, its fields in the order of the schema.
+// It goes through data once for each of them, so that it need not remember any.
 func (w *writer) message(m *message, data []byte, depth int) error {
 	if depth > MaxDepth {
 		return fmt.Errorf("%w: more than %d messages deep", ErrMalformed, MaxDepth)
@@ -144,9 +145,10 @@ func (w *writer) list(f *field, data []byte, depth int) error {
 	return nil
 }
 
-// last writes the field of a group that comes last. A message that comes in parts
-// is its parts, joined (protobuf.dev, "Encoding", "Last One Wins"). A value that a
-// later one overrides is written too, and taken back: it must be right.
+// last writes the field of a group that comes last. A message that comes in
+// parts is its parts, joined (protobuf.dev, "Encoding", "Last One Wins"). A
+// value that a later one overrides is written too, and taken back: it must be
+// right.
 func (w *writer) last(group []*field, data []byte, depth int) error {
 	mark := len(w.out)
 	var f *field     // the last one, if it is a message, which is not yet written
@@ -212,8 +214,8 @@ func find(group []*field, v value) *field {
 	return nil
 }
 
-// join appends a part to parts, in memory of its own. A part that is cut off must
-// not be made whole by the next one, so each is checked.
+// join appends a part to parts, in memory of its own. A part that is cut off
+// must not be made whole by the next one, so each is checked.
 func (w *writer) join(parts *[]byte, part []byte) error {
 	w.budget -= len(*parts) + len(part)
 	if w.budget < 0 {
@@ -271,7 +273,8 @@ func (w *writer) scalar(f *field, v value) error {
 	return nil
 }
 
-// appendDouble writes a number. One that is not finite is a string in protobuf's JSON.
+// appendDouble writes a number. One that is not finite is a string in
+// protobuf's JSON.
 func appendDouble(dst []byte, f float64) []byte {
 	switch {
 	case math.IsNaN(f):

@@ -8,8 +8,8 @@ import (
 )
 
 // Response returns an ExportLogsServiceResponse, in JSON or in protobuf. Its
-// partial_success says how many records were rejected, and why; it is absent if there
-// is nothing to say ("Full Success"). The message is made valid UTF-8.
+// partial_success says how many records were rejected, and why; it is absent if
+// there is nothing to say ("Full Success"). The message is made valid UTF-8.
 func Response(rejected int64, message string, asJSON bool) []byte {
 	message = strings.ToValidUTF8(message, "\uFFFD")
 	if asJSON {

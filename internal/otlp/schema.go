@@ -24,15 +24,15 @@ type field struct {
 	of       *message // nil for a scalar
 }
 
-// exportRequest returns the type of an ExportLogsServiceRequest, which has the fields
-// of LogsData.
+// exportRequest returns the type of an ExportLogsServiceRequest, which has the
+// fields of LogsData.
 var exportRequest = sync.OnceValue(func() *message {
 	logsData := (*logs.LogsData)(nil).ProtoReflect().Descriptor()
 	return messageOf(logsData, map[protoreflect.FullName]*message{})
 })
 
-// messageOf returns the type that a descriptor is of. seen has those that are known or
-// being read, for types refer to each other.
+// messageOf returns the type that a descriptor is of. seen has those that are
+// known or being read, for types refer to each other.
 func messageOf(d protoreflect.MessageDescriptor, seen map[protoreflect.FullName]*message) *message {
 	if m := seen[d.FullName()]; m != nil {
 		return m
@@ -76,8 +76,8 @@ func fieldOf(fd protoreflect.FieldDescriptor) *field {
 	}
 }
 
-// wires are the kinds' wire types. The schema has no lists of numbers, which could be
-// packed.
+// wires are the kinds' wire types. The schema has no lists of numbers, which
+// could be packed.
 var wires = map[protoreflect.Kind]protowire.Type{
 	protoreflect.BoolKind:    protowire.VarintType,
 	protoreflect.EnumKind:    protowire.VarintType,
@@ -93,8 +93,8 @@ var wires = map[protoreflect.Kind]protowire.Type{
 	protoreflect.MessageKind: protowire.BytesType,
 }
 
-// isDefault reports whether v is what an absent field counts as. A varint for 32 bits
-// loses the rest of its bits.
+// isDefault reports whether v is what an absent field counts as. A varint for
+// 32 bits loses the rest of its bits.
 func (f *field) isDefault(v value) bool {
 	switch f.kind {
 	case protoreflect.Int32Kind, protoreflect.Uint32Kind, protoreflect.EnumKind:

@@ -16,7 +16,7 @@
 // A line becomes an event as follows.
 //
 //	time       start, rt or end
-//	service    the header's device product, or app if that is attestlog
+//	service    the header's device product, or app if the product is attestlog
 //	action     the header's event class, or its name if the class is a number
 //	operation  act, if it is one that the log knows
 //	outcome    outcome; reason

@@ -12,11 +12,11 @@ import (
 	"github.com/attestlog/attestlog/internal/loosejson"
 )
 
-// Imported is the attribute that holds what another log added to an event, as in
-// package jsonlines.
+// Imported is the name of the attribute that holds what another log added to an
+// event, as in package jsonlines.
 const Imported = "imported"
 
-// addition is what an entry has besides its event.
+// An addition is what an entry has besides its event.
 type addition struct {
 	Index      *uint64  `json:"index"`
 	LeafHash   string   `json:"leaf_hash"`
@@ -24,66 +24,86 @@ type addition struct {
 	Erased     []string `json:"erased"`
 }
 
-// entry reads data that is an entry, as Append writes it. ok is false where it is
-// something else.
+// entry reads data that is an entry, as Append writes it. Other data is not ok,
+// and leaves the context o as it is.
 func entry(data []byte, o convert.Object) (e attestlog.Event, ok bool) {
-	var of addition
-	if err := json.Unmarshal(data, &of); err != nil || of.Index == nil {
+	added, ok := parseAddition(data)
+	if !ok {
 		return e, false
 	}
-	_, timeErr := time.Parse(time.RFC3339, of.LoggedTime)
-	if hash, err := base64.StdEncoding.DecodeString(of.LeafHash); err != nil || len(hash) != len(attestlog.Hash{}) || timeErr != nil {
-		return e, false
-	}
-	e, err := attestlog.ParseEvent(eventOf(data, slices.Contains(of.Erased, "/actor/id")))
+	noActor := slices.Contains(added.Erased, "/actor/id")
+	e, err := attestlog.ParseEvent(eventText(data, noActor))
 	if err != nil {
 		return e, false
 	}
-	imported := map[string]any{"index": float64(*of.Index), "leaf_hash": of.LeafHash, "logged_time": of.LoggedTime, "source": o.Text("source")}
-	if len(of.Erased) > 0 {
+	if noActor {
+		e.Actor.ID = "" // the placeholder
+	}
+
+	imported := map[string]any{
+		"index":       float64(*added.Index),
+		"leaf_hash":   added.LeafHash,
+		"logged_time": added.LoggedTime,
+		"source":      o.Text("source"),
+	}
+	if len(added.Erased) > 0 {
 		var erased []any
-		for _, pointer := range of.Erased {
+		for _, pointer := range added.Erased {
 			erased = append(erased, pointer)
 		}
 		imported["erased"] = erased
-		if slices.Contains(of.Erased, "/actor/id") {
-			e.Actor.ID = ""
-		}
-	}
-	if e.Attributes == nil {
-		e.Attributes = map[string]any{}
 	}
 	if before, taken := e.Attributes[Imported]; taken {
 		imported[Imported] = before // by the log that wrote this
 	}
+	if e.Attributes == nil {
+		e.Attributes = map[string]any{}
+	}
 	e.Attributes[Imported] = imported
-	for _, name := range [...]string{"data", "specversion", "id", "source", "type", "subject", "time", "datacontenttype", "traceparent"} {
-		delete(o, name) // which Append makes of the entry
+
+	// Append makes these of the entry.
+	for _, name := range [...]string{
+		"data", "specversion", "id", "source", "type", "subject", "time", "datacontenttype", "traceparent",
+	} {
+		delete(o, name)
 	}
-	if len(o) > 0 {
-		convert.Object(e.Attributes).Put(Attribute, map[string]any(o))
-	}
+	addContext(&e, o)
 	return e, true
 }
 
-// eventOf returns an entry's text without what is not its event's. An event needs
-// an actor, so one that was erased gets a placeholder.
-func eventOf(data []byte, noActor bool) []byte {
-	var parts [][]byte
+// parseAddition reads what an entry has besides its event, all of it.
+func parseAddition(data []byte) (a addition, ok bool) {
+	if err := json.Unmarshal(data, &a); err != nil || a.Index == nil {
+		return a, false
+	}
+	hash, err := base64.StdEncoding.DecodeString(a.LeafHash)
+	if err != nil || len(hash) != len(attestlog.Hash{}) {
+		return a, false
+	}
+	_, err = time.Parse(time.RFC3339, a.LoggedTime)
+	return a, err == nil
+}
+
+// eventText returns the text of an entry's event. An event needs an actor, so
+// if the actor's id was erased, noActor, it gets a placeholder.
+func eventText(data []byte, noActor bool) []byte {
+	var members [][]byte
 	actor := []byte(`"actor":{"id":"erased"}`)
 	for m := range loosejson.Members(data) {
 		switch {
 		case m.Name == "index" || m.Name == "leaf_hash" || m.Name == "logged_time" || m.Name == "erased":
+			// not the event's
 		case m.Name == "actor" && noActor:
-			if rest := bytes.TrimSpace(bytes.TrimPrefix(m.Raw, []byte("{"))); !bytes.Equal(rest, []byte("}")) {
+			rest := bytes.TrimSpace(bytes.TrimPrefix(m.Raw, []byte("{")))
+			if !bytes.Equal(rest, []byte("}")) {
 				actor = append([]byte(`"actor":{"id":"erased",`), rest...)
 			}
 		default:
-			parts = append(parts, m.Text)
+			members = append(members, m.Text)
 		}
 	}
 	if noActor {
-		parts = append(parts, actor)
+		members = append(members, actor)
 	}
-	return slices.Concat([]byte("{"), bytes.Join(parts, []byte(",")), []byte("}"))
+	return slices.Concat([]byte("{"), bytes.Join(members, []byte(",")), []byte("}"))
 }

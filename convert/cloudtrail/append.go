@@ -12,10 +12,8 @@ import (
 
 type object = map[string]any
 
-// Append appends an entry as a CloudTrail record on one line, without the line's
-// end. Its category and type are those that CloudTrail gives to events of
-// programs outside AWS. additionalEventData has the rest of the entry. It is a view: the leaf is not in
-// it, and it proves nothing.
+// Append appends an entry as a CloudTrail record on one line, without the
+// line's end.
 //
 //	{"eventVersion":"1.11","userIdentity":{"type":"Unknown","principalId":"alice"},
 //	 "eventTime":"2026-03-01T10:00:00Z","eventSource":"webmail","eventName":"mail.view",
@@ -24,51 +22,51 @@ type object = map[string]any
 //	 "eventType":"ActivityLog","eventCategory":"ActivityAuditLog",
 //	 "additionalEventData":{"index":7,"leaf_hash":"…",…}}
 func Append(dst []byte, e *attestlog.Entry) ([]byte, error) {
-	out := object{
-		"eventVersion": "1.11", "eventCategory": "ActivityAuditLog", "eventType": "ActivityLog", "eventID": e.ID,
-		"eventTime": e.Time.UTC().Format("2006-01-02T15:04:05Z"), "eventSource": orUnknown(e.Service), "eventName": e.Action,
-		"readOnly": e.Operation == "read", "userIdentity": identityOf(e), "requestParameters": parameters(e), "responseElements": nil,
-		"additionalEventData": additional(e),
-	}
-	from := e.Source.IP
-	if from == "" {
-		from = e.Source.Host
-	}
-	code, message := "", ""
-	if e.Outcome == attestlog.Failure { // what they are for; else the reason is additional
-		code, message = "Failure", e.Reason
-	}
-	for name, text := range map[string]string{
-		"sourceIPAddress": from, "userAgent": e.Source.UserAgent, "errorCode": code, "errorMessage": message, "requestID": e.Request.ID,
-		"recipientAccountId": e.Tenant,
-	} {
-		if text != "" {
-			out[name] = text
-		}
-	}
-	var resources []object
-	for _, t := range e.Targets {
-		if t.ID == "" {
-			continue // additionalEventData has it
-		}
-		r := object{"ARN": t.ID}
-		if t.Type != "" {
-			r["type"] = t.Type
-		}
-		resources = append(resources, r)
-	}
-	if len(resources) > 0 {
-		out["resources"] = resources
-	}
-	text, err := json.Marshal(out)
+	text, err := json.Marshal(recordOf(e))
 	return append(dst, text...), err
+}
+
+// recordOf returns the record of an entry.
+func recordOf(e *attestlog.Entry) object {
+	r := object{
+		"eventVersion":        "1.11",
+		"eventCategory":       "ActivityAuditLog",
+		"eventType":           "ActivityLog",
+		"eventID":             e.ID,
+		"eventTime":           e.Time.UTC().Format("2006-01-02T15:04:05Z"),
+		"eventSource":         orUnknown(e.Service),
+		"eventName":           e.Action,
+		"readOnly":            e.Operation == "read",
+		"userIdentity":        identityOf(e),
+		"requestParameters":   parametersOf(e),
+		"responseElements":    nil,
+		"additionalEventData": additionalOf(e),
+	}
+	convert.SetText(r, "recipientAccountId", e.Tenant)
+	convert.SetText(r, "requestID", e.Request.ID)
+	convert.SetText(r, "userAgent", e.Source.UserAgent)
+
+	address := e.Source.IP
+	if address == "" {
+		address = e.Source.Host
+	}
+	convert.SetText(r, "sourceIPAddress", address)
+
+	// Only what failed has an error; any other reason is additional.
+	if e.Outcome == attestlog.Failure {
+		r["errorCode"] = "Failure"
+		convert.SetText(r, "errorMessage", e.Reason)
+	}
+
+	if resources := resourcesOf(e); len(resources) > 0 {
+		r["resources"] = resources
+	}
+	return r
 }
 
 func identityOf(e *attestlog.Entry) object {
 	o := object{"type": "Unknown", "principalId": orUnknown(e.Actor.ID)}
-	if e.Actor.Name != "" {
-		o["userName"] = e.Actor.Name
-	}
+	convert.SetText(o, "userName", e.Actor.Name)
 	return o
 }
 
@@ -79,36 +77,55 @@ func orUnknown(s string) string {
 	return s
 }
 
-// parameters are those of the request, or null.
-func parameters(e *attestlog.Entry) any {
+// parametersOf returns those of the request, or nil, which JSON has as null.
+func parametersOf(e *attestlog.Entry) object {
 	o := object{}
-	for name, text := range map[string]string{"method": e.Request.Method, "path": e.Request.Path, "route": e.Request.Route} {
-		if text != "" {
-			o[name] = text
-		}
-	}
+	convert.SetText(o, "method", e.Request.Method)
+	convert.SetText(o, "path", e.Request.Path)
+	convert.SetText(o, "route", e.Request.Route)
 	if len(o) == 0 {
 		return nil
 	}
 	return o
 }
 
-func additional(e *attestlog.Entry) object {
+// resourcesOf returns the targets that have an id; additionalEventData has them
+// all.
+func resourcesOf(e *attestlog.Entry) []object {
+	var resources []object
+	for _, t := range e.Targets {
+		if t.ID == "" {
+			continue
+		}
+		r := object{"ARN": t.ID}
+		convert.SetText(r, "type", t.Type)
+		resources = append(resources, r)
+	}
+	return resources
+}
+
+// additionalOf returns what the record has no member for.
+func additionalOf(e *attestlog.Entry) object {
 	o := object{
-		"index": e.Index, "leaf_hash": base64.StdEncoding.EncodeToString(e.LeafHash[:]), "time": e.Time.UTC().Format(time.RFC3339Nano),
+		"index":       e.Index,
+		"leaf_hash":   base64.StdEncoding.EncodeToString(e.LeafHash[:]),
+		"time":        e.Time.UTC().Format(time.RFC3339Nano),
 		"logged_time": e.LoggedTime.UTC().Format(time.RFC3339Nano),
 	}
-	for name, text := range map[string]string{
-		"module": e.Module, "operation": e.Operation, "outcome": string(e.Outcome), "message": e.Message, "actor_type": e.Actor.Type,
-		"session": e.Actor.Session, "on_behalf_of": e.Actor.OnBehalfOf, "trace_id": e.Trace.TraceID, "span_id": e.Trace.SpanID, "source_host": e.Source.Host,
-	} {
-		if text != "" {
-			o[name] = text
-		}
+	convert.SetText(o, "module", e.Module)
+	convert.SetText(o, "operation", e.Operation)
+	convert.SetText(o, "outcome", string(e.Outcome))
+	if e.Outcome != attestlog.Failure {
+		convert.SetText(o, "reason", e.Reason)
 	}
-	if e.Outcome != attestlog.Failure && e.Reason != "" {
-		o["reason"] = e.Reason
-	}
+	convert.SetText(o, "actor_type", e.Actor.Type)
+	convert.SetText(o, "session", e.Actor.Session)
+	convert.SetText(o, "on_behalf_of", e.Actor.OnBehalfOf)
+	convert.SetText(o, "source_host", e.Source.Host)
+	convert.SetText(o, "trace_id", e.Trace.TraceID)
+	convert.SetText(o, "span_id", e.Trace.SpanID)
+	convert.SetText(o, "message", e.Message)
+
 	if e.Request.Status > 0 {
 		o["status"] = e.Request.Status
 	}

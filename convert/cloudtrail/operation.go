@@ -6,7 +6,7 @@ import (
 	"github.com/attestlog/attestlog/convert"
 )
 
-// names are whole event names, before verbs.
+// names map whole event names to operations. They come before verbs.
 var names = map[string]string{
 	"ConsoleLogin":       "login",
 	"GetSigninToken":     "login",
@@ -17,7 +17,7 @@ var names = map[string]string{
 	"GetSecretValue":     "read",
 }
 
-// verbs are the first words of event names.
+// verbs map the first words of event names to operations.
 var verbs = map[string]string{
 	"Assume": "login", "Login": "login", "Signin": "login",
 	"Logout": "logout", "Signout": "logout",
@@ -47,13 +47,14 @@ var verbs = map[string]string{
 	"Accept": "approve", "Approve": "approve", "Reject": "deny", "Deny": "deny",
 }
 
-// operation is what eventName's first word means; "Batch" before it means
-// nothing.
+// operation returns what the first word of eventName means. "Batch" before it
+// means nothing.
 func operation(o convert.Object) string {
 	name := o.Text("eventName")
 	if op, ok := names[name]; ok {
 		return op
 	}
+
 	verb := firstWord(name)
 	if verb == "Batch" {
 		verb = firstWord(name[len(verb):])
@@ -61,18 +62,21 @@ func operation(o convert.Object) string {
 	if op, ok := verbs[verb]; ok {
 		return op
 	}
+
 	if readOnly, _ := o.At("readOnly"); readOnly == true {
 		return "read"
 	}
 	return ""
 }
 
-// firstWord returns name up to its second capital.
+// firstWord returns name up to its second capital letter, or to what is not a
+// letter.
 func firstWord(name string) string {
 	if name == "" {
 		return ""
 	}
-	if i := strings.IndexFunc(name[1:], func(r rune) bool { return r < 'a' || r > 'z' }); i >= 0 {
+	notLower := func(r rune) bool { return r < 'a' || r > 'z' }
+	if i := strings.IndexFunc(name[1:], notLower); i >= 0 {
 		return name[:i+1]
 	}
 	return name

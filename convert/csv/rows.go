@@ -12,67 +12,90 @@ import (
 )
 
 // rows splits text at line ends that are not quoted. A quote opens a cell only
-// where the cell begins, and closes it only before a separator or a line's end
-// (RFC 4180, Section 2): any other is text, so it takes no rows along.
+// where the cell starts, and closes it only before a separator or a line's end
+// (RFC 4180, Section 2). Any other quote is text, so it takes no rows with it.
+//
+// encoding/csv would not do: a cell whose quote nothing closes takes all the
+// rest of the input with it, without a limit, and a row does not have its
+// bytes.
 type rows struct {
-	r           *bufio.Reader
-	back        []byte // rows to read again
-	separators  string // of which each may stand before a cell
-	line, lines int    // of the row, and behind it
-	start, end  int64
+	r          *bufio.Reader
+	separators string   // each of which may come before a cell
+	back       []byte   // lines to read again, up to the end of the input
+	start      position // of the last row
+	pos        position // of the next byte
 }
 
-// An unterminatedError is of a cell whose quote nothing closes.
+func newRows(r io.Reader) *rows {
+	return &rows{r: bufio.NewReaderSize(r, 64<<10), separators: separators, pos: position{line: 1}}
+}
+
+type position struct {
+	offset int64
+	line   int // from 1
+}
+
+// An unterminatedError is returned for a cell whose quote nothing closes.
 type unterminatedError struct{ line int }
 
 func (e *unterminatedError) Error() string {
 	return fmt.Sprintf("a quoted cell does not end; it begins in line %d", e.line)
 }
 
-// next returns the next row without its line's end, valid until the next call. Of
-// a row that is convert.ErrTooLong or has a cell that does not end, the next one
-// can be read; behind such a cell that is what follows the line where it begins.
+// next returns the next row without its line's end, or io.EOF. After
+// convert.ErrTooLong and an *unterminatedError it can be called again: after a
+// cell that does not end, the next row is that after the line where the cell
+// starts.
 func (s *rows) next() ([]byte, error) {
-	s.start, s.line = s.end, s.lines+1
+	s.start = s.pos
 	var row []byte
 	state := scan{separators: s.separators, start: true}
-	opened, behind := 0, 0 // the line of the last opening quote, and the row's length behind it
+	opened := 0 // the line of the last opening quote
+	after := 0  // where in row the lines after that one start
 	tooLong := false
 	for {
 		part, err := s.read()
-		s.end += int64(len(part))
+		s.pos.offset += int64(len(part))
 		for _, c := range part {
-			if state.next(c); state.opened {
-				opened = s.lines + 1
+			state.next(c)
+			if state.opened {
+				opened = s.pos.line
 			}
 		}
-		if tooLong = tooLong || len(row)+len(part) > convert.MaxRecord; tooLong {
+
+		if len(row)+len(part) > convert.MaxRecord {
+			tooLong = true
+		}
+		if tooLong {
 			row = row[:0]
 		}
 		row = append(row, part...)
+
 		if err == bufio.ErrBufferFull {
 			continue
 		}
 		if err != nil && err != io.EOF {
 			return nil, err
 		}
-		if err == nil {
-			if s.lines++; opened == s.lines {
-				behind = len(row)
+		if err == nil { // a line has ended
+			if opened == s.pos.line {
+				after = len(row)
 			}
+			s.pos.line++
 			if state.inside() {
 				continue
 			}
 		}
+
 		switch {
-		case err == io.EOF && s.end == s.start:
+		case err == io.EOF && s.pos.offset == s.start.offset:
 			return nil, io.EOF
 		case tooLong:
 			return nil, convert.ErrTooLong
 		case state.inside():
-			if opened <= s.lines {
-				s.end -= int64(len(row) - behind)
-				s.back, s.lines = row[behind:], opened
+			if opened < s.pos.line {
+				s.back = row[after:]
+				s.pos = position{s.pos.offset - int64(len(s.back)), opened + 1}
 			}
 			return nil, &unterminatedError{opened}
 		}
@@ -80,36 +103,37 @@ func (s *rows) next() ([]byte, error) {
 	}
 }
 
-// read returns the next line, or a part of it with bufio.ErrBufferFull.
+// read returns the next line, a part of it with bufio.ErrBufferFull, or the
+// last line without a line feed with io.EOF.
 func (s *rows) read() ([]byte, error) {
 	if len(s.back) == 0 {
 		return s.r.ReadSlice('\n')
 	}
 	end := bytes.IndexByte(s.back, '\n') + 1
 	if end == 0 {
-		end = len(s.back)
-	}
-	line := s.back[:end]
-	if s.back = s.back[end:]; line[end-1] != '\n' {
+		line := s.back
+		s.back = nil
 		return line, io.EOF
 	}
+	line := s.back[:end]
+	s.back = s.back[end:]
 	return line, nil
 }
 
-// A scan follows quotes.
+// A scan follows quotes through text, byte by byte.
 type scan struct {
 	separators string
 	start      bool // of a cell
 	quoted     bool // in a quoted cell
-	closing    bool // behind a quote that may close it
+	closing    bool // after a quote that may close it
 	opened     bool // by the last byte
 }
 
 // inside reports whether a line's end would be text.
 func (s *scan) inside() bool { return s.quoted && !s.closing }
 
-// next takes a byte, and reports whether it is text of a cell, and whether the
-// quote before it is text after all.
+// next follows c. It reports whether c is text of a cell, and whether the quote
+// before c is text after all, because it closed nothing.
 func (s *scan) next(c byte) (isText, quoteToo bool) {
 	s.opened = false
 	switch {
@@ -117,30 +141,35 @@ func (s *scan) next(c byte) (isText, quoteToo bool) {
 		return true, false
 	case s.quoted && c == '"':
 		s.closing = !s.closing
-		return !s.closing, false // of two, one is text
+		return !s.closing, false // of two quotes, one is text
 	}
-	behind := s.quoted
-	s.quoted, s.closing = false, false
+
+	wasClosing := s.quoted
+	s.quoted = false
+	s.closing = false
 	switch {
 	case c == '\n' || strings.IndexByte(s.separators, c) >= 0:
 		s.start = true
 		return false, false
 	case c == '"' && s.start:
-		s.start, s.quoted, s.opened = false, true, true
+		s.start = false
+		s.quoted = true
+		s.opened = true
 		return false, false
 	}
 	s.start = false
-	return true, behind
+	return true, wasClosing
 }
 
 // cells splits a row without its line's end.
 func cells(row []byte, separators string) ([]string, error) {
 	var out []string
 	var cell []byte
-	end := func() {
+	endCell := func() {
 		out = append(out, strings.ReplaceAll(string(cell), "\r\n", "\n"))
 		cell = cell[:0]
 	}
+
 	state := scan{separators: separators, start: true}
 	for _, c := range row {
 		isText, quoteToo := state.next(c)
@@ -151,11 +180,12 @@ func cells(row []byte, separators string) ([]string, error) {
 		case isText:
 			cell = append(cell, c)
 		case state.start:
-			if end(); len(out) >= loosejson.MaxValues {
+			endCell()
+			if len(out) >= loosejson.MaxValues {
 				return nil, loosejson.ErrTooMany
 			}
 		}
 	}
-	end()
+	endCell()
 	return out, nil
 }

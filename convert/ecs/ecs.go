@@ -1,115 +1,262 @@
-// Package ecs reads and writes documents of the Elastic Common Schema, version
-// 9.0.0 (elastic.co/guide/en/ecs). An entry is written as field names with dots,
-// one object a line.
+// Package ecs reads documents of the Elastic Common Schema as events, and
+// writes entries as such documents.
 //
-//	{"@timestamp":"2026-03-01T10:00:00.000Z","ecs.version":"9.0.0","event.action":"mail.view",
-//	 "event.category":["web"],"event.created":"…","event.id":"019a…","event.kind":"event",
-//	 "event.outcome":"success","event.sequence":7,"event.type":["access"],
-//	 "source.ip":"192.0.2.7","user.id":"alice","attestlog.leaf_hash":"…",…}
+// The schema is that of elastic.co/guide/en/ecs, version 9.0.0. Fields are
+// nested objects, or names with dots:
 //
-// What the schema has no field for stands under attestlog, a name of its own.
-// It is a view: the leaf is not in it, and it proves nothing.
+//	{"@timestamp":"2026-03-01T10:00:00.123Z","ecs":{"version":"9.0.0"},
+//	 "event":{"action":"user-login","category":["authentication"],"type":["start"],
+//	 "outcome":"failure"},"user":{"id":"alice"},"source":{"ip":"192.0.2.7"},
+//	 "service":{"name":"sshd"}}
+//
+// Read takes documents as they are shipped or as Elasticsearch returns them:
+// the _source of a hit is the document, and the hits of a search's answer are
+// read one by one.
+//
+// # Reading
+//
+// A document becomes an event as follows.
+//
+//	operation         from event.type and event.category
+//	targets           user.target.id and name, file.path, and by convert.Named
+//	request.path      url.path, or url.original
+//	request.duration  event.duration, which is in nanoseconds
+//	all others        by convert.Named
+//
+// A list of one value is that value, if it finds a field: what Elasticsearch
+// returns as fields are all lists. Everything else stays in the attributes
+// under its own name, except event.original, and what a hit has around its
+// document is in attributes._hit. The exact bytes of the document or the hit
+// are the original.
+//
+// # Ids
+//
+// Ids are those of convert.IDs: without the source if there is an event.id or
+// an _id, because an equal record is then the same one, delivered again.
+//
+// # Writing
+//
+// Append writes an entry as one document whose field names have dots. What the
+// schema has no field for has a name that starts with "attestlog.". It is a
+// view: the leaf is not in it, and it proves nothing.
 package ecs
 
 import (
-	"encoding/base64"
-	"encoding/json"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"strconv"
 	"strings"
-	"time"
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/internal/loosejson"
 )
+
+// Format starts the records' ids.
+const Format = "ecs"
 
 // Version is the schema's.
 const Version = "9.0.0"
 
-// Append appends an entry's document as one line of JSON, without the line's
-// end.
-func Append(dst []byte, e *attestlog.Entry) ([]byte, error) {
-	text, err := json.Marshal(document(e))
-	return append(dst, text...), err
+// Read is a convert.Reader of documents, hits and answers.
+func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
+	ids := convert.NewMixedIDs(Format, source)
+	return convert.Objects(r, source, "", func(raw []byte) iter.Seq2[attestlog.Event, error] {
+		if lists := answer(raw); len(lists) > 0 {
+			return items(lists, ids)
+		}
+		return convert.One(event(raw, ids))
+	})
 }
 
-// millis is how Elasticsearch writes dates; the whole time is in attestlog.time.
-const millis = "2006-01-02T15:04:05.000Z07:00"
-
-func document(e *attestlog.Entry) map[string]any {
-	category, kind := categorize(e)
-	d := map[string]any{
-		"@timestamp": e.Time.UTC().Format(millis), "ecs.version": Version,
-		"event.kind": "event", "event.category": category, "event.type": kind, "event.action": e.Action, "event.id": e.ID,
-		"event.sequence": e.Index, "event.created": e.LoggedTime.UTC().Format(millis), "event.provider": "attestlog",
-		"attestlog.index":     e.Index,
-		"attestlog.time":      e.Time.UTC().Format(time.RFC3339Nano),
-		"attestlog.leaf_hash": base64.StdEncoding.EncodeToString(e.LeafHash[:]),
+// answer returns the lists of hits of a search's answer, of which it should
+// have one, or none if raw is not an answer.
+func answer(raw []byte) (lists [][]byte) {
+	for outer := range loosejson.Members(raw) {
+		if isDocumentName(outer.Name) || outer.Name == "_source" {
+			return nil
+		}
+		if outer.Name != "hits" {
+			continue
+		}
+		for inner := range loosejson.Members(outer.Raw) {
+			if inner.Name == "hits" && bytes.HasPrefix(inner.Raw, []byte("[")) {
+				lists = append(lists, inner.Raw)
+			}
+		}
 	}
-	for name, value := range map[string]string{
-		"event.outcome": string(e.Outcome), "event.reason": e.Reason, "event.module": e.Module, "message": e.Message,
-		"service.name": e.Service, "organization.id": e.Tenant, "user.id": e.Actor.ID, "user.name": e.Actor.Name, "source.domain": e.Source.Host,
-		"user_agent.original": e.Source.UserAgent, "http.request.id": e.Request.ID, "http.request.method": e.Request.Method, "url.path": e.Request.Path,
-		"trace.id": e.Trace.TraceID, "span.id": e.Trace.SpanID,
-		"attestlog.actor_type": e.Actor.Type, "attestlog.session": e.Actor.Session, "attestlog.on_behalf_of": e.Actor.OnBehalfOf,
-		"attestlog.operation": e.Operation, "attestlog.route": e.Request.Route,
+	return lists
+}
+
+// items maps the hits of lists one by one, so that a bad one spoils no other.
+func items(lists [][]byte, ids *convert.MixedIDs) iter.Seq2[attestlog.Event, error] {
+	return func(yield func(attestlog.Event, error) bool) {
+		i := 0
+		for _, list := range lists {
+			for hit, err := range loosejson.Items(list) {
+				var e attestlog.Event
+				if err == nil {
+					e, err = event(bytes.Clone(hit), ids)
+				}
+				if err != nil {
+					err = fmt.Errorf("hits.hits[%d]: %w", i, err)
+				}
+				if !yield(e, err) {
+					return
+				}
+				i++
+			}
+		}
+	}
+}
+
+var errNotRecord = errors.New("not a document of ECS: no @timestamp, ecs.version or event")
+
+// event maps one document or hit. The event keeps raw.
+func event(raw []byte, ids *convert.MixedIDs) (attestlog.Event, error) {
+	o, err := convert.DecodeObject(raw)
+	if err != nil {
+		return attestlog.Event{}, err
+	}
+	hasID := has(o, "_id")
+	if document := o.Object("_source"); document != nil {
+		delete(o, "_source")
+		if len(o) > 0 {
+			document.Put("_hit", map[string]any(o))
+		}
+		o = document
+	}
+	if !isDocument(o) {
+		return attestlog.Event{}, errNotRecord
+	}
+
+	e := attestlog.Event{
+		ID:        ids.Next(raw, hasID || has(o, "event.id")),
+		Operation: operation(o),
+		Original:  raw,
+	}
+	o.Drop("event.original")
+	unwrap(o)
+	e.Targets = targets(o)
+	e.Request = attestlog.Request{
+		Path:       convert.Take(o, "url.path", "url.original"),
+		DurationUS: duration(o),
+	}
+
+	convert.Named(&e, o)
+	convert.Finish(&e)
+	return e, nil
+}
+
+// isDocument reports whether o has one of the fields that every document has.
+func isDocument(o convert.Object) bool {
+	if o.Object("ecs").Text("version") != "" || o.Object("event") != nil {
+		return true
+	}
+	for name := range o {
+		// "event" alone may be any program's.
+		if isDocumentName(name) && name != "event" {
+			return true
+		}
+	}
+	return false
+}
+
+// isDocumentName reports whether a name is one of those of which every document
+// has one.
+func isDocumentName(name string) bool {
+	return name == "@timestamp" || name == "ecs.version" || name == "event" || strings.HasPrefix(name, "event.")
+}
+
+// has reports whether there is a value at a dotted name.
+func has(o convert.Object, dotted string) bool {
+	_, ok := o.Lookup(dotted)
+	return ok
+}
+
+// operations map event.type to operations.
+var operations = map[string]string{
+	"creation": "create",
+	"change":   "update",
+	"deletion": "delete",
+	"access":   "read",
+	"allowed":  "approve",
+	"denied":   "deny",
+}
+
+func operation(o convert.Object) string {
+	category := words(o, "event.category")
+	isSignIn := slices.Contains(category, "authentication") || slices.Contains(category, "session")
+	for _, kind := range words(o, "event.type") {
+		switch {
+		case kind == "start" && isSignIn:
+			return "login"
+		case kind == "end" && isSignIn:
+			return "logout"
+		case operations[kind] != "":
+			return operations[kind]
+		}
+	}
+	return ""
+}
+
+// words returns the strings in a list at a dotted name, or the string there.
+func words(o convert.Object, dotted string) []string {
+	v, _ := o.Lookup(dotted)
+	list, ok := v.([]any)
+	if !ok {
+		list = []any{v}
+	}
+	var out []string
+	for _, v := range list {
+		if s, ok := v.(string); ok {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// unwrap replaces lists of one value by the value, where a field is looked for.
+// It leaves event.type alone, which is a list by the schema.
+func unwrap(o convert.Object) {
+	for _, name := range [...]string{
+		"event.duration", "file.path", "url.original", "user.target.id", "user.target.name",
 	} {
-		if value != "" {
-			d[name] = value
+		o.Unwrap(name)
+	}
+	for name := range convert.Names() {
+		if name != "event.type" {
+			o.Unwrap(name)
 		}
 	}
-	if e.Request.Status > 0 {
-		d["http.response.status_code"] = e.Request.Status
-	}
-	if e.Request.DurationUS > 0 {
-		d["event.duration"] = e.Request.DurationUS * 1000 // nanoseconds
-	}
-	if e.Source.IP != "" {
-		ip, _, zone := strings.Cut(e.Source.IP, "%")
-		if zone { // Elasticsearch's addresses have none
-			d["source.address"] = e.Source.IP
-		}
-		d["source.ip"], d["related.ip"] = ip, []string{ip}
-	}
-	if e.Actor.ID != "" {
-		d["related.user"] = []string{e.Actor.ID}
-	}
-	for name, v := range convert.Rest(e) {
-		d["attestlog."+name] = v
-	}
-	return d
 }
 
-// categorize returns the allowed values of event.category and event.type that
-// fit best. Of a category, the schema expects some types only: web knows of
-// access and info, configuration of nothing that is allowed or denied; api has
-// all that are used here.
-func categorize(e *attestlog.Entry) (category, kind []string) {
-	switch e.Operation {
-	case "login":
-		return []string{"authentication", "session"}, []string{"start"}
-	case "logout":
-		return []string{"authentication", "session"}, []string{"end"}
-	case "create":
-		kind = []string{"creation"}
-	case "update":
-		kind = []string{"change"}
-	case "delete":
-		kind = []string{"deletion"}
-	case "read", "export":
-		kind = []string{"access"}
-	case "approve":
-		kind = []string{"allowed"}
-	case "deny":
-		kind = []string{"denied"}
-	default:
-		kind = []string{"info"}
+// targets returns those that convert.Named does not find.
+func targets(o convert.Object) []attestlog.Target {
+	var targets []attestlog.Target
+	for _, t := range [...]attestlog.Target{
+		{Type: "user", ID: convert.Take(o, "user.target.id"), Name: convert.Take(o, "user.target.name")},
+		{Type: "file", ID: convert.Take(o, "file.path")},
+	} {
+		if t.ID != "" || t.Name != "" {
+			targets = append(targets, t)
+		}
 	}
-	switch {
-	case kind[0] == "allowed" || kind[0] == "denied":
-		return []string{"api"}, kind
-	case e.Request.Method == "":
-		return []string{"configuration"}, kind
-	case kind[0] == "access" || kind[0] == "info":
-		return []string{"web"}, kind
+	return targets
+}
+
+// duration returns event.duration in microseconds, or 0. It stays in the
+// attributes too.
+func duration(o convert.Object) int64 {
+	v, _ := o.Lookup("event.duration")
+	text := convert.Object{"v": v}.Text("v")
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n <= 0 {
+		return 0
 	}
-	return []string{"api"}, kind
+	return n / 1000
 }

@@ -2,8 +2,6 @@ package otel
 
 import (
 	"fmt"
-	"io"
-	"iter"
 	"slices"
 	"strings"
 
@@ -12,20 +10,6 @@ import (
 	"github.com/attestlog/attestlog/internal/loosejson"
 )
 
-// Format starts the ids of records that have none.
-const Format = "otlp"
-
-// Read is a convert.Reader of export requests, one after the other.
-func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
-	ids := convert.NewIDs(Format, source)
-	return convert.Objects(r, source, "", func(raw []byte) iter.Seq2[attestlog.Event, error] {
-		return func(yield func(attestlog.Event, error) bool) {
-			q := request{ids: ids, yield: yield}
-			q.objects(raw, levels, "", document{})
-		}
-	})
-}
-
 // A request is being read. Its methods report whether to go on.
 type request struct {
 	ids   *convert.IDs
@@ -33,38 +17,41 @@ type request struct {
 	yield func(attestlog.Event, error) bool
 }
 
-// maxDocuments bounds the documents of one request's records together, in bytes:
-// each has the resource and the scope, which the request has once.
+// maxDocuments bounds the documents of one request's records together, in
+// bytes: each has the resource and the scope, which the request has once.
 const maxDocuments = 256 << 20
 
-var errDocuments = fmt.Errorf("the documents of the request's records, each with its resource and scope, have more than %d bytes", maxDocuments)
+var errDocuments = fmt.Errorf("the request's records, each with its resource and scope, have more than %d bytes", maxDocuments)
 
 // A level is that of an object around records.
 type level struct {
 	list  string   // the member that lists the objects, or the records, inside
-	other []string // names of such lists in drafts and in protobuf's own spelling
+	other []string // names of that list in drafts and in protobuf's own spelling
 	about string   // the member that describes what is inside
 }
 
-var levels = []level{
+// levels are those of a request, the outermost first.
+var levels = [3]level{
 	{"resourceLogs", []string{"resource_logs"}, ""},
 	{"scopeLogs", []string{"scope_logs", "instrumentationLibraryLogs", "instrumentation_library_logs"}, "resource"},
 	{"logRecords", []string{"log_records", "logs"}, "scope"},
 }
 
-// A document is what stands around a record, as text and as attributes of its
+// A document is what surrounds a record, as text and as attributes of its
 // event.
 type document struct {
-	text            [3]surrounding // the outermost first
+	text            [len(levels)]surrounding
 	resource, scope *part
 }
 
-// A surrounding is an object's text before and behind what a list has.
-type surrounding struct{ before, list, after string }
+// A surrounding is an object's members before and after one of its lists, each
+// with a comma.
+type surrounding struct{ before, after string }
 
+// size returns the length of the document's text, without a record.
 func (d *document) size() (n int) {
-	for _, s := range d.text {
-		n += len(`{"":[]}`) + len(s.before) + len(s.list) + len(s.after)
+	for i, s := range d.text {
+		n += len(`{"":[]}`) + len(s.before) + len(levels[i].list) + len(s.after)
 	}
 	return n
 }
@@ -72,16 +59,23 @@ func (d *document) size() (n int) {
 // around returns the record's text in a request of its own.
 func (d *document) around(record []byte) []byte {
 	out := make([]byte, 0, d.size()+len(record))
-	for _, s := range d.text {
-		out = append(append(append(append(append(out, '{'), s.before...), '"'), s.list...), `":[`...)
+	for i, s := range d.text {
+		out = append(out, '{')
+		out = append(out, s.before...)
+		out = append(out, '"')
+		out = append(out, levels[i].list...)
+		out = append(out, `":[`...)
 	}
 	out = append(out, record...)
 	for _, s := range slices.Backward(d.text[:]) {
-		out = append(append(append(out, ']'), s.after...), '}')
+		out = append(out, ']')
+		out = append(out, s.after...)
+		out = append(out, '}')
 	}
 	return out
 }
 
+// refuse yields an error for what is at a place in the request.
 func (q *request) refuse(where string, err error) bool {
 	if where != "" {
 		err = fmt.Errorf("%s: %w", where, err)
@@ -89,59 +83,66 @@ func (q *request) refuse(where string, err error) bool {
 	return q.yield(attestlog.Event{}, err)
 }
 
-// objects reads an object around records, and those inside it.
-func (q *request) objects(raw []byte, at []level, where string, d document) bool {
+// object reads an object around records, and the objects or records inside it.
+// Of document d, the levels above depth are known.
+func (q *request) object(raw []byte, depth int, where string, d document) bool {
+	level := levels[depth]
 	var members []loosejson.Member
-	found := false
+	hasList := false
 	for m, err := range loosejson.Members(raw) {
-		switch {
-		case err != nil:
+		if err == nil && slices.Contains(level.other, m.Name) {
+			err = fmt.Errorf("not read: %s", m.Name)
+		}
+		if err != nil {
 			if !q.refuse(where, err) {
 				return false
 			}
-			found = true // what is wrong has been said
+			hasList = true // or what could be one, and has been refused
 			continue
-		case slices.Contains(at[0].other, m.Name):
-			if !q.refuse(where, fmt.Errorf("not read: %s", m.Name)) {
-				return false
-			}
-			found = true
-		case m.Name == at[0].list:
-			found = true
+		}
+		if m.Name == level.list {
+			hasList = true
 		}
 		members = append(members, m)
 	}
-	switch {
-	case found:
-	case where != "" && !slices.ContainsFunc(members, func(m loosejson.Member) bool { return m.Name != at[0].about && m.Name != "schemaUrl" }):
-		return true // an empty list is absent (ProtoJSON), and there is nothing that could be one
-	default:
-		return q.refuse(where, fmt.Errorf("not an export request of logs: no %s", at[0].list))
+
+	if !hasList {
+		// ProtoJSON leaves an empty list out; anything else here could be a
+		// list under a new name.
+		isEmpty := depth > 0 && !slices.ContainsFunc(members, func(m loosejson.Member) bool {
+			return m.Name != level.about && m.Name != "schemaUrl"
+		})
+		if isEmpty {
+			return true
+		}
+		return q.refuse(where, fmt.Errorf("not an export request of logs: no %s", level.list))
 	}
-	switch at[0].about {
+
+	switch level.about {
 	case "resource":
 		d.resource = newPart("resource", members)
 	case "scope":
 		d.scope = newPart("scope", members)
 	}
-	var before, after strings.Builder // all members but lists, with a comma behind or before each
+
+	// A list is surrounded by all members except lists. Both texts have a comma
+	// for each member, so they can be cut at the same offset.
+	var before, after strings.Builder
 	for _, m := range members {
-		if m.Name != at[0].list && !slices.Contains(at[0].other, m.Name) {
+		if m.Name != level.list {
 			fmt.Fprintf(&before, "%s,", m.Text)
 			fmt.Fprintf(&after, ",%s", m.Text)
 		}
 	}
-	passed := 0
+
+	offset := 0
 	for _, m := range members {
-		if slices.Contains(at[0].other, m.Name) {
+		if m.Name != level.list {
+			offset += len(m.Text) + len(",")
 			continue
 		}
-		if m.Name != at[0].list {
-			passed += len(m.Text) + 1
-			continue
-		}
-		d.text[len(levels)-len(at)] = surrounding{before.String()[:passed], m.Name, after.String()[passed:]}
-		if !q.list(m, at, where, d) {
+		d.text[depth] = surrounding{before.String()[:offset], after.String()[offset:]}
+		if !q.list(m, depth, where, d) {
 			return false
 		}
 	}
@@ -149,60 +150,69 @@ func (q *request) objects(raw []byte, at []level, where string, d document) bool
 }
 
 // list reads the list of an object around records.
-func (q *request) list(m loosejson.Member, at []level, where string, d document) bool {
-	if string(m.Raw) == "null" { // which is absent (ProtoJSON)
+func (q *request) list(m loosejson.Member, depth int, where string, d document) bool {
+	if string(m.Raw) == "null" { // which counts as absent (ProtoJSON)
 		return true
 	}
 	if where != "" {
 		where += "."
 	}
 	where += m.Name
+
 	i := 0
 	for item, err := range loosejson.Items(m.Raw) {
 		here := fmt.Sprintf("%s[%d]", where, i)
 		i++
+
+		goOn := false
 		switch {
 		case err != nil:
-			if !q.refuse(where, err) {
-				return false
-			}
-		case len(at) > 1:
-			if !q.objects(item, at[1:], here, d) {
-				return false
-			}
+			goOn = q.refuse(where, err)
+		case depth+1 < len(levels):
+			goOn = q.object(item, depth+1, here, d)
 		default:
-			e, err := q.record(item, d)
-			if err != nil {
-				err = fmt.Errorf("%s: %w", here, err)
-			}
-			if !q.yield(e, err) {
-				return false
-			}
+			goOn = q.record(item, here, d)
+		}
+		if !goOn {
+			return false
 		}
 	}
 	return true
 }
 
-func (q *request) record(raw []byte, d document) (attestlog.Event, error) {
+// record yields the event of a record.
+func (q *request) record(raw []byte, where string, d document) bool {
+	e, err := q.event(raw, d)
+	if err != nil {
+		return q.refuse(where, err)
+	}
+	return q.yield(e, nil)
+}
+
+// event maps one record.
+func (q *request) event(raw []byte, d document) (attestlog.Event, error) {
 	size := d.size() + len(raw)
 	if q.bytes+size > maxDocuments {
 		return attestlog.Event{}, errDocuments
 	}
-	rec, err := convert.DecodeObject(raw)
+
+	o, err := convert.DecodeObject(raw)
+	if err != nil {
+		return attestlog.Event{}, err
+	}
 	for _, p := range [...]*part{d.resource, d.scope} {
-		if err == nil {
-			err = p.err
+		if p.err != nil {
+			return attestlog.Event{}, p.err
 		}
 	}
-	var e attestlog.Event
-	if err == nil {
-		err = event(&e, rec, d)
-	}
+	e, err := mapRecord(o, d)
 	if err != nil {
 		return attestlog.Event{}, err
 	}
 	q.bytes += size
-	if e.Original = d.around(raw); e.ID == "" {
+
+	e.Original = d.around(raw)
+	if e.ID == "" {
 		e.ID = q.ids.Next(e.Original)
 	}
 	convert.Finish(&e)
@@ -210,15 +220,18 @@ func (q *request) record(raw []byte, d document) (attestlog.Event, error) {
 }
 
 // A part describes what is around records: the resource or the scope, and the
-// schema of their attributes. The last of several counts.
+// schema of its attributes.
 type part struct {
-	members convert.Object // of the attributes' attribute
+	name    string
+	members convert.Object // of the event's attribute of that name
 	service string         // the resource's service.name
-	err     error
+	err     error          // of every record inside
 }
 
+// newPart reads the part of that name from the members of the object around it.
+// If the object has it more than once, the last one counts.
 func newPart(name string, members []loosejson.Member) *part {
-	p := &part{members: convert.Object{}}
+	p := &part{name: name, members: convert.Object{}}
 	var schema any
 	for _, m := range members {
 		if m.Name != name && m.Name != "schemaUrl" {
@@ -229,17 +242,20 @@ func newPart(name string, members []loosejson.Member) *part {
 			p.err = fmt.Errorf("%s: %w", m.Name, err)
 			return p
 		}
-		switch of, isObject := v.(map[string]any); {
-		case v == nil: // absent (ProtoJSON)
+
+		object, isObject := v.(map[string]any)
+		switch {
+		case v == nil: // counts as absent (ProtoJSON)
 		case m.Name == "schemaUrl":
 			schema = v
-		case !isObject:
+		case isObject:
+			p.members = object
+		default:
 			p.err = fmt.Errorf("%s: not an object", name)
 			return p
-		default:
-			p.members = of
 		}
 	}
+
 	attributes, err := keyValues(p.members["attributes"])
 	if err != nil {
 		p.err = fmt.Errorf("%s: attributes: %w", name, err)

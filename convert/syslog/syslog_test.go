@@ -221,6 +221,24 @@ func TestReadGoesOnBehindBadFrames(t *testing.T) {
 	}
 }
 
+// A refused message's line counts those of a longer one before it.
+func TestReadCountsTheLinesOfALongMessage(t *testing.T) {
+	long := "<" + strings.Repeat("x", convert.MaxRecord) + "\n>"
+	in := fmt.Sprintf("3 <a>%d %s30 <b>", len(long), long)
+	var lines []int
+	for _, err := range syslog.Read(strings.NewReader(in), "f") {
+		var refused *convert.RecordError
+		if errors.As(err, &refused) {
+			lines = append(lines, refused.Line)
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff([]int{1, 2}, lines); diff != "" {
+		t.Errorf("lines of refused messages (-want +got):\n%s", diff)
+	}
+}
+
 // A message of any bytes becomes an event that a log takes.
 func FuzzEvent(f *testing.F) {
 	for _, seed := range []string{

@@ -1,14 +1,16 @@
-// Package otlp turns what exporters of logs send in protobuf into the OTLP/JSON
-// that package convert/otel reads, and answers them
-// (opentelemetry.io/docs/specs/otlp, "OTLP/HTTP" and "JSON Protobuf Encoding").
+// Package otlp turns requests that exporters of logs send in protobuf into the
+// OTLP/JSON that package convert/otel reads, and answers them.
+//
+// The formats are those of opentelemetry.io/docs/specs/otlp, "OTLP/HTTP" and
+// "JSON Protobuf Encoding".
 //
 //	0a1b 1219 1217 2a03 0a0178 4a10 d028… →
 //	{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"x"},"traceId":"d028…"}]}]}]}
 //
 // The bytes are walked as they are, by the descriptors of
-// go.opentelemetry.io/proto/otlp: a message of two bytes can cost hundreds in
-// memory once it is decoded, and costs a few here. What the descriptors do not
-// know is left out, as by any decoder of an older schema.
+// go.opentelemetry.io/proto/otlp: a message of two bytes can take hundreds of
+// bytes of memory once it is decoded, and takes a few here. A field that the
+// descriptors do not have is left out, as any decoder of an older schema does.
 package otlp
 
 import (
@@ -17,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 
@@ -25,10 +28,11 @@ import (
 )
 
 const (
-	// MaxDepth is how many messages deep a request may be: a record's body is
-	// the fifth, and a list inside it adds two, a map three.
+	// MaxDepth is how many messages deep a request can be. A record's body is
+	// the fifth message, a list inside it adds two, and a map three.
 	MaxDepth = 64
-	// MaxJSON bounds the JSON in bytes: it is the most that convert/otel reads.
+	// MaxJSON bounds the JSON, in bytes. It is the longest that convert/otel
+	// reads.
 	MaxJSON = 16 << 20
 )
 
@@ -36,20 +40,21 @@ var (
 	// ErrTooLarge is returned by JSON for a request whose JSON is longer than
 	// MaxJSON.
 	ErrTooLarge = fmt.Errorf("otlp: longer than %d bytes as JSON", MaxJSON)
-	// ErrMalformed is returned by JSON for what is no export request: not
+	// ErrMalformed is returned by JSON for what is not an export request: not
 	// protobuf, text that is not UTF-8, more than MaxDepth messages deep, or
-	// messages in so many parts that joining them costs more than the request
-	// is long, which no encoder makes.
+	// messages in so many parts that joining them copies more bytes than the
+	// request has, which no encoder makes.
 	ErrMalformed = errors.New("otlp: not an export request of logs")
 )
 
 // JSON returns the OTLP/JSON of an ExportLogsServiceRequest: trace and span ids
 // in lower-case hexadecimal, integers of 64 bits as strings, other bytes in
-// base64, enums as numbers. What is absent or has its default stays absent, but
-// for the list of resourceLogs. It is at most ten times as long as the request,
-// and 64 bytes; so much memory it takes at most, and once the request's length.
+// base64, enums as numbers. A field that is absent or has its default stays
+// absent, except the list of resourceLogs. The JSON is at most ten times as
+// long as the request, plus 64 bytes; JSON takes at most that much memory, plus
+// the length of the request.
 func JSON(protobuf []byte) ([]byte, error) {
-	w := writer{out: make([]byte, 0, 2*len(protobuf)+64), spare: len(protobuf)}
+	w := writer{out: make([]byte, 0, 2*len(protobuf)+64), budget: len(protobuf)}
 	if err := w.message(exportRequest(), protobuf, 1); err != nil {
 		return nil, err
 	}
@@ -62,14 +67,17 @@ func JSON(protobuf []byte) ([]byte, error) {
 	return w.out, nil
 }
 
-// A writer appends JSON to out.
-type writer struct {
-	out   []byte
-	spare int // bytes that joining parts may copy
-}
-
+// malformed returns the error for a negative length that protowire returned.
 func malformed(n int) error { return fmt.Errorf("%w: %v", ErrMalformed, protowire.ParseError(n)) }
 
+// A writer appends JSON to out.
+type writer struct {
+	out    []byte
+	budget int // bytes that joining parts can still copy
+}
+
+// message writes a message as an object, its fields in the order of the schema.
+// It goes through data once for each of them, so that it need not remember any.
 func (w *writer) message(m *message, data []byte, depth int) error {
 	if depth > MaxDepth {
 		return fmt.Errorf("%w: more than %d messages deep", ErrMalformed, MaxDepth)
@@ -77,6 +85,7 @@ func (w *writer) message(m *message, data []byte, depth int) error {
 	if len(w.out) > MaxJSON {
 		return ErrTooLarge
 	}
+
 	w.out = append(w.out, '{')
 	for _, group := range m.groups {
 		var err error
@@ -93,7 +102,7 @@ func (w *writer) message(m *message, data []byte, depth int) error {
 	return nil
 }
 
-// comma separates what follows from what stands before it.
+// comma writes a comma, unless an object or a list has just begun.
 func (w *writer) comma() {
 	if c := w.out[len(w.out)-1]; c != '{' && c != '[' {
 		w.out = append(w.out, ',')
@@ -109,12 +118,14 @@ func (w *writer) list(f *field, data []byte, depth int) error {
 			return malformed(n)
 		}
 		data = data[n:]
-		if v.number != f.number || v.kind != f.wire {
+		if v.number != f.number || v.wire != f.wire {
 			continue
 		}
+
 		if first {
 			w.comma()
-			w.out = append(append(w.out, f.name...), '[')
+			w.out = append(w.out, f.name...)
+			w.out = append(w.out, '[')
 			first = false
 		}
 		w.comma()
@@ -135,73 +146,82 @@ func (w *writer) list(f *field, data []byte, depth int) error {
 }
 
 // last writes the field of a group that comes last. A message that comes in
-// parts is the parts, one behind the other (protobuf.dev, "Encoding", "Last One
-// Wins"). What is overridden is written too, and taken back: it must be right.
+// parts is its parts, joined (protobuf.dev, "Encoding", "Last One Wins"). A
+// value that a later one overrides is written too, and taken back: it must be
+// right.
 func (w *writer) last(group []*field, data []byte, depth int) error {
 	mark := len(w.out)
-	var member *field // whose parts are collected
-	var parts []byte
+	var f *field     // the last one, if it is a message, which is not yet written
+	var parts []byte // of that message
 	flush := func() error {
-		if member == nil {
+		if f == nil {
 			return nil
 		}
-		f := member
-		member = nil
 		w.out = w.out[:mark]
 		w.comma()
 		w.out = append(w.out, f.name...)
 		return w.message(f.of, parts, depth+1)
 	}
+
 	for len(data) > 0 {
 		v, n := next(data)
 		if n < 0 {
 			return malformed(n)
 		}
 		data = data[n:]
-		f := find(group, v)
-		if f == nil {
+		found := find(group, v)
+		if found == nil {
 			continue
 		}
-		if f.of != nil && f == member {
+
+		// The next part of the same message.
+		if found.of != nil && found == f {
 			if err := w.join(&parts, v.bytes); err != nil {
 				return err
 			}
 			continue
 		}
+
 		if err := flush(); err != nil {
 			return err
 		}
-		if f.of != nil {
-			member, parts = f, v.bytes
+		f = nil
+		if found.of != nil {
+			f = found
+			parts = v.bytes
 			continue
 		}
 		w.out = w.out[:mark]
-		if f.isDefault(v) && !f.presence {
+		if found.isDefault(v) && !found.presence {
 			continue
 		}
 		w.comma()
-		w.out = append(w.out, f.name...)
-		if err := w.scalar(f, v); err != nil {
+		w.out = append(w.out, found.name...)
+		if err := w.scalar(found, v); err != nil {
 			return err
 		}
 	}
 	return flush()
 }
 
+// find returns the field of a group that v is of, or nil.
 func find(group []*field, v value) *field {
 	for _, f := range group {
-		if f.number == v.number && f.wire == v.kind {
+		if f.number == v.number && f.wire == v.wire {
 			return f
 		}
 	}
 	return nil
 }
 
-// join appends a part. One that is cut off must not be made whole by the next.
+// join appends a part to parts, in memory of its own. A part that is cut off
+// must not be made whole by the next one, so each is checked.
 func (w *writer) join(parts *[]byte, part []byte) error {
-	if w.spare -= len(*parts) + len(part); w.spare < 0 {
+	w.budget -= len(*parts) + len(part)
+	if w.budget < 0 {
 		return fmt.Errorf("%w: too many messages in parts", ErrMalformed)
 	}
+
 	for _, data := range [...][]byte{*parts, part} {
 		for len(data) > 0 {
 			_, n := next(data)
@@ -211,11 +231,11 @@ func (w *writer) join(parts *[]byte, part []byte) error {
 			data = data[n:]
 		}
 	}
-	*parts = append((*parts)[:len(*parts):len(*parts)], part...)
+	*parts = append(slices.Clip(*parts), part...)
 	return nil
 }
 
-// scalar writes a value that is no message.
+// scalar writes a value that is not a message.
 func (w *writer) scalar(f *field, v value) error {
 	switch f.kind {
 	case protoreflect.StringKind:
@@ -232,24 +252,29 @@ func (w *writer) scalar(f *field, v value) error {
 		}
 		w.out = append(w.out, '"')
 	case protoreflect.BoolKind:
-		w.out = strconv.AppendBool(w.out, v.number64 != 0)
+		w.out = strconv.AppendBool(w.out, v.bits != 0)
 	case protoreflect.DoubleKind:
-		w.out = appendDouble(w.out, math.Float64frombits(v.number64))
+		w.out = appendDouble(w.out, math.Float64frombits(v.bits))
 	case protoreflect.Int32Kind, protoreflect.EnumKind:
-		w.out = strconv.AppendInt(w.out, int64(int32(v.number64)), 10)
+		w.out = strconv.AppendInt(w.out, int64(int32(v.bits)), 10)
 	case protoreflect.Uint32Kind, protoreflect.Fixed32Kind:
-		w.out = strconv.AppendUint(w.out, uint64(uint32(v.number64)), 10)
+		w.out = strconv.AppendUint(w.out, uint64(uint32(v.bits)), 10)
 	case protoreflect.Int64Kind:
-		w.out = append(strconv.AppendInt(append(w.out, '"'), int64(v.number64), 10), '"')
+		w.out = append(w.out, '"')
+		w.out = strconv.AppendInt(w.out, int64(v.bits), 10)
+		w.out = append(w.out, '"')
 	case protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
-		w.out = append(strconv.AppendUint(append(w.out, '"'), v.number64, 10), '"')
+		w.out = append(w.out, '"')
+		w.out = strconv.AppendUint(w.out, v.bits, 10)
+		w.out = append(w.out, '"')
 	default:
 		return fmt.Errorf("otlp: %s is of kind %s, which the schema did not have", f.name, f.kind)
 	}
 	return nil
 }
 
-// appendDouble writes what is not finite as protobuf's JSON does.
+// appendDouble writes a number. One that is not finite is a string in
+// protobuf's JSON.
 func appendDouble(dst []byte, f float64) []byte {
 	switch {
 	case math.IsNaN(f):

@@ -7,40 +7,50 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Response returns an ExportLogsServiceResponse, in JSON or in protobuf. How many
-// records were rejected and why is its partial_success, which is absent if there
-// is nothing to say ("Full Success"). The message is made valid UTF-8.
+// Response returns an ExportLogsServiceResponse, in JSON or in protobuf. Its
+// partial_success says how many records were rejected, and why; it is absent if
+// there is nothing to say ("Full Success"). The message is made valid UTF-8.
 func Response(rejected int64, message string, asJSON bool) []byte {
 	message = strings.ToValidUTF8(message, "\uFFFD")
 	if asJSON {
 		return responseJSON(rejected, message)
 	}
+
+	// The fields of ExportLogsPartialSuccess are rejected_log_records and
+	// error_message.
 	var partial []byte
 	if rejected != 0 {
-		partial = protowire.AppendVarint(protowire.AppendTag(partial, 1, protowire.VarintType), uint64(rejected))
+		partial = protowire.AppendTag(partial, 1, protowire.VarintType)
+		partial = protowire.AppendVarint(partial, uint64(rejected))
 	}
 	if message != "" {
-		partial = protowire.AppendString(protowire.AppendTag(partial, 2, protowire.BytesType), message)
+		partial = protowire.AppendTag(partial, 2, protowire.BytesType)
+		partial = protowire.AppendString(partial, message)
 	}
 	if len(partial) == 0 {
 		return nil
 	}
-	return protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), partial)
+	response := protowire.AppendTag(nil, 1, protowire.BytesType)
+	return protowire.AppendBytes(response, partial)
 }
 
 func responseJSON(rejected int64, message string) []byte {
-	var members []byte
-	if rejected != 0 {
-		members = append(members, `"rejectedLogRecords":"`+strconv.FormatInt(rejected, 10)+`"`...)
-	}
-	if message != "" {
-		if rejected != 0 {
-			members = append(members, ',')
-		}
-		members = appendString(append(members, `"errorMessage":`...), []byte(message))
-	}
-	if len(members) == 0 {
+	if rejected == 0 && message == "" {
 		return []byte("{}")
 	}
-	return append(append([]byte(`{"partialSuccess":{`), members...), "}}"...)
+
+	out := []byte(`{"partialSuccess":{`)
+	if rejected != 0 {
+		out = append(out, `"rejectedLogRecords":"`...)
+		out = strconv.AppendInt(out, rejected, 10)
+		out = append(out, '"')
+	}
+	if rejected != 0 && message != "" {
+		out = append(out, ',')
+	}
+	if message != "" {
+		out = append(out, `"errorMessage":`...)
+		out = appendString(out, []byte(message))
+	}
+	return append(out, "}}"...)
 }

@@ -1,0 +1,74 @@
+package csv
+
+import (
+	"encoding/csv"
+	"io"
+	"strings"
+
+	"github.com/attestlog/attestlog"
+)
+
+// Fields are the columns that Writer has by default.
+var Fields = []string{
+	"index", "id", "time", "logged_time", "tenant", "service", "module", "action", "operation", "outcome", "reason",
+	"actor", "actor.type", "actor.name", "ip", "host", "user_agent", "target", "request.method", "request.path",
+	"request.status", "message",
+}
+
+// A Writer writes entries as rows. No spreadsheet takes one of its cells for a
+// formula: a cell that one would calculate has an apostrophe before it. A
+// Writer is not safe for concurrent use.
+//
+//	index,id,time,logged_time,…,action,operation,outcome,…,actor,…
+//	7,019a…,2026-03-01T10:00:00Z,2026-03-01T10:00:01Z,…,mail.view,read,success,…,alice,…
+type Writer struct {
+	out    *csv.Writer
+	fields []string
+}
+
+// NewWriter returns a Writer of the fields, which Entry.Field knows, and writes
+// their names as the first line. What it writes is buffered until Flush.
+func NewWriter(w io.Writer, fields []string) (*Writer, error) {
+	out := &Writer{out: csv.NewWriter(w), fields: fields}
+	return out, out.out.Write(fields)
+}
+
+// Write writes an entry as one row. If a field has several values, spaces
+// separate them.
+func (w *Writer) Write(e *attestlog.Entry) error {
+	row := make([]string, len(w.fields))
+	for i, field := range w.fields {
+		v, err := e.Field(field)
+		if err != nil {
+			return err
+		}
+		row[i] = guard(strings.Join(v, " "))
+	}
+	return w.out.Write(row)
+}
+
+// Flush writes what is buffered.
+func (w *Writer) Flush() error {
+	w.out.Flush()
+	return w.out.Error()
+}
+
+// formula has the bytes that start what a spreadsheet would calculate, and the
+// apostrophe, so that unguard can tell it from one of guard's.
+const formula = "=+-@\t\r\n'"
+
+// guard puts an apostrophe before what would be a formula.
+func guard(s string) string {
+	if s != "" && strings.ContainsRune(formula, rune(s[0])) {
+		return "'" + s
+	}
+	return s
+}
+
+// unguard undoes guard.
+func unguard(s string) string {
+	if len(s) > 1 && s[0] == '\'' && strings.ContainsRune(formula, rune(s[1])) {
+		return s[1:]
+	}
+	return s
+}

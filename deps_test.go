@@ -1,7 +1,10 @@
 package attestlog_test
 
 import (
+	"flag"
+	"os"
 	"os/exec"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -9,180 +12,330 @@ import (
 
 const module = "github.com/attestlog/attestlog"
 
-// arrows says which of the module's packages, and which modules, a package may
-// compile in, and why it is kept so.
-var arrows = []struct {
-	pkg, why string
-	own      []string // packages of this module
-	modules  []string // prefixes of foreign packages
-}{
-	{
-		module, "who embeds the library gets no database, no server and no command line",
-		nil,
-		[]string{"golang.org/x/mod/sumdb/", "golang.org/x/mod/internal/", "github.com/google/uuid"},
-	},
-	{
-		module + "/internal/home", "the files beside a log are plain files",
-		[]string{module, module + "/internal/durable", module + "/internal/filelock"},
-		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
-	},
-	{
-		module + "/internal/inverted", "the search index of both stores knows entries, no database",
-		[]string{module, module + "/internal/multiset", module + "/internal/unindexed"},
-		[]string{"golang.org/x/mod/", "golang.org/x/sys/", "github.com/google/uuid", "github.com/dchest/siphash"},
-	},
-	{
-		module + "/sqlite", "who embeds the SQLite log must not compile a PostgreSQL driver, a web framework or metrics",
-		[]string{module, module + "/internal/durable", module + "/internal/filelock", module + "/internal/home", module + "/internal/inverted", module + "/internal/leafrow", module + "/internal/multiset", module + "/internal/unindexed"},
-		[]string{
-			"golang.org/x/mod/", "github.com/google/uuid", "github.com/dchest/siphash", "zombiezen.com/go/sqlite", "modernc.org/",
-			"golang.org/x/sys/", "github.com/dustin/go-humanize", "github.com/mattn/go-isatty", "github.com/ncruces/go-strftime",
-			"github.com/remyoudompheng/bigfft", "golang.org/x/exp/",
-		},
-	},
-	{
-		module + "/postgres", "who keeps the log in PostgreSQL must not compile SQLite, a web framework or metrics",
-		[]string{module, module + "/internal/durable", module + "/internal/filelock", module + "/internal/home", module + "/internal/inverted", module + "/internal/leafrow", module + "/internal/multiset", module + "/internal/retry", module + "/internal/unindexed"},
-		[]string{
-			"golang.org/x/mod/", "github.com/google/uuid", "github.com/dchest/siphash", "github.com/jackc/", "golang.org/x/text/", "golang.org/x/sync/",
-		},
-	},
-	{
-		module + "/jsonl", "a follower knows the log, not the stores",
-		[]string{module, module + "/internal/durable", module + "/internal/filelock"},
-		[]string{"golang.org/x/mod/", "golang.org/x/sys/", "github.com/google/uuid"},
-	},
-	{
-		module + "/spool", "a service that only spools needs no store",
-		[]string{module},
-		[]string{"golang.org/x/mod/", "golang.org/x/sys/", "github.com/google/uuid", "go.etcd.io/bbolt"},
-	},
-	{
-		module + "/witness", "a witness knows checkpoints and proofs, no store; who asks one compiles nothing else",
-		[]string{module},
-		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
-	},
-	{
-		module + "/audithttp", "a service that records its requests compiles the standard library, and no framework",
-		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson"},
-		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
-	},
-	{
-		module + "/auditpolicy", "what stands in front of a log compiles the standard library alone",
-		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson"},
-		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
-	},
-	{
-		module + "/auditrpc", "what the interceptors share compiles neither framework",
-		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert", module + "/audithttp"},
-		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
-	},
-	{
-		module + "/auditgrpc", "a gRPC server compiles gRPC alone",
-		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert", module + "/audithttp", module + "/auditrpc"},
-		[]string{"golang.org/x/", "github.com/google/uuid", "google.golang.org/"},
-	},
-	{
-		module + "/auditconnect", "a Connect server compiles Connect alone",
-		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert", module + "/audithttp", module + "/auditrpc"},
-		[]string{"golang.org/x/", "github.com/google/uuid", "google.golang.org/protobuf/", "connectrpc.com/connect"},
-	},
-	{
-		module + "/auditslog", "a service that logs compiles the standard library alone",
-		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson"},
-		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
-	},
-	{
-		module + "/client", "who only sends to a server compiles neither stores nor the server",
-		[]string{module},
-		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
-	},
-	{
-		module + "/server", "a server is given logs: it compiles no store and no command line",
-		[]string{
-			module, module + "/audithttp", module + "/auditpolicy", module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert", module + "/convert/cloudevents", module + "/convert/csv",
-			module + "/convert/kubernetes", module + "/convert/opa", module + "/convert/otel", module + "/convert/syslog", module + "/internal/otlp", module + "/witness",
-		},
-		[]string{
-			"golang.org/x/", "github.com/google/uuid", "github.com/danielgtaylor/huma/v2", "github.com/prometheus/", "github.com/beorn7/perks", "github.com/cespare/xxhash",
-			"github.com/munnerz/goautoneg", "go.yaml.in/yaml", "google.golang.org/protobuf/", "go.opentelemetry.io/proto/otlp", "github.com/leodido/", "github.com/coreos/go-oidc",
-			"github.com/go-jose/go-jose",
-		},
-	},
-	{
-		module + "/convert/cloudtrail", "an importer needs no store",
-		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert"},
-		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
-	},
-	{
-		module + "/convert/cef", "a converter needs no store and no library of its format",
-		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert"},
-		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
-	},
-	{
-		module + "/convert/cloudevents", "a converter needs no store and no library of its format",
-		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert"},
-		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
-	},
-	{
-		module + "/convert/csv", "a converter needs no store and no library of its format",
-		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert"},
-		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
-	},
-	{
-		module + "/convert/ecs", "a converter needs no store and no library of its format",
-		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert"},
-		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
-	},
-	{
-		module + "/convert/kubernetes", "a converter needs no store and no library of its format",
-		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert"},
-		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
-	},
-	{
-		module + "/convert/ocsf", "a converter needs no store and no library of its format",
-		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert"},
-		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
-	},
-	{
-		module + "/convert/opa", "a converter needs no store and no library of its format",
-		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert"},
-		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
-	},
-	{
-		module + "/convert/otel", "a converter needs no store and no library of its format",
-		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert"},
-		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
-	},
-	{
-		module + "/convert/syslog", "a converter needs no store",
-		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert"},
-		[]string{"golang.org/x/mod/", "github.com/google/uuid", "github.com/leodido/go-syslog/v4"},
-	},
-	{
-		module + "/internal/otlp", "who decodes the logs of others needs neither an exporter nor gRPC",
-		nil,
-		[]string{"go.opentelemetry.io/proto/otlp/", "google.golang.org/protobuf/"},
-	},
-	{
-		module + "/convert/jsonlines", "an importer needs no store",
-		[]string{module, module + "/fit", module + "/internal/jsonpointer", module + "/internal/loosejson", module + "/convert"},
-		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
-	},
+var update = flag.Bool("update-architecture", false, "write the picture in ARCHITECTURE.md anew")
+
+// A layer is a floor of the house. Imports lead down: a package imports those of
+// lower layers, and of its own only what its rule names.
+type layer struct {
+	name  string
+	about string
+	rules []rule
 }
 
-func TestImportArrowsRunOneWay(t *testing.T) {
-	for _, a := range arrows {
-		out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", a.pkg).Output()
-		if err != nil {
-			t.Fatalf("go list -deps %s: %v", a.pkg, err)
+// A rule says what some packages may import, and why no more.
+type rule struct {
+	packages string   // one, or those below a folder: "convert/*"
+	imports  []string // packages of this module, besides the mechanisms
+	modules  []string // prefixes of foreign packages, besides those of what is imported
+	why      string
+}
+
+// Foreign packages that come with the root.
+var rootModules = []string{"golang.org/x/mod/", "github.com/google/uuid"}
+
+// layers are the floors, the top one first.
+var layers = []layer{
+	{"program", "what people run", []rule{
+		{"cmd/attestlog", []string{
+			".", "query", "verify", "client", "convert", "convert/*", "internal/bench", "internal/home",
+			"jsonl", "postgres", "server", "sqlite", "witness",
+		}, []string{""}, "the program puts everything together, and nothing imports it"},
+		{"internal/bench", []string{".", "query", "verify", "postgres", "sqlite"}, []string{
+			"golang.org/x/sys/", "github.com/jackc/pgx/", "zombiezen.com/go/sqlite",
+		}, "measuring needs the stores, and their bare drivers for the floors"},
+	}},
+	{"server", "logs over HTTP", []rule{
+		{"server", []string{
+			".", "query", "verify", "audithttp", "auditpolicy", "convert", "convert/cloudevents", "convert/csv", "convert/kubernetes",
+			"convert/opa", "convert/otel", "convert/syslog", "fit", "internal/otlp", "witness",
+		}, []string{
+			"github.com/danielgtaylor/huma/v2", "github.com/prometheus/", "github.com/beorn7/perks", "github.com/cespare/xxhash",
+			"github.com/munnerz/goautoneg", "go.yaml.in/yaml", "google.golang.org/protobuf/", "golang.org/x/",
+			"github.com/coreos/go-oidc", "github.com/go-jose/go-jose", "github.com/felixge/httpsnoop",
+		}, "a server is given logs: it compiles no store and no command line"},
+	}},
+	{"drop-ins", "the APIs of two audit logs that services wrote for themselves", []rule{
+		{"compat/auditlog", []string{".", "query", "fit", "convert/auditlog", "sqlite"}, nil,
+			"who replaces the SQLite log must not compile PostgreSQL"},
+		{"compat/audit", []string{".", "query", "fit", "convert/audit", "postgres", "spool"}, nil,
+			"who replaces the PostgreSQL log must not compile SQLite"},
+	}},
+	{"in front of a log", "what a service does, as events", []rule{
+		{"audithttp", []string{".", "query", "fit"}, nil,
+			"a service that records its requests compiles the standard library, and no framework"},
+		{"auditslog", []string{".", "fit"}, nil, "a service that logs compiles the standard library alone"},
+		{"auditpolicy", []string{".", "diff", "fit"}, nil, "a policy in front of a log compiles the standard library alone"},
+		{"auditrpc", []string{".", "fit", "audithttp"}, nil, "what the interceptors share compiles neither framework"},
+		{"auditgrpc", []string{".", "auditrpc"}, []string{"google.golang.org/", "golang.org/x/"}, "a gRPC server compiles gRPC alone"},
+		{"auditconnect", []string{".", "auditrpc"}, []string{"connectrpc.com/connect", "google.golang.org/protobuf/"},
+			"a Connect server compiles Connect alone"},
+	}},
+	{"foreign records", "other people's formats, in and out", []rule{
+		{"convert/audit", []string{".", "fit", "convert"}, []string{"github.com/jackc/", "golang.org/x/text/", "golang.org/x/sync/"},
+			"the old table is in PostgreSQL, and read with its driver alone"},
+		{"convert/auditlog", []string{".", "fit", "convert"}, sqliteModules, "the old table is in SQLite, and read with its driver alone"},
+		{"convert/syslog", []string{".", "fit", "convert"}, []string{"github.com/leodido/"}, "a reader needs no store; parsing RFC 5424 is a library's"},
+		{"convert/*", []string{".", "fit", "convert", "internal/loosejson"}, nil, "a converter needs no store and no library of its format"},
+		{"convert", []string{".", "fit", "internal/loosejson"}, nil, "what readers share knows no format"},
+		{"internal/otlp", nil, []string{"go.opentelemetry.io/proto/otlp/", "google.golang.org/protobuf/"},
+			"who decodes the logs of others needs neither an exporter nor gRPC"},
+	}},
+	{"stores and copies", "where a log is kept, copied to and asked from", []rule{
+		{"sqlite", []string{".", "query", "verify", "internal/home", "internal/inverted", "internal/leafrow"}, sqliteModules,
+			"who embeds the SQLite log must not compile a PostgreSQL driver, a web framework or metrics"},
+		{"postgres", []string{".", "query", "verify", "internal/home", "internal/inverted", "internal/leafrow"},
+			[]string{"github.com/jackc/", "golang.org/x/text/", "golang.org/x/sync/"},
+			"who keeps the log in PostgreSQL must not compile SQLite, a web framework or metrics"},
+		{"jsonl", []string{".", "verify"}, []string{"golang.org/x/sys/"}, "a follower knows the log, not the stores"},
+		{"spool", []string{"."}, []string{"go.etcd.io/bbolt", "golang.org/x/sys/"}, "a service that only spools needs no store"},
+		{"witness", []string{"."}, nil, "a witness knows checkpoints and proofs, no store; who asks one compiles nothing else"},
+		{"client", []string{".", "query", "verify"}, nil, "who only sends to a server compiles neither stores nor the server"},
+		{"internal/inverted", []string{".", "query", "internal/unindexed"}, []string{"github.com/dchest/siphash", "golang.org/x/sys/"},
+			"the search index of both stores knows entries, no database"},
+		{"internal/unindexed", []string{"."}, nil, "what waits for the index is batches, in memory"},
+		{"internal/leafrow", []string{"."}, nil, "a row of leaves is bytes, whatever the database"},
+		{"internal/home", []string{"."}, nil, "keys and kept checkpoints are plain files"},
+	}},
+	{"around the log", "what is done with events and entries", []rule{
+		{"verify", []string{".", "internal/canon", "internal/idkey", "internal/merkle"}, nil,
+			"the one verifier reads what it is given, and an auditor compiles no store"},
+		{"diff", []string{".", "internal/canon"}, nil, "comparing two values needs the form of a change, and nothing of the log"},
+		{"fit", []string{".", "internal/loosejson"}, nil, "fitting an event into the rules needs the rules alone"},
+		{"internal/loosejson", []string{"."}, nil, "reading JSON as others write it needs the bounds of an event alone"},
+	}},
+	{"the log", "events, leaves, entries, and the log at work", []rule{
+		{".", []string{"query", "internal/canon", "internal/field", "internal/idkey", "internal/merkle", "internal/term"}, rootModules,
+			"who embeds the library gets no database, no server and no command line"},
+	}},
+	{"the query language", "what selects entries", []rule{
+		{"query", []string{"internal/canon", "internal/field", "internal/idkey", "internal/term"}, nil,
+			"a query is about names and values; it compares what it is shown, and never reads a log"},
+	}},
+	{"the format", "bytes, hashes, names", []rule{
+		{"internal/canon", nil, nil, "canonical JSON is the ground of everything"},
+		{"internal/merkle", nil, []string{"golang.org/x/mod/sumdb/"}, "a tree has hashes, and knows nothing of what is hashed"},
+		{"internal/idkey", []string{"internal/canon"}, nil, "a key follows from an id's bytes alone"},
+		{"internal/field", nil, nil, "the table of an event's fields is names"},
+		{"internal/term", nil, nil, "a word is the same for a leaf and for a query"},
+	}},
+	{mechanisms, "one mechanism each, which every package may use", []rule{
+		{"internal/wake", nil, nil, "waiting needs the standard library"},
+		{"internal/retry", nil, nil, "trying again needs the standard library"},
+		{"internal/durable", nil, nil, "writing a file needs the standard library"},
+		{"internal/filelock", nil, []string{"golang.org/x/sys/"}, "locking a file needs the system's calls"},
+		{"internal/jsonpointer", nil, nil, "RFC 6901 needs the standard library"},
+		{"internal/pattern", nil, nil, "a pattern of names needs the standard library"},
+		{"internal/halve", nil, nil, "halving a batch needs the standard library"},
+		{"internal/multiset", nil, nil, "a hash of a set needs the standard library"},
+	}},
+	{tests, "what only tests use", []rule{
+		{"internal/storetest", []string{".", "query", "verify", "spool", "internal/testlog", "internal/testwait"},
+			[]string{"github.com/google/go-cmp", "pgregory.net/rapid"}, "one suite for every store knows none"},
+		{"internal/pgtest", []string{"internal/testwait"}, nil, "a throwaway PostgreSQL is a process"},
+		{"internal/crashtest", nil, nil, "kills and faults are tests, of programs"},
+	}},
+}
+
+const (
+	mechanisms = "mechanisms"
+	tests      = "tests"
+)
+
+var sqliteModules = []string{
+	"zombiezen.com/go/sqlite", "modernc.org/", "golang.org/x/sys/", "golang.org/x/exp/", "github.com/dustin/go-humanize",
+	"github.com/mattn/go-isatty", "github.com/ncruces/go-strftime", "github.com/remyoudompheng/bigfft",
+}
+
+// A listed package is one that go list found.
+type listed struct {
+	name    string   // below the module, "." for the root
+	imports []string // of this module, as names
+	foreign []string // all foreign packages that it compiles in
+}
+
+func listPackages(t *testing.T) []listed {
+	const form = `{{.ImportPath}};{{join .Imports " "}};{{join .Deps " "}}`
+	out, err := exec.Command("go", "list", "-f", form, "./...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+
+	var all []listed
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Split(strings.TrimSpace(line), ";")
+		p := listed{name: nameOf(fields[0])}
+		for dep := range strings.FieldsSeq(fields[1]) {
+			if isOwn(dep) {
+				p.imports = append(p.imports, nameOf(dep))
+			}
 		}
-		for dep := range strings.FieldsSeq(string(out)) {
-			own := dep == a.pkg || slices.Contains(a.own, dep)
-			foreign := !strings.HasPrefix(dep, module) && slices.ContainsFunc(a.modules, func(p string) bool { return strings.HasPrefix(dep, p) })
-			if !own && !foreign {
-				t.Errorf("%s compiles in %s: %s", a.pkg, dep, a.why)
+		for dep := range strings.FieldsSeq(fields[2]) {
+			domain, _, _ := strings.Cut(dep, "/")
+			if !isOwn(dep) && strings.Contains(domain, ".") {
+				p.foreign = append(p.foreign, dep)
+			}
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+func isOwn(importPath string) bool {
+	return importPath == module || strings.HasPrefix(importPath, module+"/")
+}
+
+func nameOf(importPath string) string {
+	if importPath == module {
+		return "."
+	}
+	return strings.TrimPrefix(importPath, module+"/")
+}
+
+// find returns the layer and the rule of a package: the one with its name, or
+// else that of its folder.
+func find(name string) (*layer, *rule) {
+	for _, wanted := range []string{name, path.Dir(name) + "/*"} {
+		for i := range layers {
+			for k := range layers[i].rules {
+				if layers[i].rules[k].packages == wanted {
+					return &layers[i], &layers[i].rules[k]
+				}
 			}
 		}
 	}
+	return nil, nil
+}
+
+// allowedModules returns the foreign packages that come with a package's imports,
+// and its own.
+func (r *rule) allowedModules(seen map[*rule]bool) []string {
+	if seen[r] {
+		return nil
+	}
+	seen[r] = true
+
+	allowed := r.modules
+	for _, name := range r.imports {
+		_, imported := find(name)
+		if imported == nil {
+			continue // "convert/*": each is checked by itself
+		}
+		allowed = append(slices.Clone(allowed), imported.allowedModules(seen)...)
+	}
+	return allowed
+}
+
+func TestImportArrowsRunOneWay(t *testing.T) {
+	for _, p := range listPackages(t) {
+		in, r := find(p.name)
+		if r == nil {
+			t.Errorf("%s has no rule: give it one, with a reason, in the layer where it belongs", p.name)
+			continue
+		}
+
+		for _, dep := range p.imports {
+			to, _ := find(dep)
+			if to == nil || to.name == mechanisms {
+				continue
+			}
+			if !slices.Contains(r.imports, dep) && !slices.Contains(r.imports, path.Dir(dep)+"/*") {
+				t.Errorf("%s (%s) imports %s (%s): %s", p.name, in.name, dep, to.name, r.why)
+			}
+		}
+
+		allowed := append(r.allowedModules(map[*rule]bool{}), "golang.org/x/sys/") // of the mechanisms
+		for _, dep := range p.foreign {
+			if !slices.ContainsFunc(allowed, func(prefix string) bool { return strings.HasPrefix(dep, prefix) }) {
+				t.Errorf("%s (%s) compiles in %s: %s", p.name, in.name, dep, r.why)
+			}
+		}
+	}
+}
+
+// Rules must themselves lead down.
+func TestRulesLeadDown(t *testing.T) {
+	depth := map[string]int{}
+	for i := range layers {
+		for _, r := range layers[i].rules {
+			depth[r.packages] = i
+		}
+	}
+	for i := range layers {
+		for _, r := range layers[i].rules {
+			for _, name := range r.imports {
+				to, ok := depth[name]
+				if ok && to < i && layers[i].name != tests {
+					t.Errorf("the rule of %s allows %s, which is in a higher layer", r.packages, name)
+				}
+			}
+		}
+	}
+}
+
+const (
+	pictureBegin = "<!-- layers: made by go test -run TestArchitecture -update-architecture -->\n```\n"
+	pictureEnd   = "```\n<!-- end of layers -->\n"
+)
+
+// TestArchitecture compares the picture in ARCHITECTURE.md with the packages that
+// are there.
+func TestArchitecture(t *testing.T) {
+	text, err := os.ReadFile("ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, begins := strings.Cut(string(text), pictureBegin)
+	have, after, ends := strings.Cut(rest, pictureEnd)
+	if !begins || !ends {
+		t.Fatalf("ARCHITECTURE.md has no picture between %q and %q", pictureBegin, pictureEnd)
+	}
+
+	want := picture(listPackages(t))
+	if *update {
+		text := before + pictureBegin + want + pictureEnd + after
+		if err := os.WriteFile("ARCHITECTURE.md", []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if have != want {
+		t.Errorf("the picture in ARCHITECTURE.md is not of today; make it anew with\n\n\tgo test -run TestArchitecture . -update-architecture\n\nwant:\n%s", want)
+	}
+}
+
+// picture draws the layers, each a box with its packages.
+func picture(packages []listed) string {
+	const width = 74
+	var b strings.Builder
+	for i := range layers {
+		l := &layers[i]
+		if i > 0 && l.name != tests {
+			b.WriteString(strings.Repeat(" ", width/2) + "│\n")
+		}
+
+		title := "─ " + l.name + ": " + l.about + " "
+		b.WriteString("┌" + title + strings.Repeat("─", width-len([]rune(title))) + "┐\n")
+		line := ""
+		flush := func() {
+			b.WriteString("│ " + line + strings.Repeat(" ", width-1-len([]rune(line))) + "│\n")
+			line = ""
+		}
+		for _, p := range packages {
+			in, _ := find(p.name)
+			if in != l {
+				continue
+			}
+			name := p.name
+			if name == "." {
+				name = "attestlog"
+			}
+			if len(line)+len(name)+2 > width-2 {
+				flush()
+			}
+			line += name + "  "
+		}
+		flush()
+		b.WriteString("└" + strings.Repeat("─", width) + "┘\n")
+	}
+	return b.String()
 }

@@ -26,7 +26,6 @@ type draft struct {
 	key          IDKey
 	given        string // the caller's id, or ""
 	implicitTime bool   // the log chose the time
-	policy       Policy // of a recorded event
 	sealed       []byte // the disclosures, as Disclosure.appendSealed writes them
 	digested     bool   // the leaf has the seals' digests
 }

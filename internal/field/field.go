@@ -193,12 +193,7 @@ func (f *Field) Pointer() string {
 }
 
 // Path returns the field's dotted name: "actor.name", "targets.id".
-func (f *Field) Path() string {
-	if f.Object == Event {
-		return f.Name
-	}
-	return f.Object.Name() + "." + f.Name
-}
+func (f *Field) Path() string { return derived.paths[f.ID] }
 
 // Prefixes returns the field of the terms of a name's dotted prefixes, or "".
 func (f *Field) Prefixes() string { return derived.prefixes[f.ID] }
@@ -210,9 +205,11 @@ func (f *Field) SealedPointer() string { return derived.pointers[f.ID] }
 var derived = derive()
 
 type tables struct {
+	paths      [count]string
 	prefixes   [count]string
-	pointers   [count]string     // of those that can be sealed
-	byLength   [objects][16][]ID // by the length of the name
+	pointers   [count]string // of those that can be sealed
+	byName     [objects][buckets][]ID
+	objects    [buckets][]Object
 	byPointer  map[string]ID
 	byQuery    map[string]ID
 	queryNames []string // sorted
@@ -224,7 +221,12 @@ func derive() *tables {
 	for i := range table {
 		f := &table[i]
 		f.ID = ID(i)
-		t.byLength[f.Object][len(f.Name)] = append(t.byLength[f.Object][len(f.Name)], f.ID)
+		t.paths[i] = f.Name
+		if f.Object != Event {
+			t.paths[i] = f.Object.Name() + "." + f.Name
+		}
+		bucket := &t.byName[f.Object][bucketOf([]byte(f.Name))]
+		*bucket = append(*bucket, f.ID)
 		t.byPointer[f.Pointer()] = f.ID
 
 		if f.Query != "" {
@@ -234,7 +236,7 @@ func derive() *tables {
 				t.byQuery[alias] = f.ID
 			}
 			if f.Object != Target {
-				t.byQuery[f.Path()] = f.ID
+				t.byQuery[t.paths[i]] = f.ID
 			}
 		}
 
@@ -247,6 +249,11 @@ func derive() *tables {
 		}
 	}
 
+	for o := Actor; o < objects; o++ {
+		bucket := &t.objects[bucketOf([]byte(o.Name()))]
+		*bucket = append(*bucket, o)
+	}
+
 	t.queryNames = append(t.queryNames, TargetReference)
 	slices.Sort(t.queryNames)
 
@@ -256,12 +263,21 @@ func derive() *tables {
 	return t
 }
 
+// buckets is a power of two.
+const buckets = 32
+
+// bucketOf spreads names over buckets by their length and first letter, so that
+// looking one up compares it with hardly more than one field.
+func bucketOf(name []byte) int {
+	if len(name) == 0 {
+		return 0
+	}
+	return (len(name) ^ int(name[0])) % buckets
+}
+
 // Find returns the field of a name in an object.
 func (o Object) Find(name []byte) (ID, bool) {
-	if len(name) >= len(derived.byLength[o]) {
-		return 0, false
-	}
-	for _, id := range derived.byLength[o][len(name)] {
+	for _, id := range derived.byName[o][bucketOf(name)] {
 		if table[id].Name == string(name) {
 			return id, true
 		}
@@ -272,7 +288,7 @@ func (o Object) Find(name []byte) (ID, bool) {
 // ObjectNamed returns the object, or the list of objects, of a name in an
 // event's JSON.
 func ObjectNamed(name []byte) (Object, bool) {
-	for o := Actor; o < objects; o++ {
+	for _, o := range derived.objects[bucketOf(name)] {
 		if objectNames[o] == string(name) {
 			return o, true
 		}

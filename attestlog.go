@@ -173,6 +173,8 @@ func assemble(store Store, cfg Config, seals sealSet) *Log {
 		counters: &counters{},
 		life:     newLifecycle(),
 	}
+	// Each part gets what it needs and no more, and none of them the Log: who owns
+	// what can be read here.
 	l.failures = &failures{counters: l.counters, logger: cfg.Logger}
 	l.appender = &appender{
 		encoder:   l.encoder,

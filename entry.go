@@ -173,6 +173,8 @@ func (e *Event) eachValue(id field.ID, yield func(string)) {
 		}
 	}
 
+	// Fields of lists are found in each element; a field that is no text and no
+	// number, such as the original, has no value that is searched for.
 	f := id.Get()
 	switch {
 	case f.Object == field.Target:

@@ -81,6 +81,8 @@ func (d *decoder) members(member func(name []byte) bool) {
 		return
 	}
 
+	// The names of the objects around this one stay below first, so that one
+	// slice does for all of them.
 	first := len(d.names)
 	for key := range d.Members() {
 		name := nameText(key)
@@ -191,6 +193,7 @@ func (d *decoder) event() {
 			return true
 		}
 
+		// What is no field is an object of fields, or a list of such objects.
 		object, ok := field.ObjectNamed(name)
 		switch {
 		case object == field.Target:
@@ -241,6 +244,8 @@ func (d *decoder) field(id field.ID) {
 		d.original()
 
 	case field.Address:
+		// Addresses are kept in one form, so that equal ones compare equal. One
+		// that cannot be read is left for check, which names the field.
 		to := d.e.text(id)
 		d.text(to)
 		addr, err := netip.ParseAddr(*to)

@@ -106,6 +106,8 @@ func (d *draft) sameContent(stored *Leaf, disclosures []Disclosure) (bool, error
 		return false, err
 	}
 
+	// Both are decoded from leaves, so that what writing changes (the form of an
+	// address, numbers) is the same on both sides.
 	leaf, err := d.decode(stored.LoggedTime)
 	if err != nil {
 		return false, err

@@ -181,6 +181,7 @@ func (set *sealSet) seal(s *scratch, e *Event) error {
 		} else if len(e.Original) > 0 {
 			text = originalText(e.Original)
 		}
+		// An absent field has no seal: whether there was one is no secret.
 		if text == "" {
 			continue
 		}
@@ -235,6 +236,8 @@ func disclose(e *Event, pointer string, value []byte) error {
 		return nil
 	}
 
+	// Every declared field that can be sealed is a text, and an empty one would
+	// have been absent.
 	text, ok := v.(string)
 	if !ok || text == "" {
 		return fmt.Errorf("%s is not a string", pointer)

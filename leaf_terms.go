@@ -66,6 +66,8 @@ func (t *termWalker) leaf() {
 			continue
 		}
 
+		// A target's terms need its members together; those of a change and of
+		// the single objects stand alone.
 		object, ok := field.ObjectNamed(name)
 		switch {
 		case object == field.Target:
@@ -214,6 +216,7 @@ func (t *termWalker) attribute(path string) {
 		}
 
 	case '"':
+		// Any attribute may be text that people search for.
 		text := t.Text()
 		if t.Err == nil {
 			t.emit(path, text)

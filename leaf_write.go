@@ -110,6 +110,7 @@ func (w *leafWriter) leaf(e *Event, logged string) {
 	w.attributes(e.Attributes)
 	w.changes(e.Changes)
 
+	// An id that the log made is not in the event, and needs no escapes.
 	if w.id != nil {
 		w.raw(`"id":"`, w.id)
 	} else {

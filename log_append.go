@@ -66,6 +66,8 @@ func (l *Log) Record(ctx context.Context, event Event) error {
 		return err
 	}
 
+	// Fail promises an answer at once, which is no only if others are known to
+	// wait: the queue has room while the store is merely slow.
 	policy := l.cfg.policyOf(event.Action)
 	if policy == Fail && l.intake.holdsRecords() {
 		return fmt.Errorf("%w: other events wait for it", ErrUnavailable)
@@ -169,6 +171,8 @@ func (c Config) Prepare(e Event) (Prepared, error) {
 		e.ID = id.String()
 	}
 
+	// The event keeps its lack of a time: the log takes the time of the handing
+	// over, and a retry without one is the same event.
 	handedOver := now()
 	err = (&encoder{seals}).check(e, handedOver)
 	if err != nil {
@@ -225,6 +229,8 @@ func (a *appender) append(ctx context.Context, events []Event) ([]Receipt, error
 	}
 	a.counters.queued.Add(uint64(len(events)))
 
+	// After ctx has ended, the sequencer may still store the call: the error says
+	// that this is unknown.
 	select {
 	case <-c.done:
 		return c.receipts, c.err

@@ -121,6 +121,7 @@ func (l *Log) identify(home Home, kept Checkpoint, tree Tree) error {
 		return err
 	}
 
+	// Verifier keys outlive signing keys, and are therefore asked first.
 	switch {
 	case len(verifiers) > 0:
 		newest, err := note.NewVerifier(verifiers[len(verifiers)-1])

@@ -105,6 +105,8 @@ func (w *outboxWorker) move(ctx context.Context, waiting []Prepared) ([]error, e
 		return nil, err
 	}
 
+	// The outbox keeps an event that is refused, with the reason, for somebody to
+	// look at.
 	for i, verdict := range verdicts {
 		if verdict == nil {
 			continue

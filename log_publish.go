@@ -181,6 +181,8 @@ func (p *publisher) sign(ctx context.Context, what signing) error {
 		p.head.changed.Fire()
 	}
 
+	// The database needs a checkpoint now and then only, so that a verifier finds
+	// some without the file next to it.
 	now := time.Now()
 	isDue := what == signLast || now.Sub(p.stored) >= storeInterval
 	if newest.Size > p.storedSize && isDue {
@@ -372,6 +374,8 @@ func (l *Log) RotateKey(ctx context.Context) (string, error) {
 		return "", err
 	}
 
+	// The entry must be covered by a checkpoint of the old key before the old key
+	// is gone: nobody could sign for the new one afterwards.
 	err = l.appender.appendOwn(ctx, Event{
 		Action:     KeyAction,
 		Attributes: map[string]any{"old": old, "new": verifier, "note": string(announcement)},

@@ -232,6 +232,7 @@ func (l *Log) Entries(ctx context.Context, q query.Query) iter.Seq2[Entry, error
 func (l *Log) Tail(ctx context.Context, from uint64, q query.Query) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		for {
+			// Asked for before reading, so that a commit in between is not missed.
 			changed := l.head.changed.Next()
 			next, stopped, err := l.yieldFrom(ctx, from, q, yield)
 			if stopped || ctx.Err() != nil {

@@ -82,6 +82,8 @@ func (s *sequencer) commit(batch []job) ([]job, error) {
 			batch = s.failConflicts(batch, conflict)
 			continue
 		case err != nil:
+			// The edge may have leaves that the store does not, or the other way
+			// round: the next batch loads it again.
 			s.edge = nil
 			return batch, err
 		}
@@ -387,6 +389,8 @@ func (p *placement) answerDuplicates(tx Tx, size uint64, duplicates []Duplicate)
 			continue
 		}
 
+		// A draft that conflicts with one of its own batch may be free once that
+		// one is given up for another reason.
 		from := p.origins[dup.Position]
 		err = fmt.Errorf("id %s is entry %d: %w", p.drafts[dup.Position].id(), dup.Index, ErrConflict)
 		switch {
@@ -409,6 +413,7 @@ func (p *placement) answerDuplicates(tx Tx, size uint64, duplicates []Duplicate)
 // answerDuplicate answers a draft whose key is taken with the receipt of the
 // entry that has it, and reports whether that has the same content.
 func (p *placement) answerDuplicate(tx Tx, size uint64, dup Duplicate) (bool, error) {
+	// The entry is stored already, or is an earlier draft of this batch.
 	d := p.drafts[dup.Position]
 	var stored RawEntry
 	if dup.Index >= size {

@@ -146,6 +146,8 @@ func (in *intake) next() (batch []job, ok bool) {
 			}
 		}
 
+		// What is in the spool is older than this batch, so the batch's recorded
+		// events go there after it.
 		batch, in.ended = in.queue.take(in.left, batchEvents, batchBytes)
 		in.left = nil
 		if in.spooled() {
@@ -257,6 +259,7 @@ func (in *intake) divertDuring(batch []job) (stop func()) {
 		ticker := time.NewTicker(spoolRetry)
 		defer ticker.Stop()
 		for {
+			// What is stuck is held in memory, and stays within the size of a batch.
 			if len(in.stuck) < batchEvents {
 				in.stuck = append(in.stuck, in.queue.takeForSpool(batchEvents)...)
 				in.fillSpool()

@@ -85,6 +85,8 @@ func (l *Log) Stats(ctx context.Context) (Stats, error) {
 		s.CheckpointAge = l.cfg.Clock().Sub(published)
 	}
 
+	// From here on the store, the followers and the outboxes are asked, each of
+	// which may be away.
 	tree, err := l.reader.Tree(ctx)
 	errs := []error{err}
 	s.Size = tree.Size

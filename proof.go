@@ -96,6 +96,7 @@ func (p *InclusionProof) UnmarshalText(text []byte) error {
 	if len(lines) == 0 {
 		return errors.New("proof: no index")
 	}
+	// Each number and hash has one way to be written, so that a proof has one text.
 	digits, ok := strings.CutPrefix(lines[0], "index ")
 	index, err := strconv.ParseUint(digits, 10, 62)
 	if !ok || err != nil || strconv.FormatUint(index, 10) != digits {

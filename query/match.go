@@ -47,6 +47,7 @@ func (n *node) match(c Candidate) bool {
 		return started && (n.before.IsZero() || nanos < n.before.UnixNano())
 
 	case kindNet:
+		// An address with a zone lies in the networks of the one without.
 		return anyValue(c, field.SourceIP.Get().Query, func(value string) bool {
 			addr, err := netip.ParseAddr(value)
 			return err == nil && n.net.Contains(addr.WithZone(""))

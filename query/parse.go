@@ -190,6 +190,7 @@ func (p *parser) factor(depth int) Query {
 		return p.fail(pos, "a term is missing")
 
 	case p.next() == '-':
+		// "a - b" is more likely a slip than the negation of b.
 		p.pos++
 		if p.skipSpace() != pos+1 {
 			return p.fail(pos, "a minus must be right before its term")
@@ -320,6 +321,7 @@ func (p *parser) quoted() (string, bool) {
 			return b.String(), false
 
 		case '\\':
+			// Other escapes are refused, so that they can be given a meaning later.
 			p.pos++
 			if p.next() != '"' && p.next() != '\\' {
 				p.fail(p.pos-1, `a backslash is allowed only before " or \`)
@@ -357,6 +359,7 @@ func (p *parser) indexes(pos int, value string) Query {
 		return n
 	}
 
+	// An open end is the first or the last index that there can be.
 	low, high, isRange := strings.Cut(value, "..")
 	if isRange {
 		from, to := uint64(0), uint64(MaxIndex)
@@ -399,6 +402,7 @@ func (p *parser) times(pos int, value string) Query {
 		return Between(from, to)
 	}
 
+	// ">2026-01" is after all of January, "<2026-01" before any of it.
 	operator, operand := comparison(value)
 	start, end := p.instant(pos, operand)
 	switch operator {

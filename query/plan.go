@@ -71,6 +71,8 @@ func (q Query) Plan() Plan {
 		kids = q.node.kids
 	}
 
+	// Bounds of the index and the time are cut out of the outermost AND, because
+	// stores have quicker ways to them than terms.
 	var terms []*TermTree
 	for _, n := range kids {
 		switch n.kind {
@@ -153,6 +155,7 @@ func (n *node) terms() (t *TermTree, exact bool) {
 		return joinTerms(OpOr, kids), exact && len(kids) > 0
 
 	case kindNot:
+		// What selects too much, negated, would select too little.
 		t, exact := n.kids[0].terms()
 		if t == nil || !exact {
 			return nil, false

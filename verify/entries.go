@@ -127,6 +127,8 @@ func (v *verifier) run(ctx context.Context, src Source) error {
 		return err
 	}
 
+	// After an error the goroutines are told to end and waited for, because src is
+	// the caller's.
 	ctx, cancel := context.WithCancel(ctx)
 	chunks, wait := v.checkChunks(ctx, src)
 	defer wait()
@@ -180,6 +182,8 @@ func (v *verifier) checkChunks(ctx context.Context, src Source) (chunks <-chan c
 		})
 	}
 
+	// slots bounds how far the workers may be ahead of the chunk that is added
+	// next.
 	running.Go(func() {
 		defer close(slots)
 		defer close(work)
@@ -243,6 +247,8 @@ func (v *verifier) checkEntry(c *chunk, src Source, r *attestlog.RawEntry, f *le
 		c.missing[r.Index] = missing
 	}
 
+	// Decoding a leaf costs more than all of the above, and is left out where
+	// nothing of it is needed.
 	ofTheLog := bytes.HasPrefix(f.action, []byte(attestlog.ReservedPrefix))
 	if !ofTheLog && !v.opts.Index {
 		return nil
@@ -282,6 +288,8 @@ func (v *verifier) add(c *chunk, src Source) error {
 			v.rooted++
 		}
 	}
+	// A chunk that ended with an error has no full tile at its end, in which an
+	// earlier leaf may differ.
 	if bad == nil && c.err != nil {
 		bad = v.compareOpenTile(src)
 	}

@@ -49,6 +49,7 @@ func (f *leafFacts) read(leaf []byte) error {
 		return s.Err
 	}
 
+	// Without these, the entry has no key and no place in time.
 	var ok bool
 	f.time, ok = canon.ParseTime(when, 9)
 	if !ok {

@@ -140,6 +140,8 @@ func (s *Scanner) name(first bool) []byte {
 		return nil
 	}
 
+	// Text that somebody changed since it was trusted may lack its colon: what is
+	// not found the quick way is read the strict way.
 	if s.Trusted {
 		name := s.trustedName(first)
 		if name != nil {
@@ -219,6 +221,7 @@ func (s *Scanner) Text() []byte {
 		return nil
 	}
 
+	// Trusted text without escapes is found by its quotes.
 	start := s.Pos
 	if s.Trusted {
 		n := bytes.IndexByte(s.Data[start:], '"')
@@ -278,6 +281,7 @@ func (s *Scanner) rune() int {
 // escapedText reads the rest of a string that began at start and whose first
 // escape is at Pos.
 func (s *Scanner) escapedText(start int) []byte {
+	// The rest of the string is about as long as what came before, as a guess.
 	text := make([]byte, 0, 2*(s.Pos-start)+16)
 	text = append(text, s.Data[start:s.Pos]...)
 
@@ -503,6 +507,7 @@ func (s *Scanner) Skip() {
 
 // skipContainer passes over an object or array by its brackets alone.
 func (s *Scanner) skipContainer() {
+	// Brackets in strings do not count.
 	depth := 0
 	for i := s.Pos; i < len(s.Data); i++ {
 		switch s.Data[i] {

@@ -207,6 +207,8 @@ func AppendValue(dst []byte, v any, path string, depth int) ([]byte, error) {
 		dst, err = appendUint(dst, v)
 
 	default:
+		// What has a form of its own is written by encoding/json, and that read
+		// back, because it is not canonical.
 		raw, err := json.Marshal(v)
 		if err != nil {
 			return dst, &Error{path, fmt.Sprintf("not JSON: %v", err)}

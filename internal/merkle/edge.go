@@ -87,6 +87,8 @@ func LoadEdge(tree Head, src Source) (*Edge, error) {
 		return nil, &Error{tree.Size, "tree", fmt.Errorf("%d peaks for %d entries", len(tree.Peaks), tree.Size)}
 	}
 
+	// Each level has an open tile, whose hashes follow from the full tiles below
+	// it, and at level 0 from the leaves.
 	e := &Edge{size: tree.Size}
 	for level := 0; level == 0 || tree.Size>>(level*TileHeight) > 0; level++ {
 		have := tree.Size >> (level * TileHeight)

@@ -35,6 +35,7 @@ func (s Source) Hashes(level int, n uint64, width int, full bool) ([]Hash, error
 		return s.leafHashes(n<<TileHeight, width)
 	}
 
+	// Every hash of an open tile is the root over a full tile of the level below.
 	hashes := make([]Hash, 0, TileWidth)
 	for i := range uint64(width) {
 		below, err := s.Hashes(level-1, n<<TileHeight+i, TileWidth, true)

@@ -151,7 +151,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exitError
 	}
 
-	// A server's memory grows with its clients: GOMEMLIMIT is for whoever runs it.
+	// A server's memory grows with its clients, so only its operator can set a
+	// limit, by GOMEMLIMIT.
 	if !strings.HasPrefix(parsed.Command(), "serve") && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/auditconnect"
 	"github.com/attestlog/attestlog/auditrpc"
+	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/sqlite"
 )
 
@@ -87,7 +88,7 @@ func TestCallsBecomeEvents(t *testing.T) {
 			}
 			s.Close()
 			var got []string
-			for e, err := range l.Tail(t.Context(), 0, attestlog.Query{}) {
+			for e, err := range l.Tail(t.Context(), 0, query.Query{}) {
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -20,6 +20,7 @@ import (
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/auditgrpc"
 	"github.com/attestlog/attestlog/auditrpc"
+	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/sqlite"
 )
 
@@ -141,7 +142,7 @@ func TestCallsBecomeEvents(t *testing.T) {
 // before its handler has returned.
 func events(t *testing.T, l *attestlog.Log, n int) (out []attestlog.Event) {
 	t.Helper()
-	for e, err := range l.Tail(t.Context(), 0, attestlog.Query{}) {
+	for e, err := range l.Tail(t.Context(), 0, query.Query{}) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/audithttp"
+	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/sqlite"
 )
 
@@ -61,7 +62,7 @@ func entries(t *testing.T, l *attestlog.Log) []attestlog.Entry {
 		t.Fatal(err)
 	}
 	var out []attestlog.Entry
-	for e, err := range l.Entries(t.Context(), attestlog.Query{}) {
+	for e, err := range l.Entries(t.Context(), query.Query{}) {
 		if err != nil {
 			t.Fatal(err)
 		}

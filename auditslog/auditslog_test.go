@@ -21,6 +21,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/auditslog"
+	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/sqlite"
 )
 
@@ -44,7 +45,7 @@ func events(t *testing.T, l *attestlog.Log) []attestlog.Event {
 		t.Fatal(err)
 	}
 	var out []attestlog.Event
-	for e, err := range l.Entries(t.Context(), attestlog.Query{}) {
+	for e, err := range l.Entries(t.Context(), query.Query{}) {
 		if err != nil {
 			t.Fatal(err)
 		}

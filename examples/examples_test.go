@@ -19,7 +19,9 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/postgres"
+	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/sqlite"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // build compiles a program.
@@ -84,10 +86,10 @@ func entries(t *testing.T, store attestlog.Store, fn func(attestlog.Entry) strin
 		t.Fatal(err)
 	}
 	defer log.Close(context.Background())
-	if _, err := log.Verify(t.Context(), attestlog.VerifyOptions{}); err != nil {
+	if _, err := verify.Log(t.Context(), log, verify.Options{}); err != nil {
 		t.Errorf("Verify = %v", err)
 	}
-	for e, err := range log.Entries(t.Context(), attestlog.Query{}) {
+	for e, err := range log.Entries(t.Context(), query.Query{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -177,7 +179,7 @@ func TestChi(t *testing.T) {
 		t.Fatal(err)
 	}
 	orders, requests := map[string]int{}, map[string]int{}
-	for e, err := range log.Entries(t.Context(), attestlog.Query{}) {
+	for e, err := range log.Entries(t.Context(), query.Query{}) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/sqlite"
 )
 
@@ -105,7 +106,7 @@ func TestConsistencyProofsConvinceOtherLibraries(t *testing.T) {
 		}
 		return out, nil
 	})
-	for e, err := range log.Entries(ctx, attestlog.Query{}) {
+	for e, err := range log.Entries(ctx, query.Query{}) {
 		if err != nil {
 			t.Fatal(err)
 		}

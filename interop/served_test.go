@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/server"
 	"github.com/attestlog/attestlog/sqlite"
 )
@@ -208,7 +209,7 @@ func (s *host) entries(t testing.TB) []attestlog.Entry {
 
 func entriesOf(t testing.TB, log *attestlog.Log) (out []attestlog.Entry) {
 	t.Helper()
-	for e, err := range log.Entries(context.Background(), attestlog.Query{}.OrderBy(attestlog.ByIndex)) {
+	for e, err := range log.Entries(context.Background(), query.Query{}.OrderBy(query.ByIndex)) {
 		if err != nil {
 			t.Fatal(err)
 		}

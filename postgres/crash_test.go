@@ -16,6 +16,8 @@ import (
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/pgtest"
 	"github.com/attestlog/attestlog/postgres"
+	"github.com/attestlog/attestlog/query"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // durable starts a cluster of the test's own, with fsync on.
@@ -103,7 +105,7 @@ func TestCrashesLoseAndDoubleNothing(t *testing.T) {
 		t.Fatalf("%d entries, %v; want one for each of %d receipts and %d events", size, err, len(receipts), next.Load())
 	}
 	seen := uint64(0)
-	for e, err := range l.Entries(t.Context(), attestlog.Indexes(0, size)) {
+	for e, err := range l.Entries(t.Context(), query.Indexes(0, size)) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -121,7 +123,7 @@ func TestCrashesLoseAndDoubleNothing(t *testing.T) {
 		closeLog(t, l)
 	}
 	l = openAt(t, c.DSN("postgres"), home)
-	if r, err := l.Verify(t.Context(), attestlog.VerifyOptions{Index: true}); err != nil || r.Signed != size {
+	if r, err := verify.Log(t.Context(), l, verify.Options{Index: true}); err != nil || r.Signed != size {
 		t.Errorf("Verify = %+v, %v; want %d signed entries", r, err, size)
 	}
 	closeLog(t, l)

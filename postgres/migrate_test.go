@@ -11,6 +11,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/postgres"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // What a DBA makes by the SQL of a dry run is what Open makes, to the letter,
@@ -50,7 +51,7 @@ func TestTheSchemaOfADryRunIsThatOfOpen(t *testing.T) {
 		if _, err := l.Append(t.Context(), testEvents(0, 300)...); err != nil {
 			t.Errorf("Append = %v", err)
 		}
-		if _, err := l.Verify(t.Context(), attestlog.VerifyOptions{Index: true}); err != nil && !errors.Is(err, attestlog.ErrCannotVerify) {
+		if _, err := verify.Log(t.Context(), l, verify.Options{Index: true}); err != nil && !errors.Is(err, verify.ErrCannotVerify) {
 			t.Errorf("Verify = %v", err)
 		}
 		closeLog(t, l)

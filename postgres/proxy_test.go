@@ -15,6 +15,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/postgres"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // Two processes over two networks, slow ones whose connections are cut at any
@@ -119,7 +120,7 @@ func TestALostCommitAnswerIsNotALostOrDoubleEntry(t *testing.T) {
 	if others := g.check(t, l); others != 1 {
 		t.Errorf("%d entries without a receipt, want the first", others)
 	}
-	if r, err := l.Verify(t.Context(), attestlog.VerifyOptions{}); err != nil || r.Size != uint64(g.len()+1) {
+	if r, err := verify.Log(t.Context(), l, verify.Options{}); err != nil || r.Size != uint64(g.len()+1) {
 		t.Errorf("Verify = %+v, %v; want %d entries", r, err, g.len()+1)
 	}
 }
@@ -179,7 +180,7 @@ func TestAppendAgainstABlackHoleEndsAndTheLogGoesOn(t *testing.T) {
 			if others := g.check(t, l); others != 1 {
 				t.Errorf("%d entries without a receipt, want the recorded one", others)
 			}
-			if r, err := l.Verify(t.Context(), attestlog.VerifyOptions{Index: true}); err != nil || r.Size != uint64(g.len()+1) {
+			if r, err := verify.Log(t.Context(), l, verify.Options{Index: true}); err != nil || r.Size != uint64(g.len()+1) {
 				t.Errorf("Verify = %+v, %v; want %d entries", r, err, g.len()+1)
 			}
 		})
@@ -272,7 +273,7 @@ func TestAMoverThatHangsHoldsUpNobodyForGood(t *testing.T) {
 	p.restore()
 	closeLog(t, hanging)
 	closeLog(t, l)
-	if r, err := o.verify(t, attestlog.VerifyOptions{Index: true}); err != nil || r.Size != 2 {
+	if r, err := o.verify(t, verify.Options{Index: true}); err != nil || r.Size != 2 {
 		t.Errorf("Verify = %+v, %v; want each event once", r, err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/pgtest"
 	"github.com/attestlog/attestlog/postgres"
+	"github.com/attestlog/attestlog/query"
 )
 
 // paused holds a replica back at what it has received, until the end.
@@ -48,7 +49,7 @@ func TestQueriesGoToTheReader(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	alice := attestlog.Field("actor", "alice")
+	alice := query.Field("actor", "alice")
 	sees := func(size uint64) bool {
 		page, err := l.Query(t.Context(), alice, attestlog.PageOptions{Limit: 1})
 		return err == nil && page.Size == size

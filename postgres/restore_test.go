@@ -8,6 +8,8 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/postgres"
+	"github.com/attestlog/attestlog/query"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // A database that was put back to an earlier state, consistent in itself, is
@@ -42,7 +44,7 @@ func TestAnOlderDatabaseIsNotWritten(t *testing.T) {
 	}
 	closeLog(t, l)
 	var corrupt *attestlog.CorruptError
-	if _, err := o.verify(t, attestlog.VerifyOptions{}); !errors.As(err, &corrupt) || corrupt.Index != 300 {
+	if _, err := o.verify(t, verify.Options{}); !errors.As(err, &corrupt) || corrupt.Index != 300 {
 		t.Errorf("Verify = %v, want a *CorruptError at entry 300", err)
 	}
 }
@@ -60,7 +62,7 @@ func TestANewerIndexIsLeftAlone(t *testing.T) {
 	if _, err := l.Append(t.Context(), testEvents(300, 400)...); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := l.Count(t.Context(), attestlog.Field("actor", "alice"), 0); err != nil || n != 400 {
+	if n, err := l.Count(t.Context(), query.Field("actor", "alice"), 0); err != nil || n != 400 {
 		t.Errorf("Count = %d, %v; want 400", n, err)
 	}
 	closeLog(t, l) // which indexes what is left

@@ -8,6 +8,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/postgres"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // A client that stalls with the tree's row locked makes Append fail within its
@@ -59,7 +60,7 @@ func TestAppendBehindAClientThatHoldsTheLock(t *testing.T) {
 			if others := g.check(t, l); others != 1 {
 				t.Errorf("%d entries without a receipt, want the recorded one", others)
 			}
-			if r, err := l.Verify(t.Context(), attestlog.VerifyOptions{Index: true}); err != nil || r.Size != 13 {
+			if r, err := verify.Log(t.Context(), l, verify.Options{Index: true}); err != nil || r.Size != 13 {
 				t.Errorf("Verify = %+v, %v; want 13 entries", r, err)
 			}
 		})

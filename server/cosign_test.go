@@ -17,6 +17,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/server"
 	"github.com/attestlog/attestlog/sqlite"
 	"github.com/attestlog/attestlog/witness"
@@ -229,7 +230,7 @@ func TestAFullDiskIsAnAlarm(t *testing.T) {
 		t.Errorf("the webhook gets %s", got)
 	}
 	until(t, "both are in the log", func() bool {
-		n, err := w.log.Count(t.Context(), attestlog.And(attestlog.Field("action", "server.alarm"), attestlog.Field("target", "alarm/disk")), 0)
+		n, err := w.log.Count(t.Context(), query.And(query.Field("action", "server.alarm"), query.Field("target", "alarm/disk")), 0)
 		return err == nil && n == 2
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 // outputFlags say how query and tail print entries.
@@ -35,7 +36,7 @@ func (queryCmd) Help() string {
   time:2026-01       a day, month, year; index:100..200 a range of entries
   word "free text"   in messages, reasons, names and attributes, in any letter case
   order:time         newest first by the events' time instead of by index
-Fields: ` + strings.Join(attestlog.FieldNames(), ", ") + `, attributes.NAME.
+Fields: ` + strings.Join(query.FieldNames(), ", ") + `, attributes.NAME.
 
 Examples:
   attestlog query actor:alice -outcome:failure
@@ -77,7 +78,7 @@ func (c *queryCmd) Run(a *app) error {
 
 // printPages prints one page, or all of them, and returns the cursor of the
 // next one.
-func (c *queryCmd) printPages(ctx context.Context, log reader, q attestlog.Query, p printer) (string, error) {
+func (c *queryCmd) printPages(ctx context.Context, log reader, q query.Query, p printer) (string, error) {
 	opts := attestlog.PageOptions{Limit: c.Limit, Cursor: c.Cursor}
 	if c.All {
 		opts.Limit = 1000
@@ -102,10 +103,10 @@ func (c *queryCmd) printPages(ctx context.Context, log reader, q attestlog.Query
 
 // parseQuery parses the query in a command's arguments. The hint of a syntax
 // error points at the column.
-func parseQuery(args []string) (attestlog.Query, error) {
+func parseQuery(args []string) (query.Query, error) {
 	text := strings.Join(args, " ")
-	q, err := attestlog.ParseQuery(text)
-	var syntax *attestlog.QueryError
+	q, err := query.Parse(text)
+	var syntax *query.Error
 	if errors.As(err, &syntax) {
 		return q, hinted{err, "\n  " + clean(text) + "\n  " + strings.Repeat(" ", syntax.Column-1) + "^"}
 	}
@@ -168,12 +169,12 @@ func (c *tailCmd) Run(a *app) error {
 }
 
 // printLast prints the last entries before index size, oldest first.
-func (c *tailCmd) printLast(ctx context.Context, log reader, q attestlog.Query, size uint64, p printer) error {
+func (c *tailCmd) printLast(ctx context.Context, log reader, q query.Query, size uint64, p printer) error {
 	if c.Limit <= 0 {
 		return nil
 	}
 
-	q = attestlog.And(q, attestlog.Indexes(0, size)).OrderBy(attestlog.ByIndex)
+	q = query.And(q, query.Indexes(0, size)).OrderBy(query.ByIndex)
 	page, err := log.Query(ctx, q, attestlog.PageOptions{Limit: c.Limit})
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 type statsCmd struct {
@@ -152,7 +153,7 @@ func (c *statsCmd) count(ctx context.Context, log reader, f *figures) error {
 
 	actors := map[string]uint64{}
 	actions := map[string]uint64{}
-	for e, err := range log.Entries(ctx, attestlog.Indexes(from, f.Entries)) {
+	for e, err := range log.Entries(ctx, query.Indexes(from, f.Entries)) {
 		if err != nil {
 			return err
 		}

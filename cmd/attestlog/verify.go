@@ -10,6 +10,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/jsonl"
+	"github.com/attestlog/attestlog/verify"
 )
 
 type verifyCmd struct {
@@ -62,7 +63,7 @@ func (c *verifyCmd) Run(a *app) error {
 	})
 }
 
-var errNoKey = fmt.Errorf("%w: no key was given", attestlog.ErrCannotVerify)
+var errNoKey = fmt.Errorf("%w: no key was given", verify.ErrCannotVerify)
 
 const (
 	hintKey = "give the log's public key with --key FILE"
@@ -70,8 +71,8 @@ const (
 	noteKey = "note: this key is only the one stored next to the log; --key FILE trusts one that was kept elsewhere"
 )
 
-func (c *verifyCmd) options() (attestlog.VerifyOptions, error) {
-	opts := attestlog.VerifyOptions{Index: c.Index}
+func (c *verifyCmd) options() (verify.Options, error) {
+	opts := verify.Options{Index: c.Index}
 	var err error
 	if c.Key != "" {
 		opts.Keys, err = readKeys(c.Key)
@@ -86,16 +87,16 @@ func (c *verifyCmd) options() (attestlog.VerifyOptions, error) {
 }
 
 // report prints the verdict on what was verified, which is named so.
-func (c *verifyCmd) report(a *app, name string, r attestlog.Report, err error) error {
+func (c *verifyCmd) report(a *app, name string, r verify.Report, err error) error {
 	var corrupt *attestlog.CorruptError
 	switch {
 	case errors.As(err, &corrupt):
 		fmt.Fprintf(a.stdout, "TAMPERED: %s\nfirst bad index: %d\n", clean(corrupt.Error()), corrupt.Index)
 		return errNo
-	case errors.Is(err, attestlog.ErrCannotVerify):
+	case errors.Is(err, verify.ErrCannotVerify):
 		return err
 	case err != nil:
-		return fmt.Errorf("%w: %w", attestlog.ErrCannotVerify, err)
+		return fmt.Errorf("%w: %w", verify.ErrCannotVerify, err)
 	}
 
 	fmt.Fprintf(a.stdout, "verified: %s: %d entries, root %s\n", clean(name), r.Size, r.Root)
@@ -135,12 +136,12 @@ func readKeys(path string) ([]note.Verifier, error) {
 			if strings.HasPrefix(line, "PRIVATE+KEY+") {
 				hint = "that is a signing key; the public key is in the file that ends in .pub"
 			}
-			return nil, hinted{fmt.Errorf("%w: %s: not a verifier key: %v", attestlog.ErrCannotVerify, path, err), hint}
+			return nil, hinted{fmt.Errorf("%w: %s: not a verifier key: %v", verify.ErrCannotVerify, path, err), hint}
 		}
 		keys = append(keys, key)
 	}
 	if len(keys) == 0 {
-		return nil, fmt.Errorf("%w: %s has no key", attestlog.ErrCannotVerify, path)
+		return nil, fmt.Errorf("%w: %s has no key", verify.ErrCannotVerify, path)
 	}
 	return keys, nil
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // plain measures the bulk figures and queries, with events without seals.
@@ -140,7 +142,7 @@ func (b *bench) size(l *attestlog.Log, n, seals int, floor float64) error {
 	// The first entries are as long as all others.
 	sample := min(n, 1000)
 	content := 0
-	for e, err := range l.Entries(b.ctx, attestlog.Indexes(0, uint64(sample))) {
+	for e, err := range l.Entries(b.ctx, query.Indexes(0, uint64(sample))) {
 		if err != nil {
 			return err
 		}
@@ -191,6 +193,6 @@ func (b *bench) verify(name string, n, seals int, floor float64) error {
 // timeVerify verifies the log and returns the entries a second.
 func (b *bench) timeVerify(l *attestlog.Log, n int, index bool) (float64, error) {
 	began := time.Now()
-	_, err := l.Verify(b.ctx, attestlog.VerifyOptions{Index: index})
+	_, err := verify.Log(b.ctx, l, verify.Options{Index: index})
 	return rate(n, began), err
 }

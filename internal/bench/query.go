@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 // queries measures pages of 50 while nothing else runs.
@@ -24,25 +25,25 @@ func (b *bench) queries(l *attestlog.Log, n int) error {
 	if err != nil {
 		return err
 	}
-	span := attestlog.Between(first.Time, last.Time)
-	oldest := attestlog.Indexes(0, uint64(n/100+1))
+	span := query.Between(first.Time, last.Time)
+	oldest := query.Indexes(0, uint64(n/100+1))
 
-	actor := attestlog.Field("actor", "user-000007")
-	common := attestlog.Field("operation", "read") // every entry
+	actor := query.Field("actor", "user-000007")
+	common := query.Field("operation", "read") // every entry
 	for _, c := range []struct {
 		name string
-		q    attestlog.Query
+		q    query.Query
 	}{
 		{"query_first", actor},
-		{"query_deep", attestlog.And(actor, oldest)},
-		{"query_rare", attestlog.Field("actor", "rare-000000")},
+		{"query_deep", query.And(actor, oldest)},
+		{"query_rare", query.Field("actor", "rare-000000")},
 		{"query_common", common},
-		{"query_common_deep", attestlog.And(common, oldest)},
-		{"query_and", attestlog.And(attestlog.Field("tenant", "tenant-0007"), attestlog.Field("action", "role.grant"))},
+		{"query_common_deep", query.And(common, oldest)},
+		{"query_and", query.And(query.Field("tenant", "tenant-0007"), query.Field("action", "role.grant"))},
 		{"query_time", span},
-		{"query_time_term", attestlog.And(actor, span)},
-		{"query_order_time", actor.OrderBy(attestlog.ByTime)},
-		{"query_order_common", common.OrderBy(attestlog.ByTime)},
+		{"query_time_term", query.And(actor, span)},
+		{"query_order_time", actor.OrderBy(query.ByTime)},
+		{"query_order_common", common.OrderBy(query.ByTime)},
 	} {
 		times, err := b.timePages(l, c.q)
 		if err != nil {
@@ -62,7 +63,7 @@ func (b *bench) queries(l *attestlog.Log, n int) error {
 
 // timePages returns the milliseconds of the first three pages of a query, which
 // it reads several times.
-func (b *bench) timePages(l *attestlog.Log, q attestlog.Query) ([]float64, error) {
+func (b *bench) timePages(l *attestlog.Log, q query.Query) ([]float64, error) {
 	var times []float64
 	for range 7 {
 		cursor := ""

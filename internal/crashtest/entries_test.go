@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/sqlite"
 )
 
@@ -38,7 +39,7 @@ func entries(t *testing.T, path string) []receipt {
 	}
 	all := make([]receipt, 0, size)
 	seen := map[string]uint64{}
-	for e, err := range log.Entries(t.Context(), attestlog.Query{}) {
+	for e, err := range log.Entries(t.Context(), query.Query{}) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 var appendTests = []namedTest{
@@ -97,7 +98,7 @@ func concurrentCallsStayWhole(t *testing.T, o Opener) {
 	}
 	wg.Wait()
 	next := uint64(0)
-	for e, err := range l.Entries(t.Context(), attestlog.Query{}) {
+	for e, err := range l.Entries(t.Context(), query.Query{}) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/verify"
 )
 
 var inputTests = []namedTest{
@@ -151,7 +152,7 @@ func boundsAreAllowed(t *testing.T, o Opener) {
 			t.Errorf("event %d came back as id %q, %v", n, got.ID, err)
 		}
 	}
-	if r, err := l.Verify(t.Context(), attestlog.VerifyOptions{}); err != nil && !errors.Is(err, attestlog.ErrCannotVerify) {
+	if r, err := verify.Log(t.Context(), l, verify.Options{}); err != nil && !errors.Is(err, verify.ErrCannotVerify) {
 		t.Errorf("Verify = %+v, %v", r, err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/verify"
 )
 
 var proofTests = []namedTest{
@@ -247,13 +248,13 @@ func aRotatedKey(t *testing.T, o Opener) {
 		keys   []note.Verifier
 		beside bool
 	}{{"old", old, false}, {"new", []note.Verifier{fresh}, false}, {"beside", nil, true}, {"both", keys, false}} {
-		r, err := l.Verify(t.Context(), attestlog.VerifyOptions{Keys: test.keys})
+		r, err := verify.Log(t.Context(), l, verify.Options{Keys: test.keys})
 		if err != nil || r.Size != 21 || r.Signed != 21 || r.KeysBeside != test.beside || r.Checkpoints == 0 {
 			t.Errorf("Verify with the %s key = %+v, %v; want 21 entries, all signed", test.name, r, err)
 		}
-		r, err = l.Verify(t.Context(), attestlog.VerifyOptions{Keys: test.keys, Checkpoint: before.Note})
+		r, err = verify.Log(t.Context(), l, verify.Options{Keys: test.keys, Checkpoint: before.Note})
 		if test.name == "new" {
-			if !errors.Is(err, attestlog.ErrCannotVerify) {
+			if !errors.Is(err, verify.ErrCannotVerify) {
 				t.Errorf("Verify of the old checkpoint with the new key = %+v, %v; want ErrCannotVerify", r, err)
 			}
 		} else if err != nil {
@@ -279,7 +280,7 @@ func aStrangersKey(t *testing.T, o Opener) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r, err := l.Verify(t.Context(), attestlog.VerifyOptions{Keys: []note.Verifier{k}}); !errors.Is(err, attestlog.ErrCannotVerify) || r.Signed != 0 {
+		if r, err := verify.Log(t.Context(), l, verify.Options{Keys: []note.Verifier{k}}); !errors.Is(err, verify.ErrCannotVerify) || r.Signed != 0 {
 			t.Errorf("Verify with a stranger's key for %s = %+v, %v; want ErrCannotVerify", origin, r, err)
 		}
 	}
@@ -308,11 +309,11 @@ func aGivenCheckpoint(t *testing.T, o Opener) {
 			t.Fatal(err)
 		}
 		var corrupt *attestlog.CorruptError
-		if r, err := l.Verify(t.Context(), attestlog.VerifyOptions{Checkpoint: signed}); !errors.As(err, &corrupt) {
+		if r, err := verify.Log(t.Context(), l, verify.Options{Checkpoint: signed}); !errors.As(err, &corrupt) {
 			t.Errorf("Verify with a checkpoint of another history = %+v, %v; want a CorruptError", r, err)
 		}
 	}
-	if r, err := l.Verify(t.Context(), attestlog.VerifyOptions{Checkpoint: []byte("hello")}); !errors.Is(err, attestlog.ErrCannotVerify) {
+	if r, err := verify.Log(t.Context(), l, verify.Options{Checkpoint: []byte("hello")}); !errors.Is(err, verify.ErrCannotVerify) {
 		t.Errorf("Verify with a checkpoint that is none = %+v, %v; want ErrCannotVerify", r, err)
 	}
 }

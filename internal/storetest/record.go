@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
+	"github.com/attestlog/attestlog/verify"
 )
 
 var recordTests = []namedTest{
@@ -50,7 +52,7 @@ func theOrderIsThatOfTheCalls(t *testing.T, o Opener) {
 		t.Fatal(err)
 	}
 	next := 0
-	for e, err := range l.Entries(t.Context(), attestlog.Query{}) {
+	for e, err := range l.Entries(t.Context(), query.Query{}) {
 		if err != nil || e.ID != event(next).ID || e.Index != uint64(next) {
 			t.Fatalf("entry %d is %s, %v; want %s", e.Index, e.ID, err, event(next).ID)
 		}
@@ -139,7 +141,7 @@ func nothingIsLostThroughATinyQueue(t *testing.T, o Opener) {
 		t.Fatal(err)
 	}
 	n := int64(0)
-	for e, err := range l.Entries(t.Context(), attestlog.Query{}) {
+	for e, err := range l.Entries(t.Context(), query.Query{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -164,7 +166,7 @@ func closeStoresWhatIsQueued(t *testing.T, o Opener) {
 		t.Fatal(err)
 	}
 	l = openLog(t, openStore(t, o, Options{ReadOnly: true}), attestlog.Config{ReadOnly: true})
-	r, err := l.Verify(t.Context(), attestlog.VerifyOptions{Index: true})
+	r, err := verify.Log(t.Context(), l, verify.Options{Index: true})
 	if err != nil || r.Size != 2000 || r.Signed != 2000 {
 		t.Errorf("Verify = %+v, %v; want 2,000 entries, all signed", r, err)
 	}
@@ -212,11 +214,11 @@ func aClosedLogRefuses(t *testing.T, o Opener) {
 	if err := l.Close(t.Context()); err != nil {
 		t.Errorf("second Close = %v, want the first's nil", err)
 	}
-	if _, err := l.Query(t.Context(), attestlog.Query{}, attestlog.PageOptions{}); err == nil {
+	if _, err := l.Query(t.Context(), query.Query{}, attestlog.PageOptions{}); err == nil {
 		t.Error("Query of a closed log succeeded")
 	}
 	last := error(nil)
-	for _, err := range l.Tail(t.Context(), 0, attestlog.Query{}) {
+	for _, err := range l.Tail(t.Context(), 0, query.Query{}) {
 		last = err
 	}
 	if !errors.Is(last, attestlog.ErrClosed) {

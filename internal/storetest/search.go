@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 var searchTests = []namedTest{
@@ -28,8 +29,8 @@ type finder struct {
 }
 
 // check compares every way to run q with a scan. pages draws page sizes.
-func (f *finder) check(ctx context.Context, t interface{ Errorf(string, ...any) }, q attestlog.Query, how string, pages func() int) {
-	for _, order := range []attestlog.Order{attestlog.ByIndex, attestlog.ByTime} {
+func (f *finder) check(ctx context.Context, t interface{ Errorf(string, ...any) }, q query.Query, how string, pages func() int) {
+	for _, order := range []query.Order{query.ByIndex, query.ByTime} {
 		q := q.OrderBy(order)
 		want := f.scan(q)
 		got := []uint64{}
@@ -58,7 +59,7 @@ func (f *finder) check(ctx context.Context, t interface{ Errorf(string, ...any) 
 			}
 			got = append(got, e.Index)
 		}
-		if order == attestlog.ByIndex {
+		if order == query.ByIndex {
 			slices.Reverse(want)
 		}
 		if diff := gocmp.Diff(want, got); diff != "" {
@@ -78,7 +79,7 @@ func (f *finder) check(ctx context.Context, t interface{ Errorf(string, ...any) 
 }
 
 // scan returns the indexes of the entries that q selects, newest first.
-func (f *finder) scan(q attestlog.Query) []uint64 {
+func (f *finder) scan(q query.Query) []uint64 {
 	var hits []*attestlog.Entry
 	for i := range f.all {
 		if q.Match(&f.all[i]) {
@@ -86,7 +87,7 @@ func (f *finder) scan(q attestlog.Query) []uint64 {
 		}
 	}
 	slices.SortFunc(hits, func(a, b *attestlog.Entry) int {
-		if q.Order() == attestlog.ByTime && !a.Time.Equal(b.Time) {
+		if q.Order() == query.ByTime && !a.Time.Equal(b.Time) {
 			return b.Time.Compare(a.Time)
 		}
 		return cmp.Compare(b.Index, a.Index)
@@ -135,7 +136,7 @@ func anyQueryFindsWhatAScanFinds(t *testing.T, open func(*testing.T) Opener) {
 		if _, err := l.Append(ctx, submitted[:half]...); err != nil {
 			rt.Fatal(err)
 		}
-		queries := make([]attestlog.Query, 6)
+		queries := make([]query.Query, 6)
 		for i := range queries {
 			queries[i] = drawQuery(rt, 3)
 			if err := queries[i].Err(); err != nil {
@@ -167,14 +168,14 @@ func anyQueryFindsWhatAScanFinds(t *testing.T, open func(*testing.T) Opener) {
 		checkAll("without an index")
 		for _, q := range queries {
 			checkText(rt, f, q)
-			checkText(rt, f, q.OrderBy(attestlog.ByTime))
+			checkText(rt, f, q.OrderBy(query.ByTime))
 		}
 	})
 }
 
 // checkText reads a query's text and compares what comes out.
-func checkText(rt *rapid.T, f *finder, q attestlog.Query) {
-	parsed, err := attestlog.ParseQuery(q.String())
+func checkText(rt *rapid.T, f *finder, q query.Query) {
+	parsed, err := query.Parse(q.String())
 	if err != nil {
 		rt.Errorf("ParseQuery(%q) = %v", q, err)
 		return
@@ -220,19 +221,19 @@ func largeLogsAreSearchedAlike(t *testing.T, o Opener) {
 		t.Fatal(err)
 	}
 	at := func(n int) time.Time { return began.Add(time.Duration(n) * time.Second) }
-	queries := []attestlog.Query{
-		attestlog.Field("tenant", "old"),
-		attestlog.Field("tenant", "rare"),
-		attestlog.Field("service", "third"),
-		attestlog.And(attestlog.Field("tenant", "old"), attestlog.Field("service", "third")),
-		attestlog.And(attestlog.Field("tenant", "old"), attestlog.Between(at(1000), at(1500))),
-		attestlog.And(attestlog.Field("service", "third"), attestlog.Between(at(5000), at(5200))),
-		attestlog.Between(at(7000), at(7100)),
-		attestlog.Between(time.Time{}, began),
-		attestlog.And(attestlog.Between(time.Time{}, at(3000)), attestlog.Indexes(3500, 9100)),
-		attestlog.And(attestlog.Not(attestlog.Field("tenant", "old")), attestlog.Between(at(3990), at(4300))),
-		attestlog.And(attestlog.Field("tenant", "old"), attestlog.Indexes(1023, 2049)),
-		attestlog.Between(at(11_990), time.Time{}),
+	queries := []query.Query{
+		query.Field("tenant", "old"),
+		query.Field("tenant", "rare"),
+		query.Field("service", "third"),
+		query.And(query.Field("tenant", "old"), query.Field("service", "third")),
+		query.And(query.Field("tenant", "old"), query.Between(at(1000), at(1500))),
+		query.And(query.Field("service", "third"), query.Between(at(5000), at(5200))),
+		query.Between(at(7000), at(7100)),
+		query.Between(time.Time{}, began),
+		query.And(query.Between(time.Time{}, at(3000)), query.Indexes(3500, 9100)),
+		query.And(query.Not(query.Field("tenant", "old")), query.Between(at(3990), at(4300))),
+		query.And(query.Field("tenant", "old"), query.Indexes(1023, 2049)),
+		query.Between(at(11_990), time.Time{}),
 	}
 	for _, how := range []string{"at once", "indexed"} {
 		if how == "indexed" {
@@ -256,19 +257,19 @@ func deepAndWideQueries(t *testing.T, o Opener) {
 	if err := f.read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	deep := attestlog.Field("tenant", "a")
+	deep := query.Field("tenant", "a")
 	for i := range 40 {
-		deep = attestlog.And(attestlog.Field("actor", "alice"), attestlog.Or(deep, attestlog.Field("target", []string{"mail/1", "mail/2"}[i%2])))
+		deep = query.And(query.Field("actor", "alice"), query.Or(deep, query.Field("target", []string{"mail/1", "mail/2"}[i%2])))
 	}
-	nots := attestlog.Field("tenant", "a")
+	nots := query.Field("tenant", "a")
 	for range 40 {
-		nots = attestlog.Not(attestlog.And(nots, attestlog.Field("actor", "alice")))
+		nots = query.Not(query.And(nots, query.Field("actor", "alice")))
 	}
-	var wide []attestlog.Query
+	var wide []query.Query
 	for i := range 2000 {
-		wide = append(wide, attestlog.Field("target.id", strings.Repeat("9", i%7)+"3"))
+		wide = append(wide, query.Field("target.id", strings.Repeat("9", i%7)+"3"))
 	}
-	for name, q := range map[string]attestlog.Query{"deep": deep, "negations": nots, "wide": attestlog.Or(wide...), "wide negation": attestlog.Not(attestlog.Or(wide...)), "wide and": attestlog.And(attestlog.Field("tenant", "a"), attestlog.Not(attestlog.Or(wide...)))} {
+	for name, q := range map[string]query.Query{"deep": deep, "negations": nots, "wide": query.Or(wide...), "wide negation": query.Not(query.Or(wide...)), "wide and": query.And(query.Field("tenant", "a"), query.Not(query.Or(wide...)))} {
 		want := f.scan(q)
 		page, err := l.Query(t.Context(), q, attestlog.PageOptions{Limit: 100})
 		if err != nil || len(page.Entries) != len(want) {
@@ -277,7 +278,7 @@ func deepAndWideQueries(t *testing.T, o Opener) {
 		if n, err := l.Count(t.Context(), q, 0); n != uint64(len(want)) || err != nil {
 			t.Errorf("%s: Count = %d, %v; want %d", name, n, err, len(want))
 		}
-		if parsed, err := attestlog.ParseQuery(q.String()); err != nil || !parsed.Equal(q) {
+		if parsed, err := query.Parse(q.String()); err != nil || !parsed.Equal(q) {
 			t.Errorf("%s: ParseQuery of its text = another tree or %v", name, err)
 		}
 	}

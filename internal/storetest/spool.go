@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/spool"
 )
 
@@ -85,7 +86,7 @@ func stats(t *testing.T, l *attestlog.Log) attestlog.Stats {
 func holdsInOrder(t *testing.T, l *attestlog.Log, from, to int) {
 	t.Helper()
 	n := from
-	for e, err := range l.Entries(t.Context(), attestlog.Query{}) {
+	for e, err := range l.Entries(t.Context(), query.Query{}) {
 		if err != nil || e.ID != event(n).ID {
 			t.Fatalf("entry %d is %s, %v; want %s", e.Index, e.ID, err, event(n).ID)
 		}
@@ -232,7 +233,7 @@ func aStoreThatComesAndGoesKeepsTheOrder(t *testing.T, o Opener) {
 		t.Fatal(err)
 	}
 	next := [writers]int{}
-	for e, err := range l.Entries(t.Context(), attestlog.Query{}) {
+	for e, err := range l.Entries(t.Context(), query.Query{}) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // An Opener opens one log, as often as it is asked to: again after it was
@@ -130,12 +131,12 @@ func mustAppend(t *testing.T, l *attestlog.Log, events ...attestlog.Event) []att
 	return out
 }
 
-func mustVerify(t *testing.T, l *attestlog.Log) attestlog.Report {
+func mustVerify(t *testing.T, l *attestlog.Log) verify.Report {
 	t.Helper()
 	if _, err := l.Publish(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r, err := l.Verify(t.Context(), attestlog.VerifyOptions{})
+	r, err := verify.Log(t.Context(), l, verify.Options{})
 	if err != nil {
 		t.Fatalf("Verify = %+v, %v", r, err)
 	}

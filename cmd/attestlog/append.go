@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/halve"
 )
 
 type appendCmd struct {
@@ -27,29 +28,17 @@ Examples:
   attestlog --log sqlite:audit.db append --continue events.jsonl`
 }
 
-// maxLine bounds one line of input: a leaf, an original, and room.
-const maxLine = 4 << 20
-
-// appender reads events from files and stores them in batches.
-type appender struct {
-	app     *app
-	cmd     *appendCmd
-	log     writer
-	out     *bufio.Writer
-	events  []attestlog.Event
-	places  []string // of events: FILE:LINE
-	refused int
-}
-
 func (c *appendCmd) Run(a *app) (err error) {
 	c.Batch = min(max(c.Batch, 1), 10_000)
+
 	log, err := a.openWriter()
 	if err != nil {
 		return err
 	}
 	w := &appender{app: a, cmd: c, log: log, out: bufio.NewWriter(a.stdout)}
-	err = w.files()
+	err = w.readFiles()
 	err = errors.Join(err, w.out.Flush(), a.closeLog(log))
+
 	if err == nil && w.refused > 0 {
 		a.say("attestlog: %d lines refused", w.refused)
 		return errNo
@@ -57,20 +46,41 @@ func (c *appendCmd) Run(a *app) (err error) {
 	return err
 }
 
-func (w *appender) files() error {
+// maxLine bounds one line of input, in bytes. An event of the largest leaf and
+// the largest original fits in.
+const maxLine = 4 << 20
+
+// An appender reads events from files and stores them in batches.
+type appender struct {
+	app     *app
+	cmd     *appendCmd
+	log     writer
+	out     *bufio.Writer
+	batch   []line
+	refused int
+}
+
+// A line of input has an event.
+type line struct {
+	place string // FILE:LINE
+	event attestlog.Event
+}
+
+func (w *appender) readFiles() error {
 	files := w.cmd.Files
 	if len(files) == 0 {
 		files = []string{"-"}
 	}
+
 	for _, name := range files {
-		if err := w.file(name); err != nil {
+		if err := w.readFile(name); err != nil {
 			return err
 		}
 	}
-	return w.flush()
+	return w.store()
 }
 
-func (w *appender) file(name string) error {
+func (w *appender) readFile(name string) error {
 	in, shown := w.app.stdin, "stdin"
 	if name != "-" {
 		f, err := os.Open(name)
@@ -80,131 +90,150 @@ func (w *appender) file(name string) error {
 		defer f.Close()
 		in, shown = f, name
 	}
+
 	r := bufio.NewReaderSize(in, 64<<10)
-	for line := 1; ; line++ {
+	for number := 1; ; number++ {
 		text, err := readLine(r)
 		if err == io.EOF {
 			return nil
 		}
-		place := fmt.Sprintf("%s:%d", shown, line)
+		place := fmt.Sprintf("%s:%d", shown, number)
 		if err != nil && !errors.Is(err, errLongLine) {
 			return fmt.Errorf("%s: %w", place, err)
 		}
-		var e attestlog.Event
-		if err == nil {
-			if len(bytes.TrimSpace(text)) == 0 {
-				continue
-			}
-			e, err = attestlog.ParseEvent(text)
-		}
+
+		err = w.add(place, text, err)
 		if err != nil {
-			if err := w.refuse(place, err); err != nil {
-				return err
-			}
-			continue
+			return err
 		}
-		w.events, w.places = append(w.events, e), append(w.places, place)
+
 		// A pipe that pauses is stored as far as it has come.
-		if len(w.events) >= w.cmd.Batch || name == "-" && r.Buffered() == 0 {
-			if err := w.flush(); err != nil {
+		paused := name == "-" && r.Buffered() == 0
+		if paused || len(w.batch) >= w.cmd.Batch {
+			err = w.store()
+			if err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// add parses a line and adds its event to the batch. A line that could not be
+// read whole comes with the reason.
+func (w *appender) add(place string, text []byte, err error) error {
+	if err != nil {
+		return w.refuse(place, err)
+	}
+	if len(bytes.TrimSpace(text)) == 0 {
+		return nil
+	}
+
+	event, err := attestlog.ParseEvent(text)
+	if err != nil {
+		return w.refuse(place, err)
+	}
+	w.batch = append(w.batch, line{place, event})
+	return nil
 }
 
 var errLongLine = fmt.Errorf("line is longer than %d bytes", maxLine)
 
-// readLine returns the next line without its end, or io.EOF. A line that is
-// too long is passed over whole.
+// readLine returns the next line without its end, or io.EOF. It returns
+// errLongLine for a line that is too long, after reading past it.
 func readLine(r *bufio.Reader) ([]byte, error) {
-	var line []byte
+	var text []byte
 	long := false
 	for {
 		part, err := r.ReadSlice('\n')
-		if long = long || len(line)+len(part) > maxLine; !long {
-			line = append(line, part...)
+		long = long || len(text)+len(part) > maxLine
+		if !long {
+			text = append(text, part...)
 		}
+
+		// A last line may have no end.
+		empty := len(text) == 0 && !long
 		switch {
 		case err == bufio.ErrBufferFull:
 			continue
-		case err != nil && (err != io.EOF || len(line) == 0 && !long):
+		case err == io.EOF && empty:
+			return nil, io.EOF
+		case err != nil && err != io.EOF:
 			return nil, err
 		case long:
 			return nil, errLongLine
 		}
-		return bytes.TrimSuffix(line, []byte("\n")), nil
+		return bytes.TrimSuffix(text, []byte("\n")), nil
 	}
 }
 
-// refuse reports a bad line; without --continue that ends the command.
+// refuse reports a bad line. Without --continue that ends the command.
 func (w *appender) refuse(place string, err error) error {
 	err = fmt.Errorf("%s: %w", place, err)
 	if !w.cmd.Continue {
-		n := len(w.events)
-		w.events, w.places = nil, nil
-		return hinted{err, fmt.Sprintf("nothing of its batch was stored (%d lines before it); --continue stores the good lines", n)}
+		before := len(w.batch)
+		w.batch = nil
+		hint := "nothing of its batch was stored (%d lines before it); --continue stores the good lines"
+		return hinted{err, fmt.Sprintf(hint, before)}
 	}
+
 	w.refused++
 	fmt.Fprintf(w.app.stderr, "attestlog: %s\n", clean(err.Error()))
 	return nil
 }
 
-// flush stores the batch and prints its receipts.
-func (w *appender) flush() error {
-	if len(w.events) == 0 {
+// store stores the batch and prints its receipts.
+func (w *appender) store() error {
+	if len(w.batch) == 0 {
 		return nil
 	}
-	receipts, err := w.log.Append(w.app.ctx, w.events...)
-	switch {
-	case err == nil:
-		for _, r := range receipts {
-			w.print(r)
+
+	var err error
+	if w.cmd.Continue {
+		refuse := func(l line, err error) error { return w.refuse(l.place, err) }
+		err = halve.Each(w.batch, w.append, w.app.blamesEvents, refuse)
+	} else {
+		err = w.append(w.batch)
+		if err != nil && w.app.blamesEvents(err) {
+			err = w.blame(err)
 		}
-	case errors.Is(err, attestlog.ErrUnavailable) || errors.Is(err, attestlog.ErrReadOnly) || w.app.ctx.Err() != nil:
-		return err
-	case w.cmd.Continue:
-		if err := w.oneByOne(); err != nil {
-			return err
-		}
-	default:
-		return w.blame(err)
 	}
-	w.events, w.places = w.events[:0], w.places[:0]
-	// Receipts are given as soon as they are true: whoever reads them from a
-	// pipe may act on them.
+	if err != nil {
+		return err
+	}
+
+	// Receipts are printed as soon as they are true: a program that reads them
+	// from a pipe may act on them.
+	w.batch = w.batch[:0]
 	return w.out.Flush()
 }
 
-// blame names the line of the batch that an error is about.
-func (w *appender) blame(err error) error {
-	var field *attestlog.FieldError
-	if errors.As(err, &field) && field.Event < len(w.places) {
-		err = fmt.Errorf("%s: %w", w.places[field.Event], err)
-	} else {
-		err = fmt.Errorf("%s to %s: %w", w.places[0], w.places[len(w.places)-1], err)
+// append stores lines in one transaction and prints their receipts.
+func (w *appender) append(lines []line) error {
+	events := make([]attestlog.Event, len(lines))
+	for i, l := range lines {
+		events[i] = l.event
 	}
-	return hinted{err, "nothing of its batch was stored; --continue stores the good lines"}
-}
 
-func (w *appender) oneByOne() error {
-	for i, e := range w.events {
-		receipts, err := w.log.Append(w.app.ctx, e)
-		if err == nil {
-			w.print(receipts[0])
-			continue
-		}
-		if errors.Is(err, attestlog.ErrUnavailable) || w.app.ctx.Err() != nil {
-			return err
-		}
-		if err := w.refuse(w.places[i], err); err != nil {
-			return err
-		}
+	receipts, err := w.log.Append(w.app.ctx, events...)
+	if err != nil {
+		return err
+	}
+	for _, r := range receipts {
+		fmt.Fprintf(w.out, "{\"index\":%d,\"id\":%s,\"leaf_hash\":\"%s\",\"logged_time\":\"%s\"}\n",
+			r.Index, quoteJSON(r.ID), r.LeafHash, r.LoggedTime.Format("2006-01-02T15:04:05.000000Z"))
 	}
 	return nil
 }
 
-func (w *appender) print(r attestlog.Receipt) {
-	fmt.Fprintf(w.out, "{\"index\":%d,\"id\":%s,\"leaf_hash\":\"%s\",\"logged_time\":\"%s\"}\n",
-		r.Index, quoteJSON(r.ID), r.LeafHash, r.LoggedTime.Format("2006-01-02T15:04:05.000000Z"))
+// blame adds to the error of a batch the line that it is about.
+func (w *appender) blame(err error) error {
+	place := w.batch[0].place + " to " + w.batch[len(w.batch)-1].place
+	var field *attestlog.FieldError
+	if errors.As(err, &field) && field.Event < len(w.batch) {
+		place = w.batch[field.Event].place
+	}
+	return hinted{
+		fmt.Errorf("%s: %w", place, err),
+		"nothing of its batch was stored; --continue stores the good lines",
+	}
 }

@@ -3,7 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
-	"sort"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -20,112 +20,169 @@ func (completionCmd) Help() string {
   attestlog completion fish > ~/.config/fish/completions/attestlog.fish`
 }
 
-// command is what a completion script must know of one command.
-type command struct {
-	path  []string
-	help  string
-	flags []*kong.Flag
-	subs  []string
-	enums map[string][]string // by "--flag"
-}
-
+// The scripts are our own: those of kongplete and kong-completion run the
+// program at each key press, complete no file names and, in fish, show no
+// descriptions; they need three more modules, too.
 func (c *completionCmd) Run(a *app, k *kong.Context) error {
-	commands := collect(k.Model.Node, nil, nil)
+	commands := listCommands(k.Model.Node, nil, nil)
 	switch c.Shell {
 	case "bash":
-		bashCompletion(a.stdout, commands)
+		writeBashCompletion(a.stdout, commands)
 	case "zsh":
 		fmt.Fprintln(a.stdout, "#compdef attestlog\nautoload -U +X bashcompinit && bashcompinit")
-		bashCompletion(a.stdout, commands)
+		writeBashCompletion(a.stdout, commands)
 	case "fish":
-		fishCompletion(a.stdout, commands)
+		writeFishCompletion(a.stdout, commands)
 	}
 	return nil
 }
 
-func collect(n *kong.Node, path []string, inherited []*kong.Flag) []command {
-	flags := append(append([]*kong.Flag(nil), inherited...), n.Flags...)
-	c := command{path: path, help: n.Help, flags: flags, enums: map[string][]string{}}
-	for _, f := range flags {
-		if f.Enum != "" {
-			c.enums["--"+f.Name] = strings.Split(f.Enum, ",")
-		}
-	}
-	var out []command
-	for _, kid := range n.Children {
-		if kid.Type == kong.CommandNode {
-			c.subs = append(c.subs, kid.Name)
-			out = append(out, collect(kid, append(append([]string(nil), path...), kid.Name), flags)...)
-		}
-	}
-	for _, p := range n.Positional {
-		if p.Enum != "" {
-			c.subs = append(c.subs, strings.Split(p.Enum, ",")...)
-		}
-	}
-	return append([]command{c}, out...)
+// A completedCommand is what a script must know of one command, or of the
+// program before a command is given.
+type completedCommand struct {
+	path      []string // such as key, create
+	own       []*kong.Flag
+	inherited []*kong.Flag
+	subs      []*kong.Node
+	values    []string // of its argument
 }
 
-func (c *command) words() []string {
-	words := append([]string(nil), c.subs...)
-	for _, f := range c.flags {
+// listCommands returns node and the commands below it.
+func listCommands(node *kong.Node, path []string, inherited []*kong.Flag) []completedCommand {
+	c := completedCommand{path: path, inherited: inherited}
+	for _, f := range node.Flags {
+		if !f.Hidden {
+			c.own = append(c.own, f)
+		}
+	}
+	for _, p := range node.Positional {
+		if p.Enum != "" {
+			c.values = append(c.values, p.EnumSlice()...)
+		}
+	}
+
+	var below []completedCommand
+	flags := slices.Concat(inherited, c.own)
+	for _, sub := range node.Children {
+		if sub.Type == kong.CommandNode && !sub.Hidden {
+			c.subs = append(c.subs, sub)
+			below = append(below, listCommands(sub, slices.Concat(path, []string{sub.Name}), flags)...)
+		}
+	}
+	return append([]completedCommand{c}, below...)
+}
+
+// flags returns all flags that may be given with the command.
+func (c *completedCommand) flags() []*kong.Flag { return slices.Concat(c.inherited, c.own) }
+
+func (c *completedCommand) subNames() []string {
+	var names []string
+	for _, sub := range c.subs {
+		names = append(names, sub.Name)
+	}
+	return names
+}
+
+// words returns all that can be completed next, sorted.
+func (c *completedCommand) words() []string {
+	words := slices.Concat(c.subNames(), c.values)
+	for _, f := range c.flags() {
 		words = append(words, "--"+f.Name)
 	}
-	sort.Strings(words)
+	slices.Sort(words)
 	return words
 }
 
-func bashCompletion(w io.Writer, commands []command) {
-	fmt.Fprint(w, `_attestlog() {
+// bashPath returns the command's path as the script has it: a space before each
+// word.
+func (c *completedCommand) bashPath() string {
+	if len(c.path) == 0 {
+		return ""
+	}
+	return " " + strings.Join(c.path, " ")
+}
+
+func writeBashCompletion(out io.Writer, commands []completedCommand) {
+	// Bash makes a word of each = and :, so that a flag's value may be several
+	// words. Words that do not go on with a command's path are passed over.
+	fmt.Fprint(out, `_attestlog() {
   local cur="${COMP_WORDS[COMP_CWORD]}" prev="${COMP_WORDS[COMP_CWORD-1]}" path="" i
+  if [[ "$cur" == "=" ]]; then
+    cur=""
+  elif [[ "$prev" == "=" ]]; then
+    prev="${COMP_WORDS[COMP_CWORD-2]}"
+  fi
   for ((i = 1; i < COMP_CWORD; i++)); do
-    case "${COMP_WORDS[i]}" in
-      --log) ((i++)) ;;
-      -*) ;;
-      *) path="$path ${COMP_WORDS[i]}"; [[ "$path" == " key" ]] || break ;;
-    esac
+    case "$path ${COMP_WORDS[i]}" in
+`)
+	for _, c := range commands[1:] {
+		fmt.Fprintf(out, "      %q) path=%q ;;\n", c.bashPath(), c.bashPath())
+	}
+	fmt.Fprint(out, `    esac
   done
   case "$path $prev" in
 `)
 	for _, c := range commands {
-		for flag, values := range c.enums {
-			fmt.Fprintf(w, "    %q) COMPREPLY=($(compgen -W %q -- \"$cur\")); return ;;\n", joinPath(c.path)+" "+flag, strings.Join(values, " "))
+		for _, f := range c.flags() {
+			if f.Enum != "" {
+				pattern := c.bashPath() + " --" + f.Name
+				values := strings.Join(f.EnumSlice(), " ")
+				fmt.Fprintf(out, "    %q) COMPREPLY=($(compgen -W %q -- \"$cur\")); return ;;\n", pattern, values)
+			}
 		}
 	}
-	fmt.Fprintln(w, "  esac\n  case \"$path\" in")
+	fmt.Fprint(out, `  esac
+  case "$path" in
+`)
 	for _, c := range commands {
-		fmt.Fprintf(w, "    %q) COMPREPLY=($(compgen -W %q -- \"$cur\")) ;;\n", joinPath(c.path), strings.Join(c.words(), " "))
+		words := strings.Join(c.words(), " ")
+		fmt.Fprintf(out, "    %q) COMPREPLY=($(compgen -W %q -- \"$cur\")) ;;\n", c.bashPath(), words)
 	}
-	fmt.Fprint(w, `  esac
+	fmt.Fprint(out, `  esac
   [[ ${#COMPREPLY[@]} -gt 0 ]] || COMPREPLY=($(compgen -f -- "$cur"))
 }
 complete -o filenames -F _attestlog attestlog
 `)
 }
 
-func joinPath(path []string) string {
-	if len(path) == 0 {
-		return ""
+func writeFishCompletion(out io.Writer, commands []completedCommand) {
+	for _, c := range commands {
+		given := c.fishCondition()
+		next := given
+		if len(c.path) == 0 {
+			next = "__fish_use_subcommand"
+		} else if len(c.subs) > 0 {
+			next += "; and not __fish_seen_subcommand_from " + strings.Join(c.subNames(), " ")
+		}
+
+		for _, sub := range c.subs {
+			fmt.Fprintf(out, "complete -c attestlog -n %s -f -a %s -d %s\n", fishQuote(next), sub.Name, fishQuote(sub.Help))
+		}
+		for _, value := range c.values {
+			fmt.Fprintf(out, "complete -c attestlog -n %s -f -a %s\n", fishQuote(next), value)
+		}
+		for _, f := range c.own {
+			fmt.Fprintf(out, "complete -c attestlog -n %s -l %s -d %s", fishQuote(given), f.Name, fishQuote(f.Help))
+			switch {
+			case f.Enum != "":
+				fmt.Fprintf(out, " -x -a %s", fishQuote(strings.Join(f.EnumSlice(), " ")))
+			case !f.IsBool():
+				fmt.Fprint(out, " -r")
+			}
+			fmt.Fprintln(out)
+		}
 	}
-	return " " + strings.Join(path, " ")
 }
 
-func fishCompletion(w io.Writer, commands []command) {
-	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", `\'`) + "'" }
-	for _, c := range commands {
-		condition := "__fish_use_subcommand"
-		if len(c.path) > 0 {
-			condition = "__fish_seen_subcommand_from " + c.path[len(c.path)-1]
-		}
-		for _, sub := range c.subs {
-			fmt.Fprintf(w, "complete -c attestlog -n %s -a %s\n", quote(condition), sub)
-		}
-		for _, f := range c.flags {
-			fmt.Fprintf(w, "complete -c attestlog -n %s -l %s -d %s", quote(condition), f.Name, quote(f.Help))
-			if f.Enum != "" {
-				fmt.Fprintf(w, " -x -a %s", quote(strings.ReplaceAll(f.Enum, ",", " ")))
-			}
-			fmt.Fprintln(w)
-		}
+// fishCondition holds once the command was given.
+func (c *completedCommand) fishCondition() string {
+	if len(c.path) == 0 {
+		return "true"
 	}
+	return "__fish_seen_subcommand_from " + strings.Join(c.path, "; and __fish_seen_subcommand_from ")
+}
+
+func fishQuote(s string) string {
+	s = strings.ReplaceAll(s, `\`, `\\`)
+	return "'" + strings.ReplaceAll(s, "'", `\'`) + "'"
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/durable"
 )
 
 type exportCmd struct {
@@ -40,63 +41,72 @@ func (c *exportCmd) Run(a *app) error {
 	case c.Format != "csv" && (c.Query != "" || c.Fields != nil):
 		return fmt.Errorf("export --format %s has every entry; --query and --fields go with csv", c.Format)
 	}
+
 	return a.reading(func(log reader) error {
-		if c.Format == "tiles" {
+		var write func(io.Writer) error
+		switch c.Format {
+		case "tiles":
 			return exportTiles(a.ctx, log, c.Dir)
+		case "csv":
+			write = func(out io.Writer) error { return c.exportCSV(a, log, out) }
+		default:
+			write = func(out io.Writer) error { return exportLines(a.ctx, log, out, !c.Clear) }
 		}
-		write := func(w io.Writer) error { return exportLines(a.ctx, log, w, !c.Clear) }
-		if c.Format == "csv" {
-			write = func(w io.Writer) error { return c.csv(a, log, w) }
+
+		if c.Output != "" {
+			return writeFile(c.Output, write)
 		}
-		if c.Output == "" {
-			out := bufio.NewWriterSize(a.stdout, 1<<20)
-			return errors.Join(write(out), out.Flush())
-		}
-		return writeFile(c.Output, write)
+		out := bufio.NewWriterSize(a.stdout, 1<<20)
+		return errors.Join(write(out), out.Flush())
 	})
 }
 
-// writeFile writes a file whole or not at all.
+// writeFile gives a file a new content, whole and durably, or leaves what was
+// there. Only the owner may read the file.
 func writeFile(path string, write func(io.Writer) error) error {
-	tmp := path + ".partial"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	file, err := durable.CreateTemp(path, 0o600)
 	if err != nil {
 		return err
 	}
-	out := bufio.NewWriterSize(f, 1<<20)
-	err = errors.Join(write(out), out.Flush(), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(tmp, path)
-	}
+	defer os.Remove(file.Name()) // fails once it has its own name
+
+	out := bufio.NewWriterSize(file, 1<<20)
+	err = errors.Join(write(out), out.Flush(), file.Sync(), file.Close())
 	if err != nil {
-		return errors.Join(err, os.Remove(tmp))
+		return err
 	}
-	return nil
+
+	err = os.Rename(file.Name(), path)
+	if err != nil {
+		return err
+	}
+	return durable.SyncDir(filepath.Dir(path))
 }
 
-func (c *exportCmd) csv(a *app, log reader, w io.Writer) error {
+func (c *exportCmd) exportCSV(a *app, log reader, out io.Writer) error {
 	q, err := parseQuery([]string{c.Query})
 	if err != nil {
 		return err
 	}
-	p, err := newPrinter(a, w, log.Origin(), "csv", c.Fields)
+	p, err := newPrinter(a, out, log.Origin(), outputFlags{Format: "csv", Fields: c.Fields})
 	if err != nil {
 		return err
 	}
+
 	for e, err := range log.Entries(a.ctx, q) {
 		if err == nil {
-			err = p.entry(&e)
+			err = p.print(&e)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	return p.end()
+	return p.finish()
 }
 
 // exportLines writes the entries that the newest checkpoint covers, the
-// checkpoint, and then the entries behind it.
-func exportLines(ctx context.Context, log reader, w io.Writer, disclosures bool) error {
+// checkpoint, and then the entries after it.
+func exportLines(ctx context.Context, log reader, out io.Writer, disclosures bool) error {
 	c, err := log.Checkpoint(ctx)
 	if err != nil && !errors.Is(err, attestlog.ErrNotFound) {
 		return err
@@ -105,25 +115,29 @@ func exportLines(ctx context.Context, log reader, w io.Writer, disclosures bool)
 	if err != nil {
 		return err
 	}
+
 	var line []byte
-	entry := func(r *attestlog.RawEntry) error {
+	writeEntry := func(r *attestlog.RawEntry) error {
 		if !disclosures {
 			r.Disclosures = nil
 		}
 		line = append(attestlog.AppendLine(line[:0], r), '\n')
-		_, err := w.Write(line)
+		_, err := out.Write(line)
 		return err
 	}
+
 	signed := min(c.Size, size)
-	if err := log.Scan(ctx, 0, signed, entry); err != nil {
+	err = log.Scan(ctx, 0, signed, writeEntry)
+	if err != nil {
 		return err
 	}
 	if c.Note != nil {
-		if _, err := fmt.Fprintf(w, "{\"checkpoint\":%s}\n", quoteJSON(string(c.Note))); err != nil {
+		_, err = fmt.Fprintf(out, "{\"checkpoint\":%s}\n", quoteJSON(string(c.Note)))
+		if err != nil {
 			return err
 		}
 	}
-	return log.Scan(ctx, signed, size, entry)
+	return log.Scan(ctx, signed, size, writeEntry)
 }
 
 // exportTiles writes the log as it was at the newest checkpoint. The
@@ -136,32 +150,54 @@ func exportTiles(ctx context.Context, log reader, dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, "checkpoint")); err == nil {
 		return fmt.Errorf("%s already holds an exported log", dir)
 	}
-	for level, have := -1, c.Size; have > 0; {
-		for n := uint64(0); n*attestlog.TileWidth < have; n++ {
-			width := int(min(attestlog.TileWidth, have-n*attestlog.TileWidth))
-			var data []byte
-			if level < 0 {
-				data, err = log.EntryBundle(ctx, n, width)
-			} else {
-				data, err = log.HashTile(ctx, level, n, width)
-			}
-			if err != nil {
-				return err
-			}
-			if err := writeBelow(dir, attestlog.TilePath(level, n, width), data); err != nil {
-				return err
-			}
-		}
-		if level++; level > 0 {
-			have /= attestlog.TileWidth
-		}
+
+	// Bundles and level 0 have one record or hash an entry, and each level above
+	// one hash for each full tile below.
+	err = exportLevel(dir, bundleLevel, c.Size, func(n uint64, width int) ([]byte, error) {
+		return log.EntryBundle(ctx, n, width)
+	})
+	if err != nil {
+		return err
 	}
+	level := 0
+	for hashes := c.Size; hashes > 0; hashes /= attestlog.TileWidth {
+		err = exportLevel(dir, level, hashes, func(n uint64, width int) ([]byte, error) {
+			return log.HashTile(ctx, level, n, width)
+		})
+		if err != nil {
+			return err
+		}
+		level++
+	}
+
 	return writeBelow(dir, "checkpoint", c.Note)
 }
 
+// bundleLevel is the level of entry bundles in [attestlog.TilePath].
+const bundleLevel = -1
+
+// exportLevel writes the tiles of a level, which has a number of hashes or
+// entries.
+func exportLevel(dir string, level int, size uint64, read func(n uint64, width int) ([]byte, error)) error {
+	for n := uint64(0); n*attestlog.TileWidth < size; n++ {
+		width := int(min(attestlog.TileWidth, size-n*attestlog.TileWidth))
+		data, err := read(n, width)
+		if err != nil {
+			return err
+		}
+		err = writeBelow(dir, attestlog.TilePath(level, n, width), data)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeBelow writes a file with a slash-separated path in dir.
 func writeBelow(dir, path string, data []byte) error {
 	full := filepath.Join(dir, filepath.FromSlash(path))
-	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+	err := os.MkdirAll(filepath.Dir(full), 0o755)
+	if err != nil {
 		return err
 	}
 	return os.WriteFile(full, data, 0o644)

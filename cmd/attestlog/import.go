@@ -25,11 +25,12 @@ import (
 	"github.com/attestlog/attestlog/convert/opa"
 	"github.com/attestlog/attestlog/convert/otel"
 	"github.com/attestlog/attestlog/convert/syslog"
+	"github.com/attestlog/attestlog/internal/halve"
 )
 
 type importCmd struct {
-	From  string   `help:"The records' format: jsonl, csv, otlp, ocsf, ecs, cef, cloudevents, cloudtrail, kubernetes, opa, syslog, auditlog-sqlite, audit-postgres or audit-jsonl." enum:"jsonl,csv,otlp,ocsf,ecs,cef,cloudevents,cloudtrail,kubernetes,opa,syslog,auditlog-sqlite,audit-postgres,audit-jsonl" required:""`
-	Files []string `arg:"" help:"Files of records, gzip-compressed or not; - for standard input. For auditlog-sqlite, databases with a table audit; for audit-postgres, the URLs of such with a table audit_log." name:"FILE"`
+	From  string   `help:"The records' format: jsonl, csv, otlp, ocsf, ecs, cef, cloudevents, cloudtrail, kubernetes, opa, syslog, auditlog-sqlite, audit-postgres or audit-jsonl." enum:"jsonl,csv,otlp,ocsf,ecs,cef,cloudevents,cloudtrail,kubernetes,opa,syslog,auditlog-sqlite,audit-postgres,audit-jsonl" required:"" placeholder:"FORMAT"`
+	Files []string `arg:"" help:"Files of records, gzip-compressed or not; - for standard input. For auditlog-sqlite, databases with a table audit; for audit-postgres, URLs of databases with a table audit_log." name:"FILE"`
 }
 
 func (importCmd) Help() string {
@@ -44,10 +45,45 @@ Examples:
   attestlog import --from audit-postgres postgres://app@db/app`
 }
 
-// importBatch is how many records one transaction holds.
-const importBatch = 1000
+func (c *importCmd) Run(a *app) error {
+	for _, name := range c.Files {
+		if c.From != "audit-postgres" && strings.Contains(name, "://") {
+			// The URL is not shown: it may hold a password.
+			return hinted{errors.New("a URL was given where a file is wanted"), "--from audit-postgres reads a database"}
+		}
+	}
 
-var readers = map[string]convert.Reader{
+	log, err := a.openWriter()
+	if err != nil {
+		return err
+	}
+	w := &importer{app: a, log: log, bar: newProgress(a, "import")}
+	err = w.readAll(c.From, c.Files)
+	w.bar.finish()
+	err = errors.Join(err, w.countHere(), a.closeLog(log))
+	if err != nil {
+		return err
+	}
+
+	if w.uncounted {
+		fmt.Fprintf(a.stdout, "%d records: %d are in the log now, %d refused\n", w.records, w.stored+w.present, w.refused)
+	} else {
+		fmt.Fprintf(a.stdout, "%d records: %d stored, %d in the log already, %d refused\n", w.records, w.stored, w.present, w.refused)
+	}
+	if w.refused > 0 {
+		return errNo
+	}
+	return nil
+}
+
+// Bounds of what one transaction stores.
+const (
+	importBatch = 1000    // records
+	importBytes = 8 << 20 // of their originals
+)
+
+// fileFormats are the formats that are read from files.
+var fileFormats = map[string]convert.Reader{
 	"jsonl":       jsonlines.Read,
 	"csv":         csv.Read,
 	"otlp":        otel.Read,
@@ -62,113 +98,57 @@ var readers = map[string]convert.Reader{
 	"audit-jsonl": audit.Read,
 }
 
-// A rowReader reads an old log's table.
-type rowReader interface {
-	Events(ctx context.Context) iter.Seq2[attestlog.Event, error]
-	Close() error
-}
-
-// openTable opens a table and returns how many rows it has.
-func openTable(ctx context.Context, format, name string) (rowReader, int64, error) {
-	if format == "audit-postgres" {
-		t, err := audit.Open(ctx, name)
-		if err != nil {
-			return nil, 0, err
-		}
-		return t, t.Rows, nil
-	}
-	t, err := auditlog.Open(name)
-	if err != nil {
-		return nil, 0, err
-	}
-	return t, t.Rows, nil
-}
-
-// importer stores foreign records in batches.
+// An importer stores foreign records in batches.
 type importer struct {
-	app     *app
-	log     writer
-	events  []attestlog.Event
-	bytes   int
+	app   *app
+	log   writer
+	batch []attestlog.Event
+	bytes int // of the batch's originals
+
 	records uint64
 	refused uint64
 	stored  uint64
 	present uint64 // in the log already
-	blind   bool   // which of them, is not known
-	next    uint64 // behind every entry that was there or that a receipt named
-	bar     *progress
-	read    int64 // bytes of all files so far
-	total   int64
+	next    uint64 // the index after all entries that are known
+	// uncounted says that stored and present are known only together, because
+	// the token may append but not read.
+	uncounted bool
+
+	bar   *progress
+	read  int64 // bytes of the files, or rows of the table, so far
+	total int64
 }
 
-func (c *importCmd) Run(a *app) error {
-	for _, name := range c.Files {
-		if c.From != "audit-postgres" && strings.Contains(name, "://") {
-			return hinted{errors.New("a URL was given where a file is wanted"), "--from audit-postgres reads a database"} // without what it holds
-		}
-	}
-	log, err := a.openWriter()
-	if err != nil {
+func (w *importer) readAll(format string, names []string) error {
+	size, err := w.log.Size(w.app.ctx)
+	if errors.Is(err, client.ErrDenied) {
+		w.uncounted = true
+	} else if err != nil {
 		return err
 	}
-	w := &importer{app: a, log: log, bar: newProgress(a, "import")}
-	if w.next, err = log.Size(a.ctx); errors.Is(err, client.ErrDenied) {
-		w.blind = true // a token that may only append
-	} else if err != nil {
-		return errors.Join(err, a.closeLog(log))
-	}
-	for _, name := range c.Files {
+	w.next = size
+
+	for _, name := range names {
 		if info, err := os.Stat(name); err == nil {
 			w.total += info.Size()
 		}
 	}
-	for _, name := range c.Files {
-		if read := readers[c.From]; read != nil {
-			err = w.file(read, name)
+
+	for _, name := range names {
+		if read := fileFormats[format]; read != nil {
+			err = w.readFile(read, name)
 		} else {
-			err = w.table(c.From, name)
+			err = w.readTable(format, name)
 		}
 		if err != nil {
-			break
+			return err
 		}
 	}
-	if err == nil {
-		err = w.flush()
-	}
-	w.bar.end()
-	if here, ok := log.(*attestlog.Log); ok { // which knows better, also beside other writers
-		st, statsErr := here.Stats(a.ctx)
-		w.stored, w.present = st.Appended, st.Duplicates
-		err = errors.Join(err, statsErr)
-	}
-	if err = errors.Join(err, a.closeLog(log)); err != nil {
-		return err
-	}
-	if w.blind {
-		fmt.Fprintf(a.stdout, "%d records: %d are in the log now, %d refused\n", w.records, w.stored+w.present, w.refused)
-	} else {
-		fmt.Fprintf(a.stdout, "%d records: %d stored, %d in the log already, %d refused\n", w.records, w.stored, w.present, w.refused)
-	}
-	if w.refused > 0 {
-		return errNo
-	}
-	return nil
+	return w.store()
 }
 
-// counted counts what is read from a file, for the progress bar.
-type counted struct {
-	io.Reader
-	n *int64
-}
-
-func (c counted) Read(p []byte) (int, error) {
-	n, err := c.Reader.Read(p)
-	*c.n += int64(n)
-	return n, err
-}
-
-func (w *importer) file(read convert.Reader, name string) error {
-	in := io.Reader(w.app.stdin)
+func (w *importer) readFile(read convert.Reader, name string) error {
+	in := w.app.stdin
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
@@ -177,21 +157,56 @@ func (w *importer) file(read convert.Reader, name string) error {
 		defer f.Close()
 		in = f
 	}
-	in, err := convert.Gunzip(counted{in, &w.read})
+
+	in, err := convert.Gunzip(countedReader{in, &w.read})
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	for event, err := range read(in, convert.SourceName(name)) {
-		if err := w.take(name, event, err); err != nil {
+		if err := w.add(name, event, err); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// table imports the audit table of a database, and checks that every row was
-// read.
-func (w *importer) table(format, name string) error {
+// A countedReader counts the bytes read from a file, for the progress bar.
+type countedReader struct {
+	io.Reader
+	n *int64
+}
+
+func (c countedReader) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	*c.n += int64(n)
+	return n, err
+}
+
+// A table is the audit table of another program.
+type table interface {
+	Events(ctx context.Context) iter.Seq2[attestlog.Event, error]
+	Close() error
+}
+
+// openTable opens a table and returns how many rows it has.
+func openTable(ctx context.Context, format, name string) (table, int64, error) {
+	if format == "audit-postgres" {
+		t, err := audit.Open(ctx, name)
+		if err != nil {
+			return nil, 0, err
+		}
+		return t, t.Rows, nil
+	}
+
+	t, err := auditlog.Open(name)
+	if err != nil {
+		return nil, 0, err
+	}
+	return t, t.Rows, nil
+}
+
+// readTable imports a table, and checks that every row was read.
+func (w *importer) readTable(format, name string) error {
 	t, rows, err := openTable(w.app.ctx, format, name)
 	if err != nil {
 		return err
@@ -200,25 +215,30 @@ func (w *importer) table(format, name string) error {
 	if format == "audit-postgres" {
 		name = "audit_log" // the URL may hold a password
 	}
-	began := w.records
-	w.read, w.total = 0, rows // the bar counts rows
+
+	before := w.records
+	w.read = 0
+	w.total = rows
 	for event, err := range t.Events(w.app.ctx) {
 		w.read++
-		if err := w.take(name, event, err); err != nil {
+		if err := w.add(name, event, err); err != nil {
 			return err
 		}
 	}
-	if read := w.records - began; read < uint64(rows) { // more may have come since
+
+	// The table may have grown since, which is no error.
+	if read := w.records - before; read < uint64(rows) {
 		return fmt.Errorf("%s: the table has %d rows, %d were read", name, rows, read)
 	}
 	return nil
 }
 
-// take adds an event to the batch, or tells of a record that is none.
-func (w *importer) take(name string, event attestlog.Event, err error) error {
+// add adds a record's event to the batch. If err says that the record is bad,
+// add reports it and goes on.
+func (w *importer) add(name string, event attestlog.Event, err error) error {
 	w.records++
-	var refused *convert.RecordError
-	if errors.As(err, &refused) {
+	var bad *convert.RecordError
+	if errors.As(err, &bad) {
 		w.refused++
 		fmt.Fprintf(w.app.stderr, "attestlog: %s\n", clean(err.Error()))
 		return nil
@@ -226,32 +246,29 @@ func (w *importer) take(name string, event attestlog.Event, err error) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	w.events = append(w.events, event)
+
+	w.batch = append(w.batch, event)
 	w.bytes += len(event.Original)
-	const mostBytes = 8 << 20
-	if len(w.events) == importBatch || w.bytes > mostBytes {
-		return w.flush()
+	if len(w.batch) == importBatch || w.bytes > importBytes {
+		return w.store()
 	}
 	return nil
 }
 
-func (w *importer) flush() error {
-	if len(w.events) == 0 {
-		return nil
-	}
-	receipts, err := w.log.Append(w.app.ctx, w.events...)
-	w.count(receipts)
-	if err != nil && !errors.Is(err, attestlog.ErrUnavailable) && w.app.ctx.Err() == nil {
-		err = w.oneByOne()
-	}
-	w.events, w.bytes = w.events[:0], 0
+// store stores the batch, without the events that the log refuses.
+func (w *importer) store() error {
+	err := halve.Each(w.batch, w.append, w.app.blamesEvents, w.refuse)
+	w.batch = w.batch[:0]
+	w.bytes = 0
+
 	w.bar.set(uint64(w.read), uint64(max(w.total, w.read)))
 	return err
 }
 
-// count tells new entries from those that were in the log: new ones come behind
-// all others.
-func (w *importer) count(receipts []attestlog.Receipt) {
+// append stores events in one transaction. It tells new entries from those that
+// were in the log already by their indexes: new ones come after all others.
+func (w *importer) append(events []attestlog.Event) error {
+	receipts, err := w.log.Append(w.app.ctx, events...)
 	for _, r := range receipts {
 		if r.Index < w.next {
 			w.present++
@@ -260,21 +277,23 @@ func (w *importer) count(receipts []attestlog.Receipt) {
 		w.stored++
 		w.next = r.Index + 1
 	}
+	return err
 }
 
-// oneByOne stores a batch that was refused, but for the records that are.
-func (w *importer) oneByOne() error {
-	for _, e := range w.events {
-		receipts, err := w.log.Append(w.app.ctx, e)
-		w.count(receipts)
-		switch {
-		case err == nil:
-		case errors.Is(err, attestlog.ErrUnavailable) || w.app.ctx.Err() != nil:
-			return err
-		default:
-			w.refused++
-			fmt.Fprintf(w.app.stderr, "attestlog: record %s: %s\n", clean(e.ID), clean(err.Error()))
-		}
-	}
+func (w *importer) refuse(event attestlog.Event, err error) error {
+	w.refused++
+	fmt.Fprintf(w.app.stderr, "attestlog: record %s: %s\n", clean(event.ID), clean(err.Error()))
 	return nil
+}
+
+// countHere replaces the counts by those of a log that is here, which stay
+// right if others write at the same time.
+func (w *importer) countHere() error {
+	log, ok := w.log.(*attestlog.Log)
+	if !ok {
+		return nil
+	}
+	st, err := log.Stats(w.app.ctx)
+	w.stored, w.present = st.Appended, st.Duplicates
+	return err
 }

@@ -1,8 +1,29 @@
 // Command attestlog keeps, searches, proves and verifies an audit log.
 //
 // Results go to standard output, everything else to standard error. The exit
-// code is 0 for yes, 1 for a look that found a no (the log was tampered with,
-// some lines were refused), and 2 for what could not be done, usage included.
+// code is 0 for yes, 1 for no (the log was tampered with, an entry was not
+// found, some lines were refused), and 2 if the command could not be carried
+// out, which includes wrong usage.
+//
+// # Adding a command
+//
+// Each family of commands has a file that is named after it: token.go has
+// "token create", "token list" and "token revoke". In the file, in this order:
+//
+//   - a struct, such as tokenCreateCmd, whose fields are the flags and
+//     arguments, with their help texts in the tags;
+//   - its method Help, which says what the tags do not and ends in examples;
+//   - its method Run, which is given the app and does the work;
+//   - what only this family needs.
+//
+// A new command is such a struct, a field of the struct cli below, and a script
+// in testdata/script that runs it. Its help, the completions of shells and its
+// man page are all made from the struct.
+//
+// The app opens the log: reading and openWriter for one that may be at a
+// server, open and readingHere for one that must be here. A command that is
+// done and has found a no prints why and returns errNo. An error that the user
+// can do something about is a hinted error.
 package main
 
 import (
@@ -14,57 +35,18 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
 )
 
-// Exit codes.
-const (
-	exitYes   = 0
-	exitNo    = 1
-	exitError = 2
-)
-
-// memoryLimit is from how many bytes on the garbage collector works harder, so
-// that no command takes 200 MB: what SQLite and the program itself take comes on
-// top. A server's memory grows with its clients; it and GOMEMLIMIT know better.
-const memoryLimit = 128 << 20
-
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
-	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
-}
-
-// errNo ends a command with exit code 1, after it has said why.
-var errNo = errors.New("no")
-
-// A hinted error carries a second line that says what to do.
-type hinted struct {
-	error
-	hint string
-}
-
-func (e hinted) Unwrap() error { return e.error }
-
-// app is what every command is given.
-type app struct {
-	ctx    context.Context
-	stdin  io.Reader
-	stdout io.Writer
-	stderr io.Writer
-	url    string
-	logger *slog.Logger
-}
-
-// cli is the command line.
+// cli is the command line: flags that all commands have, and the commands.
 type cli struct {
-	Config kong.ConfigFlag `help:"Read flags from a file with one JSON object." placeholder:"FILE"`
-	Log    string          `help:"The log's URL: sqlite:FILE, postgres://HOST/DATABASE?log=NAME, or https://SERVER/LOG with a token in ATTESTLOG_TOKEN. Defaults to sqlite:attestlog.db." default:"sqlite:attestlog.db" env:"ATTESTLOG_LOG" placeholder:"URL"`
+	Config  kong.ConfigFlag  `help:"Read flags from a file with one JSON object." placeholder:"FILE"`
+	Log     string           `help:"The log's URL: sqlite:FILE, postgres://HOST/DATABASE?log=NAME, or https://SERVER/LOG with a token in ATTESTLOG_TOKEN. Defaults to sqlite:attestlog.db." default:"sqlite:attestlog.db" env:"ATTESTLOG_LOG" placeholder:"URL"`
+	Version kong.VersionFlag `help:"Print the program's version."`
 
 	Append     appendCmd     `cmd:"" help:"Store events given as JSON lines."`
 	Import     importCmd     `cmd:"" help:"Store foreign records."`
@@ -81,19 +63,70 @@ type cli struct {
 	Backup     backupCmd     `cmd:"" help:"Copy the log while it is in use."`
 	Restore    restoreCmd    `cmd:"" help:"Accept a database that was put back to an earlier state."`
 	Reindex    reindexCmd    `cmd:"" help:"Build the search index again."`
-	Migrate    migrateCmd    `cmd:"" help:"Make or update the schema of a log in PostgreSQL."`
+	Migrate    migrateCmd    `cmd:"" help:"Create or update the schema of a log in PostgreSQL."`
 	Grant      grantCmd      `cmd:"" help:"Let roles append to, or read, a log in PostgreSQL."`
 	Serve      serveCmd      `cmd:"" help:"Serve logs to other machines: API, ingest, live tail, tiles."`
-	Token      tokenCmd      `cmd:"" help:"Make, list and revoke the tokens of a served log."`
+	Token      tokenCmd      `cmd:"" help:"Create, list and revoke the tokens of a served log."`
 	Witness    witnessCmd    `cmd:"" help:"Cosign the checkpoints of other people's logs."`
-	Bench      benchCmd      `cmd:"" help:"Measure on this machine's disk."`
+	Bench      benchCmd      `cmd:"" help:"Measure the log's speed on this machine's disk."`
 	Completion completionCmd `cmd:"" help:"Print a completion script for a shell."`
+	Man        manCmd        `cmd:"" help:"Write the man pages." hidden:""`
+}
+
+func (cli) Help() string {
+	return `Results go to standard output, everything else to standard error.
+
+Exit code: 0 yes; 1 no: the log was tampered with, something was not found, or some
+lines were refused; 2 the command could not be carried out.`
+}
+
+// app is what every command is given.
+type app struct {
+	ctx    context.Context
+	stdin  io.Reader
+	stdout io.Writer
+	stderr io.Writer
+	url    string // of the log, as in --log
+	logger *slog.Logger
+}
+
+// Exit codes.
+const (
+	exitYes   = 0
+	exitNo    = 1
+	exitError = 2
+)
+
+// errNo ends a command with exit code 1, after the command has said why.
+var errNo = errors.New("no")
+
+// A hinted error has a second line that says what to do.
+type hinted struct {
+	error
+	hint string
+}
+
+func (e hinted) Unwrap() error { return e.error }
+
+// memoryLimit is the size, in bytes, from which the garbage collector works
+// harder. SQLite and the program itself need memory besides, and no command
+// should need more than 200 MB in all.
+const memoryLimit = 128 << 20
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+
+	stop()
+	os.Exit(code)
 }
 
 // exited carries an exit code out of kong, which would end the process.
 type exited int
 
-// run is main without the process.
+// run is main without the process: it returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -104,30 +137,42 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			code = int(e)
 		}
 	}()
+
 	var c cli
 	parser, err := newParser(&c, stdout, stderr)
 	if err != nil {
 		fmt.Fprintf(stderr, "attestlog: %v\n", err)
 		return exitError
 	}
-	kctx, err := parser.Parse(queryArgs(args))
+	parsed, err := parser.Parse(queryArgs(args))
 	if err != nil {
 		fmt.Fprintf(stderr, "attestlog: %v\n", err)
 		fmt.Fprintf(stderr, "hint: attestlog %s--help shows how\n", commandOf(args))
 		return exitError
 	}
-	if !strings.HasPrefix(kctx.Command(), "serve") && os.Getenv("GOMEMLIMIT") == "" {
+
+	// A server's memory grows with its clients, so only its operator can set a
+	// limit, by GOMEMLIMIT.
+	if !strings.HasPrefix(parsed.Command(), "serve") && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
 	}
-	a := &app{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr, url: c.Log,
-		logger: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
-	return a.finish(kctx.Run(a))
+
+	a := &app{
+		ctx:    ctx,
+		stdin:  stdin,
+		stdout: stdout,
+		stderr: stderr,
+		url:    c.Log,
+		logger: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}
+	return a.report(parsed.Run(a))
 }
 
 func newParser(c *cli, stdout, stderr io.Writer) (*kong.Kong, error) {
 	return kong.New(c,
 		kong.Name("attestlog"),
 		kong.Description("An audit log that can prove itself."),
+		kong.Vars{"version": version()},
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { panic(exited(code)) }),
 		kong.Configuration(readConfig),
@@ -135,19 +180,20 @@ func newParser(c *cli, stdout, stderr io.Writer) (*kong.Kong, error) {
 	)
 }
 
-// finish reports err and returns the exit code.
-func (a *app) finish(err error) int {
+// report prints a command's error, with its hint, and returns the exit code.
+func (a *app) report(err error) int {
 	switch {
 	case err == nil:
 		return exitYes
 	case errors.Is(err, errNo):
 		return exitNo
 	case errors.Is(err, syscall.EPIPE):
-		return exitYes // the reader has seen enough
+		return exitYes // the reader of a pipe has seen enough
 	case errors.Is(err, context.Canceled) && a.ctx.Err() != nil:
 		fmt.Fprintln(a.stderr, "attestlog: interrupted")
 		return exitError
 	}
+
 	fmt.Fprintf(a.stderr, "attestlog: %s\n", clean(err.Error()))
 	var h hinted
 	if errors.As(err, &h) {
@@ -156,32 +202,51 @@ func (a *app) finish(err error) int {
 	return exitError
 }
 
+// say prints a line to standard error.
 func (a *app) say(format string, args ...any) { fmt.Fprintf(a.stderr, format+"\n", args...) }
+
+// findCommand returns the position of the command in args, or len(args).
+func findCommand(args []string) int {
+	for i, arg := range args {
+		isValue := i > 0 && (args[i-1] == "--log" || args[i-1] == "--config")
+		if !isValue && !strings.HasPrefix(arg, "-") {
+			return i
+		}
+	}
+	return len(args)
+}
+
+// commandOf returns the command in args with a space after it, or "".
+func commandOf(args []string) string {
+	i := findCommand(args)
+	if i == len(args) {
+		return ""
+	}
+	return args[i] + " "
+}
 
 // queryArgs lets a query's terms begin with a minus, without a "--" before
 // them: in the commands that take a query, "-outcome:failure" is a term and
 // "-f" a flag.
 func queryArgs(args []string) []string {
-	out := make([]string, 0, len(args)+1)
-	command := ""
-	for i, arg := range args {
-		if arg == "--" {
-			return append(out, args[i:]...)
-		}
-		if command == "" && !strings.HasPrefix(arg, "-") && (i == 0 || args[i-1] != "--log") {
-			command = arg
-		}
-		takesQuery := command == "query" || command == "tail" || command == "export"
-		if takesQuery && len(arg) > 2 && arg[0] == '-' && arg[1] != '-' && !isShortFlag(arg) {
-			arg = "NOT " + arg[1:]
-		}
-		out = append(out, arg)
+	command := findCommand(args)
+	if command == len(args) || !slices.Contains([]string{"query", "tail", "export"}, args[command]) {
+		return args
 	}
-	return out
+
+	args = slices.Clone(args)
+	for i := command + 1; i < len(args) && args[i] != "--"; i++ {
+		arg := args[i]
+		isShort := len(arg) > 2 && arg[0] == '-' && arg[1] != '-'
+		if isShort && !isShortFlag(arg) {
+			args[i] = "NOT " + arg[1:]
+		}
+	}
+	return args
 }
 
-// isShortFlag reports whether arg is one of the flags -o FILE, -n N or -f with
-// the value attached.
+// isShortFlag reports whether arg is one of the flags -o FILE and -n N with the
+// value attached.
 func isShortFlag(arg string) bool {
 	switch arg[1] {
 	case 'n':
@@ -190,13 +255,4 @@ func isShortFlag(arg string) bool {
 		return !strings.Contains(arg, ":")
 	}
 	return false
-}
-
-func commandOf(args []string) string {
-	for i, arg := range args {
-		if !strings.HasPrefix(arg, "-") && (i == 0 || args[i-1] != "--log") {
-			return arg + " "
-		}
-	}
-	return ""
 }

@@ -4,12 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"strings"
-	"unicode"
 
 	"github.com/rivo/uniseg"
-	"golang.org/x/term"
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert/cef"
@@ -24,42 +21,33 @@ import (
 
 // A printer writes entries in one format.
 type printer interface {
-	entry(*attestlog.Entry) error
-	flush() error // shows what is held back, while more may come
-	end() error
+	print(*attestlog.Entry) error
+	// flush writes the entries that are held back. More may follow.
+	flush() error
+	// finish writes what the format needs after the last entry.
+	finish() error
 }
 
+// tableFields are a table's columns by default.
 var tableFields = []string{"index", "time", "actor", "action", "target", "outcome", "message"}
 
-// views are the formats of other people's programs, one entry a line.
-var views = map[string]func(dst []byte, origin string, e *attestlog.Entry) ([]byte, error){
-	"otlp":        withoutOrigin(otel.Append),
-	"ocsf":        withoutOrigin(ocsf.Append),
-	"ecs":         withoutOrigin(ecs.Append),
-	"cef":         withoutOrigin(cef.Append),
-	"cloudevents": cloudevents.Append,
-	"cloudtrail":  withoutOrigin(cloudtrail.Append),
-	"kubernetes":  withoutOrigin(kubernetes.Append),
-}
-
-func withoutOrigin(fn func([]byte, *attestlog.Entry) ([]byte, error)) func([]byte, string, *attestlog.Entry) ([]byte, error) {
-	return func(dst []byte, _ string, e *attestlog.Entry) ([]byte, error) { return fn(dst, e) }
-}
-
 // newPrinter returns a printer for the entries of the log with an origin.
-func newPrinter(a *app, out io.Writer, origin, format string, fields []string) (printer, error) {
+func newPrinter(a *app, out io.Writer, origin string, flags outputFlags) (printer, error) {
+	fields := flags.Fields
 	for _, f := range fields {
 		if _, err := new(attestlog.Entry).Field(f); err != nil {
 			return nil, err
 		}
 	}
-	if view := views[format]; view != nil {
+
+	if view := views[flags.Format]; view != nil {
 		if fields != nil {
-			return nil, fmt.Errorf("--fields: the format %s has fields of its own", format)
+			return nil, fmt.Errorf("--fields: the format %s has fields of its own", flags.Format)
 		}
 		return &viewPrinter{out: out, origin: origin, view: view}, nil
 	}
-	switch format {
+
+	switch flags.Format {
 	case "json":
 		return &jsonPrinter{out: out, fields: fields, list: true}, nil
 	case "jsonl":
@@ -71,6 +59,7 @@ func newPrinter(a *app, out io.Writer, origin, format string, fields []string) (
 		w, err := csv.NewWriter(out, fields)
 		return csvPrinter{w}, err
 	}
+
 	if fields == nil {
 		fields = tableFields
 	}
@@ -78,143 +67,113 @@ func newPrinter(a *app, out io.Writer, origin, format string, fields []string) (
 	return &tablePrinter{out: out, fields: fields, width: width, color: color}, nil
 }
 
+// A view appends an entry in the format of another program, on one line
+// without its end.
+type view func(dst []byte, origin string, e *attestlog.Entry) ([]byte, error)
+
+var views = map[string]view{
+	"otlp":        withoutOrigin(otel.Append),
+	"ocsf":        withoutOrigin(ocsf.Append),
+	"ecs":         withoutOrigin(ecs.Append),
+	"cef":         withoutOrigin(cef.Append),
+	"cloudevents": cloudevents.Append,
+	"cloudtrail":  withoutOrigin(cloudtrail.Append),
+	"kubernetes":  withoutOrigin(kubernetes.Append),
+}
+
+func withoutOrigin(fn func([]byte, *attestlog.Entry) ([]byte, error)) view {
+	return func(dst []byte, _ string, e *attestlog.Entry) ([]byte, error) { return fn(dst, e) }
+}
+
+// A viewPrinter writes one view of each entry a line.
 type viewPrinter struct {
 	out    io.Writer
 	origin string
-	view   func([]byte, string, *attestlog.Entry) ([]byte, error)
+	view   view
 	line   []byte
 }
 
-func (p *viewPrinter) entry(e *attestlog.Entry) (err error) {
-	if p.line, err = p.view(p.line[:0], p.origin, e); err == nil {
-		_, err = p.out.Write(append(p.line, '\n'))
+func (p *viewPrinter) print(e *attestlog.Entry) error {
+	line, err := p.view(p.line[:0], p.origin, e)
+	if err != nil {
+		return err
 	}
+	p.line = append(line, '\n')
+	_, err = p.out.Write(p.line)
 	return err
 }
 
-func (p *viewPrinter) flush() error { return nil }
-func (p *viewPrinter) end() error   { return nil }
-
-// terminal returns the width of out, 0 if it is no terminal, and whether
-// colours are wanted.
-func terminal(out io.Writer) (width int, color bool) {
-	f, ok := out.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return 0, false
-	}
-	width, _, err := term.GetSize(int(f.Fd()))
-	if err != nil || width < 20 {
-		width = 80
-	}
-	return width, os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-}
-
-// clean makes text safe for a terminal: control and formatting characters,
-// which could move the cursor or reorder what is read, are shown as escapes.
-func clean(s string) string {
-	unsafe := func(r rune) bool {
-		return r != '\n' && (unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Co)) || r == unicode.ReplacementChar
-	}
-	if !strings.ContainsFunc(s, unsafe) {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		switch {
-		case !unsafe(r):
-			b.WriteRune(r)
-		case r == '\t':
-			b.WriteByte(' ')
-		case r < 0x100:
-			fmt.Fprintf(&b, `\x%02x`, r)
-		default:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		}
-	}
-	return b.String()
-}
-
-// cleanLine is clean on one line.
-func cleanLine(s string) string { return strings.ReplaceAll(clean(s), "\n", `\n`) }
-
-func quoteJSON(s string) []byte {
-	b, err := json.Marshal(s)
-	if err != nil {
-		return []byte(`""`)
-	}
-	return b
-}
-
-func values(e *attestlog.Entry, field string) string {
-	v, err := e.Field(field)
-	if err != nil {
-		return ""
-	}
-	return strings.Join(v, " ")
-}
+func (p *viewPrinter) flush() error  { return nil }
+func (p *viewPrinter) finish() error { return nil }
 
 // A jsonPrinter writes whole entries, or objects of the chosen fields, one a
 // line or as one list.
 type jsonPrinter struct {
 	out    io.Writer
-	fields []string
+	fields []string // nil: whole entries
 	list   bool
-	n      int
+	n      int // entries so far
 }
 
-func (p *jsonPrinter) entry(e *attestlog.Entry) error {
-	b, err := p.object(e)
+func (p *jsonPrinter) print(e *attestlog.Entry) error {
+	text, err := p.object(e)
 	if err != nil {
 		return err
 	}
+
 	switch {
 	case !p.list:
-		b = append(b, '\n')
+		text = append(text, '\n')
 	case p.n == 0:
-		b = append([]byte("[\n  "), b...)
+		text = append([]byte("[\n  "), text...)
 	default:
-		b = append([]byte(",\n  "), b...)
+		text = append([]byte(",\n  "), text...)
 	}
 	p.n++
-	_, err = p.out.Write(b)
+	_, err = p.out.Write(text)
 	return err
 }
 
+// object returns the entry as a JSON object. A chosen field without a value is
+// null, one with several values is a list.
 func (p *jsonPrinter) object(e *attestlog.Entry) ([]byte, error) {
 	if p.fields == nil {
 		return e.MarshalJSON()
 	}
-	b := []byte{'{'}
+
+	text := []byte{'{'}
 	for i, field := range p.fields {
 		if i > 0 {
-			b = append(b, ',')
+			text = append(text, ',')
 		}
-		b = append(append(b, quoteJSON(field)...), ':')
-		v, err := e.Field(field)
+		text = append(text, quoteJSON(field)...)
+		text = append(text, ':')
+
+		values, err := e.Field(field)
 		if err != nil {
 			return nil, err
 		}
 		switch {
 		case field == "index":
-			b = append(b, v[0]...)
-		case len(v) == 0:
-			b = append(b, "null"...)
-		case len(v) == 1:
-			b = append(b, quoteJSON(v[0])...)
+			text = append(text, values[0]...)
+		case len(values) == 0:
+			text = append(text, "null"...)
+		case len(values) == 1:
+			text = append(text, quoteJSON(values[0])...)
 		default:
-			list, err := json.Marshal(v)
+			list, err := json.Marshal(values)
 			if err != nil {
 				return nil, err
 			}
-			b = append(b, list...)
+			text = append(text, list...)
 		}
 	}
-	return append(b, '}'), nil
+	return append(text, '}'), nil
 }
 
 func (p *jsonPrinter) flush() error { return nil }
 
-func (p *jsonPrinter) end() error {
+func (p *jsonPrinter) finish() error {
 	text := ""
 	switch {
 	case p.list && p.n == 0:
@@ -226,42 +185,55 @@ func (p *jsonPrinter) end() error {
 	return err
 }
 
+// quoteJSON returns s as a JSON string.
+func quoteJSON(s string) []byte {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return []byte(`""`)
+	}
+	return b
+}
+
 type csvPrinter struct{ *csv.Writer }
 
-func (p csvPrinter) entry(e *attestlog.Entry) error { return p.Write(e) }
+func (p csvPrinter) print(e *attestlog.Entry) error { return p.Write(e) }
 func (p csvPrinter) flush() error                   { return p.Flush() }
-func (p csvPrinter) end() error                     { return p.Flush() }
+func (p csvPrinter) finish() error                  { return p.Flush() }
 
-// tableHold is how many rows are held back to learn the columns' widths.
-const tableHold = 200
+const (
+	tableSample = 200 // rows that decide the columns' widths
+	columnGap   = 2
+	minColumn   = 6
+)
 
 // A tablePrinter writes columns as wide as its first rows need, within the
-// terminal's width.
+// terminal's width. It holds back these rows until it knows the widths.
 type tablePrinter struct {
 	out    io.Writer
 	fields []string
-	width  int // of the terminal, 0: do not cut
+	width  int // of the terminal; 0: rows are not shortened
 	color  bool
 	held   [][]string
 	widths []int // nil until the header is written
 }
 
-func (p *tablePrinter) entry(e *attestlog.Entry) error {
+func (p *tablePrinter) print(e *attestlog.Entry) error {
 	row := make([]string, len(p.fields))
 	for i, field := range p.fields {
-		row[i] = p.cell(e, field)
+		row[i] = tableCell(e, field)
 	}
+
 	if p.widths != nil {
-		return p.row(row)
+		return p.write(row)
 	}
 	p.held = append(p.held, row)
-	if len(p.held) == tableHold {
+	if len(p.held) == tableSample {
 		return p.flush()
 	}
 	return nil
 }
 
-func (p *tablePrinter) cell(e *attestlog.Entry, field string) string {
+func tableCell(e *attestlog.Entry, field string) string {
 	switch field {
 	case "time":
 		return e.Time.Format("2006-01-02 15:04:05.000")
@@ -272,12 +244,22 @@ func (p *tablePrinter) cell(e *attestlog.Entry, field string) string {
 			return cleanLine(e.Reason)
 		}
 	case "target":
-		if v := values(e, field); v != "" {
+		// A target without a type has an id alone.
+		if v := fieldText(e, field); v != "" {
 			return cleanLine(v)
 		}
 		field = "target.id"
 	}
-	return cleanLine(values(e, field))
+	return cleanLine(fieldText(e, field))
+}
+
+// fieldText returns the values of a field, with spaces between them.
+func fieldText(e *attestlog.Entry, field string) string {
+	values, err := e.Field(field)
+	if err != nil {
+		return ""
+	}
+	return strings.Join(values, " ")
 }
 
 func (p *tablePrinter) flush() error {
@@ -290,12 +272,13 @@ func (p *tablePrinter) flush() error {
 		for i, f := range p.fields {
 			header[i] = strings.ToUpper(f)
 		}
-		if err := p.row(header); err != nil {
+		if err := p.write(header); err != nil {
 			return err
 		}
 	}
+
 	for _, row := range p.held {
-		if err := p.row(row); err != nil {
+		if err := p.write(row); err != nil {
 			return err
 		}
 	}
@@ -303,12 +286,8 @@ func (p *tablePrinter) flush() error {
 	return nil
 }
 
-const (
-	columnGap = 2
-	minColumn = 6
-)
-
-// measure makes the widest columns narrower until the table fits.
+// measure decides the columns' widths: as wide as the longest cell, and then,
+// until the table fits the terminal, the widest column narrower.
 func (p *tablePrinter) measure() {
 	p.widths = make([]int, len(p.fields))
 	for i, f := range p.fields {
@@ -317,6 +296,7 @@ func (p *tablePrinter) measure() {
 			p.widths[i] = max(p.widths[i], uniseg.StringWidth(row[i]))
 		}
 	}
+
 	for p.width > 0 {
 		total, widest := -columnGap, 0
 		for i, w := range p.widths {
@@ -332,43 +312,30 @@ func (p *tablePrinter) measure() {
 	}
 }
 
-func (p *tablePrinter) row(cells []string) error {
+func (p *tablePrinter) write(row []string) error {
 	var b strings.Builder
-	for i, cell := range cells {
+	for i, cell := range row {
 		if i > 0 {
 			b.WriteString(strings.Repeat(" ", columnGap))
 		}
 		if p.width > 0 {
-			cell = cut(cell, p.widths[i])
+			cell = shorten(cell, p.widths[i])
 		}
-		pad := ""
-		if i < len(cells)-1 {
-			pad = strings.Repeat(" ", max(0, p.widths[i]-uniseg.StringWidth(cell)))
+		padding := 0
+		if i < len(row)-1 {
+			padding = max(0, p.widths[i]-uniseg.StringWidth(cell))
 		}
+
+		// The escapes have no width on the terminal.
 		if p.color && cell == "failure" && p.fields[i] == "outcome" {
 			cell = "\x1b[31m" + cell + "\x1b[0m"
 		}
-		b.WriteString(cell + pad)
+		b.WriteString(cell)
+		b.WriteString(strings.Repeat(" ", padding))
 	}
+
 	_, err := io.WriteString(p.out, strings.TrimRight(b.String(), " ")+"\n")
 	return err
 }
 
-// cut shortens text to a width in terminal cells.
-func cut(s string, width int) string {
-	if uniseg.StringWidth(s) <= width {
-		return s
-	}
-	var b strings.Builder
-	used := 0
-	for g := uniseg.NewGraphemes(s); g.Next(); {
-		if used+g.Width() > width-1 {
-			break
-		}
-		used += g.Width()
-		b.WriteString(g.Str())
-	}
-	return b.String() + "…"
-}
-
-func (p *tablePrinter) end() error { return p.flush() }
+func (p *tablePrinter) finish() error { return p.flush() }

@@ -6,7 +6,6 @@ import (
 	"os"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/verify"
 )
 
 type proveCmd struct {
@@ -37,6 +36,7 @@ func (c *proveCmd) Run(a *app) error {
 		if err != nil {
 			return err
 		}
+
 		if c.Output != "" {
 			return os.WriteFile(c.Output, text, 0o644)
 		}
@@ -47,7 +47,7 @@ func (c *proveCmd) Run(a *app) error {
 
 type checkCmd struct {
 	Proof string `arg:"" help:"A proof file." name:"PROOF" type:"existingfile"`
-	Key   string `help:"The log's public key. Defaults to the one beside the log." placeholder:"FILE" type:"existingfile"`
+	Key   string `help:"The log's public key. Defaults to the one stored next to the log." placeholder:"FILE" type:"existingfile"`
 	Leaf  bool   `help:"Print the proven leaf."`
 }
 
@@ -60,15 +60,9 @@ Examples:
 }
 
 func (c *checkCmd) Run(a *app) error {
-	path := c.Key
-	if path == "" {
-		_, base, err := a.home()
-		if err != nil {
-			return err
-		}
-		if path = base + ".pub"; !exists(path) {
-			return hinted{fmt.Errorf("%w: no key was given", verify.ErrCannotVerify), "give the log's public key with --key FILE"}
-		}
+	path, err := c.keyFile(a)
+	if err != nil {
+		return err
 	}
 	keys, err := readKeys(path)
 	if err != nil {
@@ -78,23 +72,66 @@ func (c *checkCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+
 	var proof attestlog.InclusionProof
-	if err := proof.UnmarshalText(text); err != nil {
+	err = proof.UnmarshalText(text)
+	if err == nil {
+		_, err = attestlog.CheckProof(proof, keys...)
+	}
+	if err != nil {
 		a.say("attestlog: %s: %s", clean(c.Proof), clean(err.Error()))
 		return errNo
 	}
-	if _, err := attestlog.CheckProof(proof, keys...); err != nil {
-		a.say("attestlog: %s: %s", clean(c.Proof), clean(err.Error()))
-		return errNo
-	}
+
 	if c.Leaf {
 		_, err = fmt.Fprintf(a.stdout, "%s\n", proof.Leaf)
 		return err
 	}
-	fmt.Fprintf(a.stdout, "proven: entry %d is in the log %s, signed over %d entries\ntrusted key file: %s\n",
-		proof.Index, clean(proof.Checkpoint.Origin), proof.Checkpoint.Size, path)
+	fmt.Fprintf(a.stdout, "proven: entry %d is in the log %s, signed over %d entries\n",
+		proof.Index, clean(proof.Checkpoint.Origin), proof.Checkpoint.Size)
+	fmt.Fprintf(a.stdout, "trusted key file: %s\n", path)
 	if c.Key == "" {
-		fmt.Fprintln(a.stdout, "note: that key is merely the one beside the log; --key FILE trusts one that was kept elsewhere")
+		fmt.Fprintln(a.stdout, noteKey)
 	}
 	return nil
+}
+
+// keyFile returns the file of the keys to trust.
+func (c *checkCmd) keyFile(a *app) (string, error) {
+	if c.Key != "" {
+		return c.Key, nil
+	}
+	_, base, err := a.home()
+	if err != nil {
+		return "", err
+	}
+	path := base + ".pub"
+	if !exists(path) {
+		return "", hinted{errNoKey, hintKey}
+	}
+	return path, nil
+}
+
+type checkpointCmd struct{}
+
+func (checkpointCmd) Help() string {
+	return `Keep what it prints somewhere else: verify --checkpoint later shows that nothing
+before it was changed or removed.
+
+Examples:
+  attestlog checkpoint > /safe/place/2026-11-22.checkpoint`
+}
+
+func (checkpointCmd) Run(a *app) error {
+	return a.reading(func(log reader) error {
+		c, err := log.Checkpoint(a.ctx)
+		if errors.Is(err, attestlog.ErrNotFound) {
+			a.say("attestlog: the log has no checkpoint yet")
+			return errNo
+		}
+		if err == nil {
+			_, err = a.stdout.Write(c.Note)
+		}
+		return err
+	})
 }

@@ -11,14 +11,20 @@ import (
 	"github.com/attestlog/attestlog/query"
 )
 
-type queryCmd struct {
-	Query  []string `arg:"" optional:"" help:"What to look for; everything without." name:"QUERY"`
+// outputFlags say how query and tail print entries.
+type outputFlags struct {
 	Format string   `help:"table, json, jsonl, csv, otlp, ocsf, ecs, cef, cloudevents, cloudtrail or kubernetes. Defaults to table." enum:"table,json,jsonl,csv,otlp,ocsf,ecs,cef,cloudevents,cloudtrail,kubernetes" default:"table"`
-	Limit  int      `help:"Entries on a page." default:"50" short:"n"`
-	Cursor string   `help:"Show the page that begins where another ended."`
-	All    bool     `help:"All entries, not only one page."`
-	Count  bool     `help:"Print only how many entries there are."`
 	Fields []string `help:"Fields to show, with commas between them." placeholder:"FIELD"`
+}
+
+type queryCmd struct {
+	Query []string    `arg:"" optional:"" help:"What to look for. Defaults to everything." name:"QUERY"`
+	Print outputFlags `embed:""`
+
+	Limit  int    `help:"Entries on a page." default:"50" short:"n"`
+	Cursor string `help:"Show the page that begins where another ended."`
+	All    bool   `help:"All entries, not only one page."`
+	Count  bool   `help:"Print only how many entries there are."`
 }
 
 func (queryCmd) Help() string {
@@ -51,15 +57,18 @@ func (c *queryCmd) Run(a *app) error {
 			}
 			return err
 		}
+
 		out := bufio.NewWriter(a.stdout)
-		p, err := newPrinter(a, out, log.Origin(), c.Format, c.Fields)
+		p, err := newPrinter(a, out, log.Origin(), c.Print)
 		if err != nil {
 			return err
 		}
-		next, err := c.pages(a.ctx, log, q, p)
-		if err = errors.Join(err, p.end(), out.Flush()); err != nil {
+		next, err := c.printPages(a.ctx, log, q, p)
+		err = errors.Join(err, p.finish(), out.Flush())
+		if err != nil {
 			return err
 		}
+
 		if next != "" {
 			a.say("more entries: --all, or --cursor %s", next)
 		}
@@ -67,46 +76,49 @@ func (c *queryCmd) Run(a *app) error {
 	})
 }
 
-// pages prints one page, or all of them, and returns the next one's cursor.
-func (c *queryCmd) pages(ctx context.Context, log reader, q query.Query, p printer) (string, error) {
+// printPages prints one page, or all of them, and returns the cursor of the
+// next one.
+func (c *queryCmd) printPages(ctx context.Context, log reader, q query.Query, p printer) (string, error) {
 	opts := attestlog.PageOptions{Limit: c.Limit, Cursor: c.Cursor}
 	if c.All {
 		opts.Limit = 1000
 	}
+
 	for {
 		page, err := log.Query(ctx, q, opts)
 		if err != nil {
 			return "", err
 		}
 		for i := range page.Entries {
-			if err := p.entry(&page.Entries[i]); err != nil {
+			if err := p.print(&page.Entries[i]); err != nil {
 				return "", err
 			}
 		}
-		if opts.Cursor = page.Next; !c.All || page.Next == "" {
+		if !c.All || page.Next == "" {
 			return page.Next, nil
 		}
+		opts.Cursor = page.Next
 	}
 }
 
-// parseQuery reads a query from the command's arguments. A syntax error shows
-// where it is.
+// parseQuery parses the query in a command's arguments. The hint of a syntax
+// error points at the column.
 func parseQuery(args []string) (query.Query, error) {
 	text := strings.Join(args, " ")
 	q, err := query.Parse(text)
-	var at *query.Error
-	if errors.As(err, &at) {
-		return q, hinted{err, "\n  " + clean(text) + "\n  " + strings.Repeat(" ", at.Column-1) + "^"}
+	var syntax *query.Error
+	if errors.As(err, &syntax) {
+		return q, hinted{err, "\n  " + clean(text) + "\n  " + strings.Repeat(" ", syntax.Column-1) + "^"}
 	}
 	return q, err
 }
 
 type tailCmd struct {
-	Query  []string `arg:"" optional:"" help:"What to look for; everything without." name:"QUERY"`
-	Follow bool     `help:"Go on with new entries as they come." short:"f"`
-	Limit  int      `help:"Entries to begin with." default:"10" short:"n"`
-	Format string   `help:"table, json, jsonl, csv, otlp, ocsf, ecs, cef, cloudevents, cloudtrail or kubernetes. Defaults to table." enum:"table,json,jsonl,csv,otlp,ocsf,ecs,cef,cloudevents,cloudtrail,kubernetes" default:"table"`
-	Fields []string `help:"Fields to show, with commas between them." placeholder:"FIELD"`
+	Query []string    `arg:"" optional:"" help:"What to look for. Defaults to everything." name:"QUERY"`
+	Print outputFlags `embed:""`
+
+	Follow bool `help:"Go on with new entries as they come." short:"f"`
+	Limit  int  `help:"Entries to begin with." default:"10" short:"n"`
 }
 
 func (tailCmd) Help() string {
@@ -123,39 +135,54 @@ func (c *tailCmd) Run(a *app) error {
 	}
 	return a.reading(func(log reader) error {
 		out := bufio.NewWriter(a.stdout)
-		p, err := newPrinter(a, out, log.Origin(), c.Format, c.Fields)
+		p, err := newPrinter(a, out, log.Origin(), c.Print)
 		if err != nil {
 			return err
 		}
-		from, err := log.Size(a.ctx)
+
+		// The last entries end, and the new ones begin, at the size of now.
+		size, err := log.Size(a.ctx)
 		if err != nil {
 			return err
 		}
-		if c.Limit > 0 {
-			page, err := log.Query(a.ctx, query.And(q.OrderBy(query.ByIndex), query.Indexes(0, from)).OrderBy(query.ByIndex), attestlog.PageOptions{Limit: c.Limit})
+		err = c.printLast(a.ctx, log, q, size, p)
+		if err != nil {
+			return err
+		}
+		if c.Follow {
+			err = errors.Join(p.flush(), out.Flush())
 			if err != nil {
 				return err
 			}
-			for i := len(page.Entries) - 1; i >= 0; i-- {
-				if err := p.entry(&page.Entries[i]); err != nil {
+			for e, err := range log.Tail(a.ctx, size, q) {
+				if err == nil {
+					err = errors.Join(p.print(&e), p.flush(), out.Flush())
+				}
+				if err != nil {
 					return err
 				}
 			}
 		}
-		if !c.Follow {
-			return errors.Join(p.end(), out.Flush())
-		}
-		if err := errors.Join(p.flush(), out.Flush()); err != nil {
+
+		return errors.Join(p.finish(), out.Flush())
+	})
+}
+
+// printLast prints the last entries before index size, oldest first.
+func (c *tailCmd) printLast(ctx context.Context, log reader, q query.Query, size uint64, p printer) error {
+	if c.Limit <= 0 {
+		return nil
+	}
+
+	q = query.And(q, query.Indexes(0, size)).OrderBy(query.ByIndex)
+	page, err := log.Query(ctx, q, attestlog.PageOptions{Limit: c.Limit})
+	if err != nil {
+		return err
+	}
+	for i := len(page.Entries) - 1; i >= 0; i-- {
+		if err := p.print(&page.Entries[i]); err != nil {
 			return err
 		}
-		for e, err := range log.Tail(a.ctx, from, q) {
-			if err == nil {
-				err = errors.Join(p.entry(&e), p.flush(), out.Flush())
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return errors.Join(p.end(), out.Flush())
-	})
+	}
+	return nil
 }

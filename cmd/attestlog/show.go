@@ -33,24 +33,26 @@ func (c *showCmd) Run(a *app) error {
 		if err != nil {
 			return err
 		}
+
 		switch c.Format {
 		case "leaf":
 			_, err = a.stdout.Write(e.Leaf)
 			return err
 		case "json":
-			b, err := e.MarshalJSON()
+			text, err := e.MarshalJSON()
 			if err == nil {
-				_, err = fmt.Fprintf(a.stdout, "%s\n", b)
+				_, err = fmt.Fprintf(a.stdout, "%s\n", text)
 			}
 			return err
 		}
-		_, err = a.stdout.Write(append(describe(&e), proofState(a, log, &e)...))
+		_, err = a.stdout.Write(append(describe(&e), describeProof(a, log, &e)...))
 		return err
 	})
 }
 
 func (c *showCmd) find(a *app, log reader) (attestlog.Entry, error) {
-	if index, err := strconv.ParseUint(c.Entry, 10, 62); err == nil {
+	index, err := strconv.ParseUint(c.Entry, 10, 62)
+	if err == nil {
 		return log.Entry(a.ctx, index)
 	}
 	return log.EntryByID(a.ctx, c.Entry)
@@ -61,14 +63,16 @@ func describe(e *attestlog.Entry) []byte {
 	var b bytes.Buffer
 	line := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(&b, "%-16s %s\n", name, strings.ReplaceAll(clean(value), "\n", "\n"+strings.Repeat(" ", 17)))
+			value = strings.ReplaceAll(clean(value), "\n", "\n"+strings.Repeat(" ", 17))
+			fmt.Fprintf(&b, "%-16s %s\n", name, value)
 		}
 	}
+
 	for _, field := range []string{
 		"index", "id", "time", "logged_time", "tenant", "service", "module", "action", "operation", "outcome", "reason",
 		"actor", "actor.type", "actor.name", "actor.session", "actor.on_behalf_of", "ip", "host", "user_agent",
 	} {
-		line(field, values(e, field))
+		line(field, fieldText(e, field))
 	}
 	for _, t := range e.Targets {
 		line("target", strings.TrimSpace(strings.Trim(t.Type+"/"+t.ID, "/")+" "+t.Name))
@@ -76,18 +80,19 @@ func describe(e *attestlog.Entry) []byte {
 	for _, field := range []string{
 		"request.id", "request.method", "request.path", "request.route", "request.status", "trace", "span", "message",
 	} {
-		line(field, values(e, field))
+		line(field, fieldText(e, field))
 	}
 	if e.Request.DurationUS != 0 {
 		line("request.duration", fmt.Sprintf("%d µs", e.Request.DurationUS))
 	}
+
 	for _, ch := range e.Changes {
 		line("change", strings.TrimSpace(ch.Op+" "+ch.Path))
 		if ch.Old != nil {
-			fmt.Fprintf(&b, "%-16s - %s\n", "", cleanLine(compact(ch.Old)))
+			fmt.Fprintf(&b, "%-16s - %s\n", "", cleanLine(jsonText(ch.Old)))
 		}
 		if ch.New != nil {
-			fmt.Fprintf(&b, "%-16s + %s\n", "", cleanLine(compact(ch.New)))
+			fmt.Fprintf(&b, "%-16s + %s\n", "", cleanLine(jsonText(ch.New)))
 		}
 	}
 	if len(e.Attributes) > 0 {
@@ -96,13 +101,14 @@ func describe(e *attestlog.Entry) []byte {
 			line("attributes", string(text))
 		}
 	}
+
 	line("original", string(e.Original))
 	line("erased", strings.Join(e.Erased, " "))
 	line("leaf hash", e.LeafHash.String())
 	return b.Bytes()
 }
 
-func compact(v any) string {
+func jsonText(v any) string {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Sprint(v)
@@ -110,8 +116,9 @@ func compact(v any) string {
 	return string(b)
 }
 
-// proofState says what stands behind the entry, having checked it.
-func proofState(a *app, log reader, e *attestlog.Entry) string {
+// describeProof checks the entry's inclusion proof and says which checkpoint
+// covers the entry.
+func describeProof(a *app, log reader, e *attestlog.Entry) string {
 	proof, err := log.InclusionProof(a.ctx, e.Index)
 	switch {
 	case errors.Is(err, attestlog.ErrNotFound):
@@ -119,5 +126,6 @@ func proofState(a *app, log reader, e *attestlog.Entry) string {
 	case err != nil:
 		return fmt.Sprintf("%-16s FAILED: %s\n", "proof", cleanLine(err.Error()))
 	}
-	return fmt.Sprintf("%-16s included in the checkpoint of %s over %d entries (%d hashes)\n", "proof", clean(proof.Checkpoint.Origin), proof.Checkpoint.Size, len(proof.Hashes))
+	return fmt.Sprintf("%-16s included in the checkpoint of %s over %d entries (%d hashes)\n", "proof",
+		clean(proof.Checkpoint.Origin), proof.Checkpoint.Size, len(proof.Hashes))
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 type statsCmd struct {
 	JSON bool   `help:"Print one JSON object." name:"json"`
 	Top  int    `help:"Actors and actions to list." default:"5"`
-	Last uint64 `help:"Entries, from the newest on, that actors and actions are counted in; 0 is all." default:"100000"`
+	Last uint64 `help:"Count actors and actions in this many of the newest entries; 0 is all." default:"100000"`
 }
 
 func (statsCmd) Help() string {
@@ -23,6 +24,20 @@ func (statsCmd) Help() string {
   attestlog stats
   attestlog stats --last 0 --top 20
   attestlog stats --json`
+}
+
+func (c *statsCmd) Run(a *app) error {
+	return a.reading(func(log reader) error {
+		f, err := c.gather(a.ctx, log)
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			return json.NewEncoder(a.stdout).Encode(f)
+		}
+		f.print(a.stdout)
+		return nil
+	})
 }
 
 // figures is what stats prints.
@@ -55,41 +70,18 @@ type tally struct {
 	Count uint64 `json:"count"`
 }
 
-func (c *statsCmd) Run(a *app) error {
-	return a.reading(func(log reader) error {
-		f, err := c.gather(a, log)
-		if err != nil {
-			return err
-		}
-		if c.JSON {
-			return json.NewEncoder(a.stdout).Encode(f)
-		}
-		f.print(a)
-		return nil
-	})
-}
-
-// statsOf returns a log's figures, of a server's log those that it tells.
-func statsOf(ctx context.Context, log reader) (st attestlog.Stats, err error) {
-	if here, ok := log.(local); ok {
-		return here.Stats(ctx)
-	}
-	if st.Size, err = log.Size(ctx); err != nil {
-		return st, err
-	}
-	c, err := log.Checkpoint(ctx)
-	st.CheckpointSize = c.Size
-	return st, err
-}
-
-func (c *statsCmd) gather(a *app, log reader) (figures, error) {
-	st, err := statsOf(a.ctx, log)
+func (c *statsCmd) gather(ctx context.Context, log reader) (figures, error) {
+	st, err := statsOf(ctx, log)
 	if err != nil {
 		return figures{}, err
 	}
 	f := figures{
-		Entries: st.Size, Bytes: st.Store.Bytes, IndexBytes: st.Store.IndexBytes, IndexLag: st.Store.IndexLag,
-		Origin: log.Origin(), CheckpointSize: st.CheckpointSize,
+		Entries:        st.Size,
+		Bytes:          st.Store.Bytes,
+		IndexBytes:     st.Store.IndexBytes,
+		IndexLag:       st.Store.IndexLag,
+		Origin:         log.Origin(),
+		CheckpointSize: st.CheckpointSize,
 	}
 	for _, box := range st.Outboxes {
 		o := outbox{Name: box.Name, Events: box.Events, Refused: box.Refused}
@@ -98,51 +90,84 @@ func (c *statsCmd) gather(a *app, log reader) (figures, error) {
 		}
 		f.Outboxes = append(f.Outboxes, o)
 	}
-	if st.Size == 0 {
+	if f.Entries == 0 {
 		return f, nil
 	}
-	if f.CheckpointSize > 0 && f.CheckpointSize <= st.Size {
-		e, err := log.Entry(a.ctx, f.CheckpointSize-1)
+
+	err = f.readTimes(ctx, log)
+	if err != nil {
+		return f, err
+	}
+	err = c.count(ctx, log, &f)
+	return f, err
+}
+
+// statsOf returns a log's figures. A server's log does not tell all of them.
+func statsOf(ctx context.Context, log reader) (attestlog.Stats, error) {
+	if here, ok := log.(local); ok {
+		return here.Stats(ctx)
+	}
+
+	size, err := log.Size(ctx)
+	if err != nil {
+		return attestlog.Stats{}, err
+	}
+	c, err := log.Checkpoint(ctx)
+	return attestlog.Stats{Size: size, CheckpointSize: c.Size}, err
+}
+
+// readTimes reads when the first, the last and the last signed entry were
+// logged.
+func (f *figures) readTimes(ctx context.Context, log reader) error {
+	if f.CheckpointSize > 0 && f.CheckpointSize <= f.Entries {
+		e, err := log.Entry(ctx, f.CheckpointSize-1)
 		if err != nil {
-			return f, err
+			return err
 		}
 		f.CheckpointTime = &e.LoggedTime
 	}
-	first, err := log.Entry(a.ctx, 0)
+
+	first, err := log.Entry(ctx, 0)
 	if err != nil {
-		return f, err
+		return err
 	}
-	last, err := log.Entry(a.ctx, st.Size-1)
+	last, err := log.Entry(ctx, f.Entries-1)
 	if err != nil {
-		return f, err
+		return err
 	}
-	f.First, f.LastLogged = &first.LoggedTime, &last.LoggedTime
+	f.First = &first.LoggedTime
+	f.LastLogged = &last.LoggedTime
 	if span := last.LoggedTime.Sub(first.LoggedTime).Seconds(); span > 0 {
-		f.PerSecond = float64(st.Size-1) / span
+		f.PerSecond = float64(f.Entries-1) / span
 	}
-	return f, c.count(a, log, &f)
+	return nil
 }
 
-// count tallies actors and actions among the newest entries.
-func (c *statsCmd) count(a *app, log reader, f *figures) error {
+// count counts the actors and actions of the newest entries.
+func (c *statsCmd) count(ctx context.Context, log reader, f *figures) error {
 	from := uint64(0)
 	if c.Last > 0 && f.Entries > c.Last {
 		from = f.Entries - c.Last
 	}
 	f.Counted = f.Entries - from
-	actors, actions := map[string]uint64{}, map[string]uint64{}
-	for e, err := range log.Entries(a.ctx, query.Indexes(from, f.Entries)) {
+
+	actors := map[string]uint64{}
+	actions := map[string]uint64{}
+	for e, err := range log.Entries(ctx, query.Indexes(from, f.Entries)) {
 		if err != nil {
 			return err
 		}
 		actors[e.Actor.ID]++
 		actions[e.Action]++
 	}
-	f.Actors, f.Actions = top(actors, c.Top), top(actions, c.Top)
+
+	f.Actors = most(actors, c.Top)
+	f.Actions = most(actions, c.Top)
 	return nil
 }
 
-func top(counts map[string]uint64, n int) []tally {
+// most returns the n names with the highest counts.
+func most(counts map[string]uint64, n int) []tally {
 	all := make([]tally, 0, len(counts))
 	for name, count := range counts {
 		all = append(all, tally{name, count})
@@ -153,17 +178,19 @@ func top(counts map[string]uint64, n int) []tally {
 	return all[:min(max(n, 0), len(all))]
 }
 
-func (f *figures) print(a *app) {
+func (f *figures) print(out io.Writer) {
 	line := func(name, format string, args ...any) {
-		fmt.Fprintf(a.stdout, "%-14s "+format+"\n", append([]any{name}, args...)...)
+		fmt.Fprintf(out, "%-14s "+format+"\n", append([]any{name}, args...)...)
 	}
+
 	line("entries", "%d", f.Entries)
-	perEntry := 0.0
-	if f.Entries > 0 {
-		perEntry = float64(f.Bytes) / float64(f.Entries)
-	}
 	if f.Bytes > 0 {
-		line("size on disk", "%s (%s of it search index; %.0f bytes an entry)", bytesText(f.Bytes), bytesText(f.IndexBytes), perEntry)
+		perEntry := 0.0
+		if f.Entries > 0 {
+			perEntry = float64(f.Bytes) / float64(f.Entries)
+		}
+		line("size on disk", "%s (%s of it search index; %.0f bytes an entry)",
+			bytesText(f.Bytes), bytesText(f.IndexBytes), perEntry)
 	}
 	line("origin", "%s", clean(f.Origin))
 	for _, o := range f.Outboxes {
@@ -176,33 +203,38 @@ func (f *figures) print(a *app) {
 	if f.Entries == 0 {
 		return
 	}
+
 	line("first logged", "%s", f.First.Format(time.RFC3339))
 	line("last logged", "%s", f.LastLogged.Format(time.RFC3339))
 	line("rate", "%.3g entries/s", f.PerSecond)
 	line("checkpoint", "over %d entries", f.CheckpointSize)
 	if f.CheckpointTime != nil {
-		line("", "whose last was logged %s ago", time.Since(*f.CheckpointTime).Round(time.Second))
+		line("", "the last of them was logged %s ago", time.Since(*f.CheckpointTime).Round(time.Second))
 	}
 	line("index lag", "%d entries", f.IndexLag)
-	for _, list := range []struct {
-		name  string
-		items []tally
-	}{{"top actors", f.Actors}, {"top actions", f.Actions}} {
-		fmt.Fprintf(a.stdout, "%s of the last %d entries\n", list.name, f.Counted)
-		for _, t := range list.items {
-			fmt.Fprintf(a.stdout, "  %9d  %s\n", t.Count, cleanLine(t.Name))
-		}
+
+	f.printTallies(out, "top actors", f.Actors)
+	f.printTallies(out, "top actions", f.Actions)
+}
+
+func (f *figures) printTallies(out io.Writer, title string, tallies []tally) {
+	fmt.Fprintf(out, "%s of the last %d entries\n", title, f.Counted)
+	for _, t := range tallies {
+		fmt.Fprintf(out, "  %9d  %s\n", t.Count, cleanLine(t.Name))
 	}
 }
 
+// bytesText returns a size with a unit that suits it.
 func bytesText(n int64) string {
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
-	v, i := float64(n), 0
-	for v >= 1024 && i < len(units)-1 {
-		v, i = v/1024, i+1
-	}
-	if i == 0 {
+	if n < 1024 {
 		return fmt.Sprintf("%d B", n)
 	}
-	return fmt.Sprintf("%.1f %s", v, units[i])
+
+	units := []string{"KiB", "MiB", "GiB", "TiB"}
+	size := float64(n) / 1024
+	for size >= 1024 && len(units) > 1 {
+		size /= 1024
+		units = units[1:]
+	}
+	return fmt.Sprintf("%.1f %s", size, units[0])
 }

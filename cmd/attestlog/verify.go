@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/attestlog/attestlog"
@@ -29,8 +27,8 @@ all kept checkpoints and their signatures, and the sealed values with their dige
 Exit code: 0 verified; 1 tampered, with the first bad index and what differs; 2 it
 could not be verified, which says nothing about the log.
 
-Without --key, the keys kept beside the log are trusted, and the output says so:
-whoever can replace the log can replace those too. Keep log.pub elsewhere.
+Without --key, the keys stored next to the log are trusted, and the output says so:
+anyone who can replace the log can replace those too. Keep log.pub elsewhere.
 
 Examples:
   attestlog verify
@@ -39,40 +37,57 @@ Examples:
 }
 
 func (c *verifyCmd) Run(a *app) error {
-	opts := verify.Options{Index: c.Index}
-	var err error
-	if c.Key != "" {
-		if opts.Keys, err = readKeys(c.Key); err != nil {
-			return err
-		}
-	}
-	if c.Checkpoint != "" {
-		if opts.Checkpoint, err = os.ReadFile(c.Checkpoint); err != nil {
-			return err
-		}
+	opts, err := c.options()
+	if err != nil {
+		return err
 	}
 	bar := newProgress(a, "verify")
 	opts.Progress = bar.set
+
 	if len(c.JSONL) > 0 {
 		if opts.Keys == nil {
-			return hinted{fmt.Errorf("%w: no key was given", verify.ErrCannotVerify), "give the log's public key with --key FILE"}
+			return hinted{errNoKey, hintKey}
 		}
 		report, err := jsonl.Verify(a.ctx, opts, c.JSONL...)
-		bar.end()
-		return c.tell(a, strings.Join(c.JSONL, " "), report, err)
+		bar.finish()
+		return c.report(a, strings.Join(c.JSONL, " "), report, err)
 	}
+
 	if isRemote(a.url) && opts.Keys == nil {
-		return hinted{fmt.Errorf("%w: no key was given", verify.ErrCannotVerify), "what a server says about itself proves nothing: give the log's public key with --key FILE"}
+		return hinted{errNoKey, "what a server says about itself proves nothing: " + hintKey}
 	}
 	return a.reading(func(log reader) error {
 		report, err := log.Verify(a.ctx, opts)
-		bar.end()
-		return c.tell(a, redacted(a.url), report, err)
+		bar.finish()
+		return c.report(a, redacted(a.url), report, err)
 	})
 }
 
-// tell prints the verdict.
-func (c *verifyCmd) tell(a *app, what string, r verify.Report, err error) error {
+var errNoKey = fmt.Errorf("%w: no key was given", verify.ErrCannotVerify)
+
+const (
+	hintKey = "give the log's public key with --key FILE"
+	// noteKey goes with each verdict that rests on the keys next to the log.
+	noteKey = "note: this key is only the one stored next to the log; --key FILE trusts one that was kept elsewhere"
+)
+
+func (c *verifyCmd) options() (verify.Options, error) {
+	opts := verify.Options{Index: c.Index}
+	var err error
+	if c.Key != "" {
+		opts.Keys, err = readKeys(c.Key)
+		if err != nil {
+			return opts, err
+		}
+	}
+	if c.Checkpoint != "" {
+		opts.Checkpoint, err = os.ReadFile(c.Checkpoint)
+	}
+	return opts, err
+}
+
+// report prints the verdict on what was verified, which is named so.
+func (c *verifyCmd) report(a *app, name string, r verify.Report, err error) error {
 	var corrupt *attestlog.CorruptError
 	switch {
 	case errors.As(err, &corrupt):
@@ -83,13 +98,15 @@ func (c *verifyCmd) tell(a *app, what string, r verify.Report, err error) error 
 	case err != nil:
 		return fmt.Errorf("%w: %w", verify.ErrCannotVerify, err)
 	}
-	fmt.Fprintf(a.stdout, "verified: %s: %d entries, root %s\n", clean(what), r.Size, r.Root)
+
+	fmt.Fprintf(a.stdout, "verified: %s: %d entries, root %s\n", clean(name), r.Size, r.Root)
 	for _, key := range r.Keys {
 		fmt.Fprintf(a.stdout, "trusted key: %s\n", clean(key))
 	}
 	if r.KeysBeside {
-		fmt.Fprintln(a.stdout, "note: that key is merely the one beside the log; --key FILE trusts one that was kept elsewhere")
+		fmt.Fprintln(a.stdout, noteKey)
 	}
+
 	fmt.Fprintf(a.stdout, "signed: %d entries, by %d checkpoints", r.Signed, r.Checkpoints)
 	if r.Unknown > 0 {
 		fmt.Fprintf(a.stdout, " (%d more by keys that are not trusted)", r.Unknown)
@@ -110,8 +127,9 @@ func readKeys(path string) ([]note.Verifier, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	var keys []note.Verifier
-	for _, line := range strings.Fields(string(text)) {
+	for line := range strings.FieldsSeq(string(text)) {
 		key, err := note.NewVerifier(line)
 		if err != nil {
 			hint := "a verifier key looks like origin+hash+key; `attestlog key show` prints the log's"
@@ -126,38 +144,4 @@ func readKeys(path string) ([]note.Verifier, error) {
 		return nil, fmt.Errorf("%w: %s has no key", verify.ErrCannotVerify, path)
 	}
 	return keys, nil
-}
-
-// progress shows a bar on a terminal, and nothing elsewhere.
-type progress struct {
-	bar   *progressbar.ProgressBar
-	app   *app
-	title string
-}
-
-func newProgress(a *app, title string) *progress {
-	p := &progress{title: title}
-	if width, _ := terminal(a.stderr); width > 0 {
-		p.app = a
-	}
-	return p
-}
-
-func (p *progress) set(done, total uint64) {
-	if p.app == nil {
-		return
-	}
-	if p.bar == nil || p.bar.GetMax64() != int64(total) {
-		p.bar = progressbar.NewOptions64(int64(total), progressbar.OptionSetWriter(p.app.stderr),
-			progressbar.OptionSetDescription(p.title), progressbar.OptionShowCount(), progressbar.OptionShowIts(),
-			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(), progressbar.OptionFullWidth())
-	}
-	p.bar.Set64(int64(done)) // fails only if the terminal does
-}
-
-func (p *progress) end() {
-	if p.bar != nil {
-		p.bar.Finish()
-		p.bar = nil
-	}
 }

@@ -11,29 +11,21 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/net/netutil"
 
+	"github.com/attestlog/attestlog/internal/durable"
 	"github.com/attestlog/attestlog/witness"
-)
-
-const (
-	// witnessStopWait bounds how long requests may take when the witness is
-	// stopped.
-	witnessStopWait = 10 * time.Second
-	// witnessConnections bounds the connections at a time: a log needs one.
-	witnessConnections = 1000
 )
 
 type witnessCmd struct {
 	Listen string   `help:"The address to serve HTTP on. Defaults to 127.0.0.1:8451." default:"127.0.0.1:8451" placeholder:"ADDRESS"`
-	State  string   `help:"The folder of what was cosigned." required:"" placeholder:"DIR"`
-	Key    string   `help:"The file of the signing key, made if it is missing." required:"" placeholder:"FILE"`
-	Name   string   `help:"The name of a key that is made, best a URL without a scheme. Defaults to a random one." placeholder:"NAME"`
+	State  string   `help:"The folder that remembers the cosigned checkpoints." required:"" placeholder:"DIR"`
+	Key    string   `help:"The file of the signing key, created if it is missing." required:"" placeholder:"FILE"`
+	Name   string   `help:"The name of a new key, best a URL without a scheme. Defaults to a random one." placeholder:"NAME"`
 	LogKey []string `help:"A public key of a log to cosign. Give it again for more logs, and for each key of a log." required:"" sep:"none" placeholder:"KEY"`
 }
 
@@ -43,8 +35,8 @@ POST /add-checkpoint, if they extend the last one. Prints its own public key, wh
 clients need, and runs until it is interrupted. Run it on a machine that the logs'
 operators do not administer.
 
-The state belongs to the key: if it is lost, make a new key too, because a witness that
-has forgotten what it cosigned would cosign a second history.
+The state belongs to the key: if it is lost, create a new key too, because a witness
+that has forgotten what it cosigned would cosign a second history.
 
 Examples:
   attestlog witness --state /var/lib/witness --key /etc/witness.key --name witness.example/w1 \
@@ -56,35 +48,50 @@ func (c *witnessCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	signer, fresh, err := c.signer()
+	signer, newKey, err := c.signer()
 	if err != nil {
 		return err
 	}
+
 	logger := slog.New(slog.NewJSONHandler(a.stderr, nil))
-	w, err := witness.New(witness.Config{Signer: signer, Logs: logs, Dir: c.State, Create: fresh != "", Logger: logger})
+	w, err := witness.New(witness.Config{
+		Signer: signer,
+		Logs:   logs,
+		Dir:    c.State,
+		Create: newKey != "",
+		Logger: logger,
+	})
 	if errors.Is(err, witness.ErrNoState) {
-		return hinted{err, fmt.Sprintf("the state that belongs to %s is missing: put it back as it was last, or remove the key to make a new one", c.Key)}
+		hint := "the state that belongs to %s is missing: put it back as it was last, or remove the key to create a new one"
+		return hinted{err, fmt.Sprintf(hint, c.Key)}
 	}
 	if err != nil {
 		return err
 	}
-	if fresh != "" { // only now: a key without a state is one that lost it
-		if err := createFile(c.Key, fresh+"\n"); err != nil {
+
+	// The key is stored only after its state: a key without a state is one that
+	// has lost it.
+	if newKey != "" {
+		err = durable.Create(c.Key, []byte(newKey+"\n"), 0o600)
+		if err != nil {
 			return fmt.Errorf("keep the new key: %w", err)
 		}
 	}
+
 	listener, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintln(a.stdout, signer.VerifierKey()); err != nil {
+	_, err = fmt.Fprintln(a.stdout, signer.VerifierKey())
+	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	logger.Info("witness: listening", "addr", listener.Addr().String(), "key", signer.Name(), "logs", len(logs))
 	return serveUntil(a.ctx, netutil.LimitListener(listener, witnessConnections), w, logger)
 }
 
-// logKeys reads the keys of logs; each text may hold several.
+// logKeys parses the keys of logs, by the logs' names. Each text may hold
+// several keys.
 func logKeys(texts []string) (map[string][]note.Verifier, error) {
 	logs := map[string][]note.Verifier{}
 	for _, text := range texts {
@@ -102,26 +109,19 @@ func logKeys(texts []string) (map[string][]note.Verifier, error) {
 	return logs, nil
 }
 
-// signer reads the key, or makes one that is yet to be kept.
-func (c *witnessCmd) signer() (s *witness.Signer, fresh string, err error) {
+// signer reads the key from its file. If there is none, it generates newKey,
+// which the caller stores.
+func (c *witnessCmd) signer() (s *witness.Signer, newKey string, err error) {
 	text, err := os.ReadFile(c.Key)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		name := c.Name
-		if name == "" {
-			var id [8]byte
-			rand.Read(id[:]) // never fails: crypto/rand
-			name = "attestlog-witness/" + hex.EncodeToString(id[:])
-		}
-		if fresh, _, err = witness.GenerateKey(rand.Reader, name); err != nil {
-			return nil, "", err
-		}
-		s, err = witness.NewSigner(fresh)
-		return s, fresh, err
-	case err != nil:
+	if errors.Is(err, fs.ErrNotExist) {
+		return generateSigner(c.Name)
+	}
+	if err != nil {
 		return nil, "", err
 	}
-	if s, err = witness.NewSigner(strings.TrimSpace(string(text))); err != nil {
+
+	s, err = witness.NewSigner(strings.TrimSpace(string(text)))
+	if err != nil {
 		return nil, "", fmt.Errorf("%s: %w", c.Key, err)
 	}
 	if c.Name != "" && c.Name != s.Name() {
@@ -130,32 +130,30 @@ func (c *witnessCmd) signer() (s *witness.Signer, fresh string, err error) {
 	return s, "", nil
 }
 
-// createFile durably makes a file that only its owner may read, whole or not
-// at all. It fails if there is one.
-func createFile(path, content string) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
+func generateSigner(name string) (s *witness.Signer, key string, err error) {
+	if name == "" {
+		var id [8]byte
+		rand.Read(id[:]) // never fails
+		name = "attestlog-witness/" + hex.EncodeToString(id[:])
+	}
+
+	key, _, err = witness.GenerateKey(rand.Reader, name)
 	if err != nil {
-		return err
+		return nil, "", err
 	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.WriteString(content)
-	if err == nil {
-		err = tmp.Sync()
-	}
-	if err = errors.Join(err, tmp.Close()); err != nil {
-		return err
-	}
-	if err := os.Link(tmp.Name(), path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	s, err = witness.NewSigner(key)
+	return s, key, err
 }
 
-// serveUntil serves until ctx ends, and then lets requests come to their end.
+const (
+	// witnessStopWait bounds how long requests may take when the witness is
+	// stopped.
+	witnessStopWait = 10 * time.Second
+	// witnessConnections bounds the connections at a time: a log needs one.
+	witnessConnections = 1000
+)
+
+// serveUntil serves until ctx ends, and then lets requests in progress end.
 func serveUntil(ctx context.Context, listener net.Listener, h http.Handler, logger *slog.Logger) error {
 	srv := &http.Server{
 		Handler:           h,
@@ -168,11 +166,13 @@ func serveUntil(ctx context.Context, listener net.Listener, h http.Handler, logg
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve(listener) }()
+
 	select {
 	case err := <-ended:
 		return err
 	case <-ctx.Done():
 	}
+
 	logger.Info("witness: stopping")
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), witnessStopWait)
 	defer cancel()

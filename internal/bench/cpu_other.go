@@ -4,5 +4,5 @@ package bench
 
 import "time"
 
-// threadCPU is known only on Linux.
+// threadCPU returns 0: it is known only on Linux.
 func threadCPU() time.Duration { return 0 }

@@ -8,21 +8,23 @@ import (
 )
 
 // The benchmark's event is fixed: with a generated id its leaf has exactly 413
-// bytes and 11 terms, and no sealed field. A sealed event has a value for each
-// default seal besides.
+// bytes and 11 terms, and no sealed field. A sealed event also has a value for
+// each default seal.
 const (
 	leafBytes  = 413
 	leafTerms  = 11
 	eventSeals = 3
 )
 
-var actions = [...]string{"mail.view", "mail.send", "mail.move", "file.read", "file.edit", "user.login", "user.edit", "role.grant"}
+var actions = [...]string{
+	"mail.view", "mail.send", "mail.move", "file.read", "file.edit", "user.login", "user.edit", "role.grant",
+}
 
 const (
 	actors  = 1_000
 	tenants = 50
 	targets = 100_000
-	rare    = 100_000 // one entry in so many has the rare actor
+	rare    = 100_000 // one entry in this many has the rare actor
 )
 
 // spread is a bijection of the integers that looks random.
@@ -40,16 +42,20 @@ func event(i int, sealed bool) attestlog.Event {
 	if i%rare == rare/2 {
 		actor = "rare-000000"
 	}
-	e := attestlog.Event{
-		Action: action, Operation: "read", Outcome: attestlog.Success,
-		Service: "webmail", Tenant: "tenant-" + pad(r/64%tenants, 4),
-		Actor:   attestlog.Actor{ID: actor, Type: "user"},
-		Targets: []attestlog.Target{{ID: pad(r/256%targets, 8), Type: "message"}},
-		Changes: []attestlog.Change{{Op: "replace", Old: "inbox", New: ""}},
-		Request: attestlog.Request{DurationUS: 1000 + int64(r%9000)},
-	}
+
 	// Actions differ in length; the filler makes up for it.
-	e.Changes[0].New = filler[:len(filler)-len(action)]
+	const filler = "archive/202"
+	e := attestlog.Event{
+		Action:    action,
+		Operation: "read",
+		Outcome:   attestlog.Success,
+		Service:   "webmail",
+		Tenant:    "tenant-" + pad(r/64%tenants, 4),
+		Actor:     attestlog.Actor{ID: actor, Type: "user"},
+		Targets:   []attestlog.Target{{ID: pad(r/256%targets, 8), Type: "message"}},
+		Changes:   []attestlog.Change{{Op: "replace", Old: "inbox", New: filler[:len(filler)-len(action)]}},
+		Request:   attestlog.Request{DurationUS: 1000 + int64(r%9000)},
+	}
 	if sealed {
 		e.Actor.Name = "Benchmark User " + pad(r%actors, 4)
 		e.Source.IP = "10." + strconv.Itoa(int(r%200)) + "." + strconv.Itoa(int(r/200%200)) + ".7"
@@ -58,25 +64,29 @@ func event(i int, sealed bool) attestlog.Event {
 	return e
 }
 
-const filler = "archive/202"
-
+// pad returns n in decimal, with zeros before it up to a width of at most 20.
 func pad(n uint64, width int) string {
-	var room [20]byte
-	b := strconv.AppendUint(room[:0], n, 10)
+	var buf [20]byte
+	b := strconv.AppendUint(buf[:0], n, 10)
 	if len(b) >= width {
 		return string(b)
 	}
+
 	const zeros = "00000000000000000000"
 	return zeros[:width-len(b)] + string(b)
 }
 
-// sample returns an error if a stored leaf is not of the event that the figures
-// are about.
-func sample(leaf []byte) error {
+// checkLeaf returns an error if a stored leaf is not of the event that the
+// figures are about.
+func checkLeaf(leaf []byte) error {
 	terms := 0
 	err := attestlog.Terms(leaf, nil, func(string, []byte) { terms++ })
-	if err == nil && (len(leaf) != leafBytes || terms != leafTerms) {
-		err = fmt.Errorf("the benchmark's leaf has %d bytes and %d terms, want %d and %d", len(leaf), terms, leafBytes, leafTerms)
+	if err != nil {
+		return err
 	}
-	return err
+	if len(leaf) != leafBytes || terms != leafTerms {
+		return fmt.Errorf("the benchmark's leaf has %d bytes and %d terms, want %d and %d",
+			len(leaf), terms, leafBytes, leafTerms)
+	}
+	return nil
 }

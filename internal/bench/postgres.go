@@ -2,13 +2,8 @@ package bench
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
-	"fmt"
 	"path/filepath"
-	"slices"
-	"strings"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -18,14 +13,18 @@ import (
 	"github.com/attestlog/attestlog/postgres"
 )
 
-// schemas are logs in schemas of a database, which begin with a prefix.
+// schemas are the logs and tables of one run, in schemas of a database that
+// have a prefix of the run.
 type schemas struct {
 	ctx    context.Context
-	dir    string
+	dir    string // for the logs' keys
 	prefix string
 	pool   *pgxpool.Pool
-	made   map[string]bool
+	made   map[string]bool // schemas, without the prefix
 }
+
+// tableSchema is the schema of all tables, without the prefix.
+const tableSchema = "floor"
 
 func connect(ctx context.Context, dsn, dir string) (*schemas, error) {
 	dsn, err := postgres.ServerDSN(dsn)
@@ -36,13 +35,20 @@ func connect(ctx context.Context, dsn, dir string) (*schemas, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &schemas{ctx, dir, "bench_" + strings.ReplaceAll(uuid.NewString()[:8], "-", "") + "_", pool, map[string]bool{}}
-	s.made["floor"] = true
-	_, err = pool.Exec(ctx, "CREATE SCHEMA "+s.prefix+"floor")
+
+	s := &schemas{
+		ctx:    ctx,
+		dir:    dir,
+		prefix: "bench_" + uuid.NewString()[:8] + "_",
+		pool:   pool,
+		made:   map[string]bool{tableSchema: true},
+	}
+	_, err = pool.Exec(ctx, "CREATE SCHEMA "+s.prefix+tableSchema)
 	if err != nil {
 		pool.Close()
+		return nil, err
 	}
-	return s, err
+	return s, nil
 }
 
 func (s *schemas) open(ctx context.Context, name string) (attestlog.Store, error) {
@@ -60,84 +66,72 @@ func (s *schemas) close() error {
 	return errors.Join(errs...)
 }
 
-func (s *schemas) table(name string) pgx.Identifier { return pgx.Identifier{s.prefix + "floor", name} }
+// tableName returns the name of a table that is not a log's.
+func (s *schemas) tableName(name string) pgx.Identifier {
+	return pgx.Identifier{s.prefix + tableSchema, name}
+}
 
-func (s *schemas) bulk(ctx context.Context, name string, leaves [][]byte, n, batch int) (floor, error) {
-	var out floor
-	table := s.table(name)
-	if _, err := s.pool.Exec(ctx, "CREATE TABLE "+table.Sanitize()+" (idx bigint NOT NULL, leaf bytea NOT NULL)"); err != nil {
-		return out, err
+func (s *schemas) createTable(ctx context.Context, name string) (table, error) {
+	t := postgresTable{s.pool, s.tableName(name)}
+	_, err := s.pool.Exec(ctx, "CREATE TABLE "+t.sql()+" (idx bigint NOT NULL, leaf bytea NOT NULL)")
+	return t, err
+}
+
+func (s *schemas) openTable(_ context.Context, name string) (table, error) {
+	return postgresTable{s.pool, s.tableName(name)}, nil
+}
+
+type postgresTable struct {
+	pool *pgxpool.Pool
+	name pgx.Identifier
+}
+
+// sql returns the table's name for a statement.
+func (t postgresTable) sql() string { return t.name.Sanitize() }
+
+// insert inserts many rows by COPY, and one by INSERT.
+func (t postgresTable) insert(ctx context.Context, first, n int, leaf func(int) []byte) error {
+	if n == 1 {
+		_, err := t.pool.Exec(ctx, "INSERT INTO "+t.sql()+" (idx, leaf) VALUES ($1, $2)", int64(first), leaf(first))
+		return err
 	}
-	began := time.Now()
-	for from := 0; from < n; from += batch {
-		_, err := s.pool.CopyFrom(ctx, table, []string{"idx", "leaf"}, pgx.CopyFromSlice(min(n-from, batch), func(i int) ([]any, error) {
-			return []any{int64(from + i), leaves[(from+i)%len(leaves)]}, nil
-		}))
-		if err != nil {
-			return out, err
-		}
-	}
-	out.rate = float64(n) / time.Since(began).Seconds()
-	began = time.Now()
-	content := 0
-	rows, err := s.pool.Query(ctx, "SELECT leaf FROM "+table.Sanitize())
+	rows := pgx.CopyFromSlice(n, func(i int) ([]any, error) {
+		return []any{int64(first + i), leaf(first + i)}, nil
+	})
+	_, err := t.pool.CopyFrom(ctx, t.name, []string{"idx", "leaf"}, rows)
+	return err
+}
+
+func (t postgresTable) scan(ctx context.Context, fn func(leaf []byte)) error {
+	rows, err := t.pool.Query(ctx, "SELECT leaf FROM "+t.sql())
 	if err != nil {
-		return out, err
+		return err
 	}
 	for rows.Next() {
-		leaf := rows.RawValues()[0]
-		content += len(leaf)
-		sha256.Sum256(leaf)
+		fn(rows.RawValues()[0])
 	}
-	if err := rows.Err(); err != nil {
-		return out, err
-	}
-	out.scan = float64(n) / time.Since(began).Seconds()
-	var size int64
-	err = s.pool.QueryRow(ctx, "SELECT pg_total_relation_size($1::regclass)", table.Sanitize()).Scan(&size)
-	out.bytes = float64(size-int64(content)) / float64(n)
-	if err == nil {
-		_, err = s.pool.Exec(ctx, fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (idx)", table.Sanitize()))
-	}
-	return out, err
+	return rows.Err()
 }
 
-func (s *schemas) single(ctx context.Context, leaves [][]byte) (float64, error) {
-	table := s.table("single").Sanitize()
-	if _, err := s.pool.Exec(ctx, "CREATE TABLE IF NOT EXISTS "+table+" (idx bigserial PRIMARY KEY, leaf bytea NOT NULL)"); err != nil {
-		return 0, err
+func (t postgresTable) read(ctx context.Context, numbers []int64) error {
+	rows, err := t.pool.Query(ctx, "SELECT leaf FROM "+t.sql()+" WHERE idx = ANY($1)", numbers)
+	if err != nil {
+		return err
 	}
-	times := make([]float64, 0, len(leaves))
-	for _, leaf := range leaves {
-		began := time.Now()
-		if _, err := s.pool.Exec(ctx, "INSERT INTO "+table+" (leaf) VALUES ($1)", leaf); err != nil {
-			return 0, err
-		}
-		times = append(times, milliseconds(began))
+	for rows.Next() {
+		// The driver has read the row.
 	}
-	slices.Sort(times)
-	return times[len(times)/2], nil
+	return rows.Err()
 }
 
-func (s *schemas) page(ctx context.Context, name string, n int) (float64, error) {
-	var times []float64
-	for round := range 21 {
-		ids := make([]int64, 50)
-		for i := range ids {
-			ids[i] = int64(spread(round*50+i) % uint64(n))
-		}
-		began := time.Now()
-		rows, err := s.pool.Query(ctx, "SELECT leaf FROM "+s.table(name).Sanitize()+" WHERE idx = ANY($1)", ids)
-		if err != nil {
-			return 0, err
-		}
-		for rows.Next() {
-		}
-		if err := rows.Err(); err != nil {
-			return 0, err
-		}
-		times = append(times, milliseconds(began))
-	}
-	slices.Sort(times)
-	return times[len(times)/2], nil
+func (t postgresTable) bytes(ctx context.Context) (n int64, err error) {
+	err = t.pool.QueryRow(ctx, "SELECT pg_total_relation_size($1::regclass)", t.sql()).Scan(&n)
+	return n, err
 }
+
+func (t postgresTable) index(ctx context.Context) error {
+	_, err := t.pool.Exec(ctx, "ALTER TABLE "+t.sql()+" ADD PRIMARY KEY (idx)")
+	return err
+}
+
+func (t postgresTable) close() error { return nil }

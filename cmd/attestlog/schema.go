@@ -7,15 +7,18 @@ import (
 	"github.com/attestlog/attestlog/postgres"
 )
 
-var errNotPostgres = hinted{errors.New("the command is for a log in PostgreSQL"), "name one with --log postgres://HOST/DATABASE?log=NAME"}
+var errNotPostgres = hinted{
+	errors.New("the command is for a log in PostgreSQL"),
+	"name one with --log postgres://HOST/DATABASE?log=NAME",
+}
 
 type migrateCmd struct {
 	DryRun bool `help:"Print the SQL instead of running it."`
 }
 
 func (migrateCmd) Help() string {
-	return `Makes the log's schema, or brings it to the version of this program, as append does too.
-With --dry-run nothing is changed, and a DBA can run what is printed.
+	return `Creates the log's schema, or brings it to the version of this program, as append does
+too. With --dry-run nothing is changed, and a DBA can run what is printed.
 
 Examples:
   attestlog --log postgres://owner@db/audit migrate
@@ -26,6 +29,7 @@ func (c *migrateCmd) Run(a *app) error {
 	if !isPostgres(a.url) {
 		return errNotPostgres
 	}
+
 	if c.DryRun {
 		sql, err := postgres.DryRun(a.ctx, a.url)
 		if err == nil {
@@ -33,6 +37,7 @@ func (c *migrateCmd) Run(a *app) error {
 		}
 		return err
 	}
+
 	store, err := postgres.Open(a.ctx, a.url, postgres.Config{Logger: a.logger, NoIndex: true})
 	if err != nil {
 		return err
@@ -48,9 +53,9 @@ type grantCmd struct {
 }
 
 func (grantCmd) Help() string {
-	return `Roles that are missing are made, without a login. A writer can append, a reader can read,
-a caller can insert into the outbox; none can change or remove an entry, or alter, drop or
-disable what guards them. Run it as the log's owner.
+	return `Roles that are missing are created, without a login. A writer can append, a reader can
+read, a caller can insert into the outbox; none of them can change or remove an entry, or
+alter, drop or disable what guards the entries. Run it as the log's owner.
 
 Examples:
   attestlog --log postgres://owner@db/audit grant --writer audit_writer --reader audit_reader`
@@ -63,6 +68,7 @@ func (c *grantCmd) Run(a *app) error {
 	if *c == (grantCmd{}) {
 		return hinted{errors.New("no role was given"), "give --writer ROLE, --reader ROLE or --caller ROLE"}
 	}
+
 	store, err := postgres.Open(a.ctx, a.url, postgres.Config{MustExist: true, NoIndex: true, Logger: a.logger})
 	if err != nil {
 		return err

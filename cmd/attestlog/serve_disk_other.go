@@ -2,5 +2,5 @@
 
 package main
 
-// diskOf returns nil: how full a disk is, is not looked at here.
+// diskOf returns nil: this system is not asked how full a disk is.
 func diskOf(string) func() (free, total uint64, err error) { return nil }

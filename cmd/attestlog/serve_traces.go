@@ -13,16 +13,20 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.37.0"
 )
 
-// traced sends a span of every request to where the OTEL_EXPORTER_OTLP_* variables
-// say. stop sends what is left.
+// traced returns next with a span for every request, sent to where the
+// OTEL_EXPORTER_OTLP_* variables say. stop sends the rest of the spans.
 func traced(ctx context.Context, next http.Handler) (h http.Handler, stop func(context.Context) error, err error) {
 	exporter, err := otlptracehttp.New(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	provider := trace.NewTracerProvider(trace.WithBatcher(exporter), trace.WithResource(resource.NewSchemaless(semconv.ServiceName("attestlog"))))
+
+	provider := trace.NewTracerProvider(
+		trace.WithBatcher(exporter),
+		trace.WithResource(resource.NewSchemaless(semconv.ServiceName("attestlog"))))
 	h = otelhttp.NewHandler(next, "attestlog",
-		otelhttp.WithTracerProvider(provider), otelhttp.WithPropagators(propagation.TraceContext{}),
+		otelhttp.WithTracerProvider(provider),
+		otelhttp.WithPropagators(propagation.TraceContext{}),
 		otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string { return cmp.Or(r.Pattern, r.Method) }))
 	return h, provider.Shutdown, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"strings"
 	"testing"
@@ -12,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/postgres"
 )
 
@@ -79,7 +79,7 @@ func upTo(t *testing.T, dsn string, o opener, size int) {
 		}
 		n = to
 	}
-	closeLog(t, l)
+	testlog.Close(t, l)
 }
 
 // crossBoundary fills the first partition but for some entries, and appends a
@@ -103,7 +103,7 @@ func crossBoundary(t *testing.T, dsn string, o opener, some int, opts attestlog.
 		t.Errorf("Append again = %v, want the first receipts", err)
 	}
 	readAcross(t, l, got, some)
-	closeLog(t, l)
+	testlog.Close(t, l)
 
 	l = openWith(t, dsn, postgres.Config{Log: o.log, Home: o.home}, attestlog.Config{})
 	if n, err := l.Count(t.Context(), attestlog.Field("actor", "edge"), 0); err != nil || n != 40 {
@@ -112,7 +112,7 @@ func crossBoundary(t *testing.T, dsn string, o opener, some int, opts attestlog.
 	if r, err := l.Verify(t.Context(), opts); err != nil || r.Signed != uint64(boundary+some) {
 		t.Errorf("Verify = %+v, %v; want %d signed entries", r, err, boundary+some)
 	}
-	closeLog(t, l)
+	testlog.Close(t, l)
 	partitionRefusesChanges(t, dsn, o)
 }
 
@@ -163,7 +163,7 @@ func partitionRefusesChanges(t *testing.T, dsn string, o opener) {
 		}
 	}
 	execute(t, conn, "ALTER TABLE "+o.log+".entries_1 DISABLE TRIGGER refuse")
-	s, err := postgres.Open(t.Context(), dsn, postgres.Config{Log: o.log, Home: o.home, ReadOnly: true, Logger: slog.New(slog.DiscardHandler)})
+	s, err := postgres.Open(t.Context(), dsn, postgres.Config{Log: o.log, Home: o.home, ReadOnly: true, Logger: testlog.Quiet})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/postgres"
 )
 
@@ -31,7 +32,7 @@ func TestProcessesWithDifferentClocks(t *testing.T) {
 	var last time.Time
 	turn := func(l *attestlog.Log, n int) time.Time {
 		first := int(g.next.Add(int64(n))) - n
-		got, err := l.Append(t.Context(), testEvents(first, first+n)...)
+		got, err := l.Append(t.Context(), testlog.Events(first, first+n)...)
 		if err != nil {
 			t.Errorf("Append = %v", err)
 			return time.Time{}
@@ -64,7 +65,7 @@ func TestProcessesWithDifferentClocks(t *testing.T) {
 		}
 	}
 	for _, l := range append(logs, ahead) {
-		closeLog(t, l)
+		testlog.Close(t, l)
 	}
 	behind := openAt(t, dsn, home)
 	if at := turn(behind, 1); at.Before(last) {
@@ -73,6 +74,6 @@ func TestProcessesWithDifferentClocks(t *testing.T) {
 	if st, err := behind.Stats(t.Context()); err != nil || st.ClockJumps != 1 {
 		t.Errorf("Stats = %+v, %v; want one alarm for a clock behind the last entry", st, err)
 	}
-	closeLog(t, behind)
+	testlog.Close(t, behind)
 	g.checkVerified(t, dsn, home)
 }

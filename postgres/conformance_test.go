@@ -3,7 +3,6 @@ package postgres_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -14,6 +13,7 @@ import (
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/pgtest"
 	"github.com/attestlog/attestlog/internal/storetest"
+	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/postgres"
 )
 
@@ -57,7 +57,7 @@ func (o opener) Open(ctx context.Context, opts storetest.Options) (attestlog.Sto
 func (o opener) open(ctx context.Context, cfg postgres.Config) (*postgres.Store, error) {
 	cfg.Log, cfg.Home = o.log, o.home
 	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
+		cfg.Logger = testlog.Quiet
 	}
 	return postgres.Open(ctx, cluster.DSN("postgres"), cfg)
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/postgres"
 )
 
@@ -21,7 +23,7 @@ const mergedWhenQuiet = 3
 // variedEvent has terms that nearly all entries have, that some have, and that
 // one has; and times that are not in the order of the entries.
 func variedEvent(n int) attestlog.Event {
-	e := testEvent(n)
+	e := testlog.Event(n)
 	e.Actor.ID = fmt.Sprintf("user%d", n%7)
 	e.Action = []string{"mail.view", "mail.send", "users.create"}[n%3]
 	e.Message = fmt.Sprintf("request %d of batch%d", n, n/1000)
@@ -51,19 +53,19 @@ func TestMergedSegmentsHoldWhatTheEntriesSay(t *testing.T) {
 			t.Fatal(err)
 		}
 		n += size
-		until(t, "a segment of them", 5*time.Second, func() bool {
+		testwait.Until(t, "a segment of them", func() bool {
 			return one[int](t, conn, "SELECT coalesce(max(hi), 0) FROM segments") == n
 		})
 	}
 	for n < 40_000 {
 		segment(5000)
 	}
-	until(t, "a large segment", 15*time.Second, func() bool { // once it is quiet
+	testwait.Until(t, "a large segment", func() bool { // once it is quiet
 		return levels(segmentSizes(t, conn))[2]
 	})
 	large := one[int](t, conn, "SELECT id FROM segments ORDER BY hi - lo DESC LIMIT 1")
 	var sizes []int
-	until(t, "segments of three levels", 15*time.Second, func() bool {
+	testwait.Until(t, "segments of three levels", func() bool {
 		segment(400)
 		sizes = segmentSizes(t, conn)
 		return len(levels(sizes)) == 3
@@ -76,7 +78,7 @@ func TestMergedSegmentsHoldWhatTheEntriesSay(t *testing.T) {
 	for range mergedWhenQuiet {
 		segment(400)
 	}
-	until(t, "an index that is merged", 15*time.Second, func() bool {
+	testwait.Until(t, "an index that is merged", func() bool {
 		st, err := l.Stats(t.Context())
 		return err == nil && st.Store.IndexLag == 0 && !st.Store.IndexMerging && len(segmentSizes(t, conn)) < 2+mergedWhenQuiet
 	})
@@ -84,7 +86,7 @@ func TestMergedSegmentsHoldWhatTheEntriesSay(t *testing.T) {
 	if stray := one[int](t, conn, "SELECT count(*) FROM runs WHERE segment NOT IN (SELECT id FROM segments)"); stray > 0 {
 		t.Errorf("%d rows are left of segments that were merged", stray)
 	}
-	closeLog(t, l)
+	testlog.Close(t, l)
 	if r, err := o.verify(t, attestlog.VerifyOptions{}); err != nil || r.Size != uint64(n) {
 		t.Errorf("Verify = %+v, %v; want %d entries", r, err, n)
 	}

@@ -2,7 +2,6 @@ package postgres_test
 
 import (
 	"errors"
-	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -10,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/postgres"
 )
 
@@ -18,13 +18,13 @@ import (
 func TestTheSchemaOfADryRunIsThatOfOpen(t *testing.T) {
 	t.Parallel()
 	opened, byHand, byParts := database(t), database(t), database(t)
-	closeLog(t, openAt(t, opened, filepath.Join(t.TempDir(), "home")))
+	testlog.Close(t, openAt(t, opened, filepath.Join(t.TempDir(), "home")))
 
 	script, err := postgres.DryRun(t.Context(), byHand)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := postgres.Open(t.Context(), byHand, postgres.Config{Home: filepath.Join(t.TempDir(), "home"), MustExist: true, Logger: slog.New(slog.DiscardHandler)}); !errors.Is(err, postgres.ErrNoLog) {
+	if _, err := postgres.Open(t.Context(), byHand, postgres.Config{Home: filepath.Join(t.TempDir(), "home"), MustExist: true, Logger: testlog.Quiet}); !errors.Is(err, postgres.ErrNoLog) {
 		t.Errorf("Open after the dry run = %v, want ErrNoLog: it changes nothing", err)
 	}
 	psql(t, byHand, script)
@@ -47,13 +47,13 @@ func TestTheSchemaOfADryRunIsThatOfOpen(t *testing.T) {
 			t.Errorf("run %s, the schema differs (-opened +by hand):\n%s", name, diff)
 		}
 		l := openWith(t, dsn, postgres.Config{Home: filepath.Join(t.TempDir(), "home"), MustExist: true}, attestlog.Config{})
-		if _, err := l.Append(t.Context(), testEvents(0, 300)...); err != nil {
+		if _, err := l.Append(t.Context(), testlog.Events(0, 300)...); err != nil {
 			t.Errorf("Append = %v", err)
 		}
 		if _, err := l.Verify(t.Context(), attestlog.VerifyOptions{Index: true}); err != nil && !errors.Is(err, attestlog.ErrCannotVerify) {
 			t.Errorf("Verify = %v", err)
 		}
-		closeLog(t, l)
+		testlog.Close(t, l)
 		if diff := cmp.Diff(want, dump(t, dsn)); diff != "" {
 			t.Errorf("opening and appending changed the schema that was made %s:\n%s", name, diff)
 		}

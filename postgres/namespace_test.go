@@ -9,9 +9,10 @@ import (
 	"runtime"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/postgres"
 )
 
@@ -58,7 +59,10 @@ func (n *namespace) serve() {
 	if syscall.Gettid() == os.Getpid() {
 		defer runtime.UnlockOSThread()
 		done := make(chan struct{})
-		go func() { n.serve(); close(done) }()
+		go func() {
+			n.serve()
+			close(done)
+		}()
 		<-done // keeps the main thread from the other goroutine
 		return
 	}
@@ -102,13 +106,9 @@ func TestACutWireIsNoticed(t *testing.T) {
 	}
 	o := newLog(t)
 	p := newProxyAt(t, cluster, listener)
-	l := openWith(t, p.dsn(), postgres.Config{Log: o.log, Home: o.home, LockTimeout: 500 * time.Millisecond, Timeout: 3 * time.Second, NoIndex: true}, attestlog.Config{})
+	l := openWith(t, p.dsn(), postgres.Config{Log: o.log, Home: o.home, LockTimeout: lockTimeout, Timeout: hangTimeout(), NoIndex: true}, attestlog.Config{})
 	var g ledger
-	got, err := l.Append(t.Context(), testEvents(0, 300)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g.note(got)
+	g.append(t, l, testlog.Events(0, 300)...)
 
 	holder := o.connect(t)
 	execute(t, holder, "BEGIN", "LOCK TABLE tree IN ACCESS EXCLUSIVE MODE")
@@ -118,7 +118,7 @@ func TestACutWireIsNoticed(t *testing.T) {
 		ended <- err
 	}
 	go size()
-	until(t, "the question to be with the server", 5*time.Second, func() bool {
+	testwait.Until(t, "the question is with the server", func() bool {
 		return one[int](t, holder, "SELECT count(*) FROM pg_locks WHERE relation = 'tree'::regclass AND NOT granted") > 0
 	})
 	if err := n.do(func() error { return ip("link", "set", n.wire, "down") }); err != nil {
@@ -126,26 +126,18 @@ func TestACutWireIsNoticed(t *testing.T) {
 	}
 	go size()
 	for range 2 {
-		select {
-		case err := <-ended:
-			if err == nil {
-				t.Error("a question was answered over a cut wire")
-			}
-		case <-time.After(15 * time.Second):
-			t.Fatal("a question over a cut wire does not end")
+		if err := testwait.Receive(t, "the end of a question over a cut wire", ended); err == nil {
+			t.Error("a question was answered over a cut wire")
 		}
 	}
+
 	execute(t, holder, "ROLLBACK")
 	if err := n.do(func() error { return ip("link", "set", n.wire, "up") }); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "an Append that succeeds", 10*time.Second, func() bool {
-		got, err := l.Append(t.Context(), testEvents(300, 310)...)
-		g.note(got)
-		return err == nil
-	})
-	closeLog(t, l)
+	g.append(t, l, testlog.Events(300, 310)...)
+	testlog.Close(t, l)
 	l = o.openLog(t, postgres.Config{})
-	defer closeLog(t, l)
+	defer testlog.Close(t, l)
 	g.check(t, l)
 }

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -20,6 +19,9 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/pgtest"
+	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/postgres"
 	"github.com/attestlog/attestlog/spool"
 )
@@ -57,7 +59,7 @@ func transact(ctx context.Context, p *pgxpool.Pool, box *postgres.Outbox, clock 
 	defer tx.Rollback(ctx)
 	for i := range 1 + rand.IntN(3) {
 		time.Sleep(time.Duration(rand.IntN(3)) * time.Millisecond) // so that transactions overlap
-		e := testEvent(n*10 + i)
+		e := testlog.Event(n*10 + i)
 		if err := box.AppendTx(ctx, tx, e); err != nil {
 			return s, false, err
 		}
@@ -112,10 +114,9 @@ func TestCommittedTransactionsAreInTheLogOnceAndInOrder(t *testing.T) {
 	wg.Wait()
 	close(stop)
 	killer.Wait()
+
 	for _, l := range logs {
-		if err := flushed(l); err != nil {
-			t.Fatal(err)
-		}
+		flush(t, l)
 	}
 	for _, l := range logs {
 		st, _ := l.Stats(t.Context())
@@ -130,7 +131,7 @@ func TestCommittedTransactionsAreInTheLogOnceAndInOrder(t *testing.T) {
 		t.Error(err)
 	}
 	for _, l := range logs {
-		closeLog(t, l)
+		testlog.Close(t, l)
 	}
 }
 
@@ -178,10 +179,10 @@ func TestCallersDoNotWaitForEachOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer slow.Rollback(context.Background())
-	if err := box.AppendTx(t.Context(), slow, testEvent(0)); err != nil {
+	if err := box.AppendTx(t.Context(), slow, testlog.Event(0)); err != nil {
 		t.Fatal(err)
 	}
-	err = pgx.BeginFunc(t.Context(), p, func(tx pgx.Tx) error { return box.AppendTx(t.Context(), tx, testEvent(1)) })
+	err = pgx.BeginFunc(t.Context(), p, func(tx pgx.Tx) error { return box.AppendTx(t.Context(), tx, testlog.Event(1)) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,11 +199,11 @@ func TestCallersDoNotWaitForEachOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n, want := range []uint64{1, 0} {
-		if e, err := l.EntryByID(t.Context(), testEvent(n).ID); err != nil || e.Index != want {
+		if e, err := l.EntryByID(t.Context(), testlog.Event(n).ID); err != nil || e.Index != want {
 			t.Errorf("event %d is entry %d, %v; want %d", n, e.Index, err, want)
 		}
 	}
-	closeLog(t, l)
+	testlog.Close(t, l)
 }
 
 func TestAppendSQLIsPartOfItsTransaction(t *testing.T) {
@@ -220,7 +221,7 @@ func TestAppendSQLIsPartOfItsTransaction(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := box.AppendSQL(t.Context(), tx, testEvent(n)); err != nil {
+		if err := box.AppendSQL(t.Context(), tx, testlog.Event(n)); err != nil {
 			t.Fatal(err)
 		}
 		if end := []func() error{tx.Commit, tx.Rollback}[n%2]; end() != nil {
@@ -231,11 +232,11 @@ func TestAppendSQLIsPartOfItsTransaction(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n, in := range []bool{true, false, true, false} {
-		if _, err := l.EntryByID(t.Context(), testEvent(n).ID); (err == nil) != in {
+		if _, err := l.EntryByID(t.Context(), testlog.Event(n).ID); (err == nil) != in {
 			t.Errorf("event %d: %v; is it in: want %v", n, err, in)
 		}
 	}
-	closeLog(t, l)
+	testlog.Close(t, l)
 }
 
 func TestACallerMayOnlyInsertIntoTheOutbox(t *testing.T) {
@@ -261,7 +262,7 @@ func TestACallerMayOnlyInsertIntoTheOutbox(t *testing.T) {
 		}
 	})
 	conn := o.connect(t, "user="+caller)
-	err = pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error { return o.outbox(t).AppendTx(t.Context(), tx, testEvent(10)) })
+	err = pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error { return o.outbox(t).AppendTx(t.Context(), tx, testlog.Event(10)) })
 	if err != nil {
 		t.Errorf("AppendTx as the caller = %v", err)
 	}
@@ -281,10 +282,10 @@ func TestACallerMayOnlyInsertIntoTheOutbox(t *testing.T) {
 	if err := l.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if e, err := l.Entry(t.Context(), 10); err != nil || e.ID != testEvent(10).ID {
+	if e, err := l.Entry(t.Context(), 10); err != nil || e.ID != testlog.Event(10).ID {
 		t.Errorf("entry 10 is %s, %v; want the caller's", e.ID, err)
 	}
-	closeLog(t, l)
+	testlog.Close(t, l)
 	if _, err := o.verify(t, attestlog.VerifyOptions{}); err != nil {
 		t.Errorf("Verify with a caller's grants = %v", err)
 	}
@@ -298,7 +299,7 @@ func TestAnEventOfAnotherLanguageIsTaken(t *testing.T) {
 	before := time.Now().Add(-time.Minute)
 	for _, text := range []string{
 		`{"id": "order-17", "time": "2026-03-01T10:00:00Z", "action": "order.create", "actor": {"id": "alice"}}`,
-		`{"id": "` + testEvent(1).ID + `", "action": "order.pay", "actor": {"id": "alice"}}`,
+		`{"id": "` + testlog.Event(1).ID + `", "action": "order.pay", "actor": {"id": "alice"}}`,
 		`{"id": "order-18", "action": "order.create", "actor": {"id": "alice"}}`, // no time, so no key
 		`{"id": "order-17", "time": "2026-03-01T10:00:00Z", "action": "order.cancel", "actor": {"id": "alice"}}`,
 		"\x01", `{}`, `[]`, ``, `{"a\u0000b":1}`, `{"id":"x\u0000y","time":"2026-03-01T10:00:00Z","action":"a","actor":{"id":"a"}, "v":1}`,
@@ -324,12 +325,12 @@ func TestAnEventOfAnotherLanguageIsTaken(t *testing.T) {
 	if err != nil || len(reasons) != 8 || !slices.ContainsFunc(reasons, func(r string) bool { return strings.Contains(r, "order.cancel") && strings.Contains(r, "entry 0") }) {
 		t.Errorf("refused are %q, %v; want eight with their reasons", reasons, err)
 	}
-	closeLog(t, l)
+	testlog.Close(t, l)
 }
 
 func TestASpoolCarriesOnWhileTheServerIsDown(t *testing.T) {
 	t.Parallel()
-	c := durable(t)
+	c := pgtest.New(t)
 	dir := t.TempDir()
 	open := func() *attestlog.Log {
 		t.Helper()
@@ -337,22 +338,15 @@ func TestASpoolCarriesOnWhileTheServerIsDown(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		store, err := postgres.Open(t.Context(), c.DSN("postgres"), postgres.Config{Home: filepath.Join(dir, "home"), Logger: slog.New(slog.DiscardHandler), Retry: 50 * time.Millisecond})
-		if err != nil {
-			t.Fatal(err)
-		}
-		l, err := attestlog.New(t.Context(), store, attestlog.Config{Spool: box, Logger: slog.New(slog.DiscardHandler)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return l
+		cfg := postgres.Config{Home: filepath.Join(dir, "home"), Retry: 50 * time.Millisecond}
+		return openWith(t, c.DSN("postgres"), cfg, attestlog.Config{Spool: box})
 	}
 	l := open()
 	next := 0
 	record := func(count int) {
 		t.Helper()
 		for range count {
-			if err := l.Record(t.Context(), testEvent(next)); err != nil {
+			if err := l.Record(t.Context(), testlog.Event(next)); err != nil {
 				t.Fatal(err)
 			}
 			next++
@@ -361,25 +355,18 @@ func TestASpoolCarriesOnWhileTheServerIsDown(t *testing.T) {
 	record(500)
 	c.Kill()
 	record(30_000) // more than the queue
-	began := time.Now()
-	if err := l.Close(t.Context()); err == nil || !strings.Contains(err.Error(), "connect") {
+	if err := l.Close(testwait.Context(t)); err == nil || !strings.Contains(err.Error(), "connect") {
 		t.Errorf("Close while the server is down = %v, want an error of the last checkpoint's, and nothing lost", err)
 	}
-	if took := time.Since(began); took > 30*time.Second {
-		t.Errorf("Close took %v", took)
-	}
-	if err := c.Restart(); err != nil {
-		t.Fatal(err)
-	}
+
+	c.Restart(t)
 	l = open()
 	record(500)
-	if err := flushed(l); err != nil {
-		t.Fatal(err)
-	}
+	flush(t, l)
 	n := 0
 	for e, err := range l.Entries(t.Context(), attestlog.Query{}) {
-		if err != nil || e.ID != testEvent(n).ID {
-			t.Fatalf("entry %d is %s, %v; want %s", e.Index, e.ID, err, testEvent(n).ID)
+		if err != nil || e.ID != testlog.Event(n).ID {
+			t.Fatalf("entry %d is %s, %v; want %s", e.Index, e.ID, err, testlog.Event(n).ID)
 		}
 		n++
 	}
@@ -389,5 +376,5 @@ func TestASpoolCarriesOnWhileTheServerIsDown(t *testing.T) {
 	if _, err := l.Verify(t.Context(), attestlog.VerifyOptions{}); err != nil {
 		t.Error(err)
 	}
-	closeLog(t, l)
+	testlog.Close(t, l)
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"net"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -56,9 +55,12 @@ func newProxy(t *testing.T, c *pgtest.Cluster) *proxy {
 }
 
 func newProxyAt(t *testing.T, c *pgtest.Cluster, listener net.Listener) *proxy {
-	p := &proxy{listener: listener, server: filepath.Join(c.Dir, ".s.PGSQL.5432"), links: map[*link]bool{}}
+	p := &proxy{listener: listener, server: c.Socket(), links: map[*link]bool{}}
 	accepting := make(chan struct{})
-	go func() { p.accept(); close(accepting) }()
+	go func() {
+		p.accept()
+		close(accepting)
+	}()
 	t.Cleanup(func() {
 		listener.Close()
 		<-accepting

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"net"
 	"os"
 	"os/exec"
@@ -11,7 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/attestlog/attestlog/internal/testwait"
 )
 
 // What the README prints under "A server" works as it stands there, but for the
@@ -39,8 +39,7 @@ func TestServerOfTheReadme(t *testing.T) {
 	}
 	address := l.Addr().String()
 	l.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
+	ctx := testwait.Context(t)
 	serve := exec.CommandContext(ctx, program, "serve")
 	serve.Dir = dir
 	serve.Env = append(os.Environ(), "ATTESTLOG_LISTEN="+address)

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,6 +22,9 @@ import (
 var cluster *pgtest.Cluster
 
 func TestMain(m *testing.M) {
+	// The tests mostly wait: for servers, and for timeouts to pass. So more of
+	// them run at a time than there are processors, unless -parallel is given.
+	flag.Set("test.parallel", "8")
 	os.Exit(func() int {
 		var err error
 		if cluster, err = pgtest.Start("fsync=off"); err != nil {

@@ -169,6 +169,29 @@ var arrows = []struct {
 		[]string{module, module + "/fit", module + "/internal/loosejson", module + "/convert"},
 		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
 	},
+	{
+		module + "/internal/testwait", "any package's tests may wait",
+		nil,
+		nil,
+	},
+	{
+		module + "/internal/testlog", "the tests of one store compile no other",
+		[]string{module, module + "/internal/testwait"},
+		[]string{"golang.org/x/mod/", "github.com/google/uuid"},
+	},
+	{
+		module + "/internal/storetest", "the tests of one store compile no other",
+		[]string{module, module + "/internal/testlog", module + "/internal/testwait", module + "/spool"},
+		[]string{
+			"golang.org/x/mod/", "golang.org/x/sys/", "github.com/google/uuid", "github.com/google/go-cmp/",
+			"go.etcd.io/bbolt", "pgregory.net/rapid",
+		},
+	},
+	{
+		module + "/internal/pgtest", "a test that needs a PostgreSQL server may bring its own driver, or none",
+		[]string{module + "/internal/testwait"},
+		nil,
+	},
 }
 
 func TestImportArrowsRunOneWay(t *testing.T) {

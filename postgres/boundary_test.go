@@ -45,9 +45,12 @@ func TestACallAcrossTwoPartitions(t *testing.T) {
 	o := newLog(t)
 	dsn := database(t)
 	name, _, _ := strings.Cut(strings.TrimPrefix(dsn, "postgres:///"), "?")
+
 	upTo(t, dsn, o, boundary-300)
+
 	conn := admin(t, cluster.DSN("postgres"))
 	execute(t, conn, "CREATE DATABASE "+name+"_copy TEMPLATE "+name+" STRATEGY FILE_COPY")
+
 	other := newLog(t)
 	for _, suffix := range []string{".key", ".pub", ".checkpoint"} {
 		data, err := os.ReadFile(o.home + suffix)
@@ -58,6 +61,7 @@ func TestACallAcrossTwoPartitions(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	t.Run("by INSERT", func(t *testing.T) {
 		t.Parallel()
 		crossBoundary(t, dsn, o, 50, attestlog.VerifyOptions{Index: true})
@@ -82,13 +86,14 @@ func upTo(t *testing.T, dsn string, o opener, size int) {
 	testlog.Close(t, l)
 }
 
-// crossBoundary fills the first partition but for some entries, and appends a
+// crossBoundary fills the first partition except for some entries, and appends a
 // call of twice as many.
 func crossBoundary(t *testing.T, dsn string, o opener, some int, opts attestlog.VerifyOptions) {
 	l := openWith(t, dsn, postgres.Config{Log: o.log, Home: o.home}, attestlog.Config{})
 	if _, err := l.Append(t.Context(), smallEvents(boundary-300, boundary-some)...); err != nil {
 		t.Fatal(err)
 	}
+
 	got, err := l.Append(t.Context(), smallEvents(boundary-some, boundary+some)...)
 	if err != nil {
 		t.Fatalf("Append across the boundary = %v", err)
@@ -98,10 +103,12 @@ func crossBoundary(t *testing.T, dsn string, o opener, some int, opts attestlog.
 			t.Fatalf("event %d is said to be entry %d", boundary-some+i, r.Index)
 		}
 	}
+
 	again, err := l.Append(t.Context(), smallEvents(boundary-some, boundary+some)...)
 	if err != nil || again[0] != got[0] || again[2*some-1] != got[2*some-1] {
 		t.Errorf("Append again = %v, want the first receipts", err)
 	}
+
 	readAcross(t, l, got, some)
 	testlog.Close(t, l)
 
@@ -127,6 +134,7 @@ func readAcross(t *testing.T, l *attestlog.Log, receipts []attestlog.Receipt, so
 			t.Errorf("EntryByID(%s) = entry %d, %v; want %d", r.ID, e.Index, err, r.Index)
 		}
 	}
+
 	for _, q := range []attestlog.Query{
 		attestlog.Field("actor", "edge"),
 		attestlog.Field("actor", "edge").OrderBy(attestlog.ByTime),
@@ -137,6 +145,7 @@ func readAcross(t *testing.T, l *attestlog.Log, receipts []attestlog.Receipt, so
 			t.Errorf("Query(%v) = %d entries, %v; want the 40 about the boundary", q, len(page.Entries), err)
 		}
 	}
+
 	next := uint64(boundary - some)
 	for e, err := range l.Entries(t.Context(), attestlog.Indexes(boundary-uint64(some), boundary+uint64(some))) {
 		if err != nil || e.Index != next {
@@ -162,6 +171,7 @@ func partitionRefusesChanges(t *testing.T, dsn string, o opener) {
 			t.Errorf("%s: %v, want an error of the server", sql, err)
 		}
 	}
+
 	execute(t, conn, "ALTER TABLE "+o.log+".entries_1 DISABLE TRIGGER refuse")
 	s, err := postgres.Open(t.Context(), dsn, postgres.Config{Log: o.log, Home: o.home, ReadOnly: true, Logger: testlog.Quiet})
 	if err != nil {

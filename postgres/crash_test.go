@@ -3,7 +3,6 @@ package postgres_test
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,7 +21,7 @@ import (
 func TestCrashesLoseAndDoubleNothing(t *testing.T) {
 	t.Parallel()
 	c := pgtest.New(t)
-	home := filepath.Join(t.TempDir(), "home")
+	home := newHome(t)
 	logs := []*attestlog.Log{openAt(t, c.DSN("postgres"), home), openAt(t, c.DSN("postgres"), home)}
 
 	var stop atomic.Bool
@@ -75,6 +74,7 @@ func TestCrashesLoseAndDoubleNothing(t *testing.T) {
 	if err != nil || size != uint64(len(receipts)) || size != uint64(next.Load()) {
 		t.Fatalf("%d entries, %v; want one for each of %d receipts and %d events", size, err, len(receipts), next.Load())
 	}
+
 	seen := uint64(0)
 	for e, err := range l.Entries(t.Context(), attestlog.Indexes(0, size)) {
 		if err != nil {
@@ -116,7 +116,7 @@ func terminate(c *pgtest.Cluster) {
 func TestAppendEndsWithItsContextWhileTheServerIsDown(t *testing.T) {
 	t.Parallel()
 	c := pgtest.New(t)
-	l := openAt(t, c.DSN("postgres"), filepath.Join(t.TempDir(), "home"))
+	l := openAt(t, c.DSN("postgres"), newHome(t))
 	if _, err := l.Append(t.Context(), testlog.Event(0)); err != nil {
 		t.Fatal(err)
 	}
@@ -129,6 +129,7 @@ func TestAppendEndsWithItsContextWhileTheServerIsDown(t *testing.T) {
 
 	c.Restart(t)
 	flush(t, l)
+
 	for n := range 3 {
 		e, err := l.EntryByID(t.Context(), testlog.Event(n).ID)
 		if n != 1 && err != nil || n == 1 && err != nil && !errors.Is(err, attestlog.ErrNotFound) {

@@ -57,7 +57,7 @@ func fillDisk(t *testing.T, c *pgtest.Cluster, database, path string, ballast in
 		t.Fatal(err)
 	}
 
-	home := filepath.Join(t.TempDir(), "home")
+	home := newHome(t)
 	l := openWith(t, c.DSN(database), postgres.Config{Home: home, Retry: 500 * time.Millisecond}, attestlog.Config{})
 	var g ledger
 	var failed *attestlog.AppendError

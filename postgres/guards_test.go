@@ -122,6 +122,7 @@ func TestTablesRefuseChanges(t *testing.T) {
 			}
 		}
 	}
+
 	if r, err := o.verify(t, attestlog.VerifyOptions{Index: true}); err != nil || r.Size != 600 {
 		t.Errorf("Verify afterwards = %+v, %v", r, err)
 	}
@@ -163,6 +164,7 @@ func TestVerifyFindsAChangedSchema(t *testing.T) {
 			if _, err := o.connect(t).Exec(t.Context(), sql); err != nil {
 				t.Fatal(err)
 			}
+
 			_, err := o.verify(t, attestlog.VerifyOptions{})
 			var corrupt *attestlog.CorruptError
 			if !errors.As(err, &corrupt) || corrupt.Where != "schema" {
@@ -176,6 +178,7 @@ func TestRolesCanDoTheirWorkAndNoMore(t *testing.T) {
 	t.Parallel()
 	o := filled(t, 300)
 	writer, reader := o.log+"_writer", o.log+"_reader"
+
 	s, err := o.open(t.Context(), postgres.Config{NoIndex: true})
 	if err != nil {
 		t.Fatal(err)
@@ -186,6 +189,7 @@ func TestRolesCanDoTheirWorkAndNoMore(t *testing.T) {
 		}
 	}
 	s.Close()
+
 	admin := o.connect(t)
 	for _, role := range []string{writer, reader} {
 		if _, err := admin.Exec(t.Context(), "ALTER ROLE "+role+" LOGIN"); err != nil {
@@ -221,6 +225,7 @@ func TestRolesCanDoTheirWorkAndNoMore(t *testing.T) {
 		t.Errorf("Publish as the writer = %v", err)
 	}
 	testlog.Close(t, l)
+
 	l = as(reader, postgres.Config{ReadOnly: true})
 	if n, err := l.Count(t.Context(), attestlog.Field("actor", "alice"), 0); err != nil || n != 600 {
 		t.Errorf("Count as the reader = %d, %v", n, err)
@@ -236,6 +241,7 @@ func TestRolesCanDoTheirWorkAndNoMore(t *testing.T) {
 		"ALTER TABLE entries ADD COLUMN x int", "CREATE TABLE mine (x int)", "SET session_replication_role = replica",
 		"DELETE FROM tree", "INSERT INTO meta VALUES ('x', '')",
 	}
+
 	asWriter, asReader := o.connect(t, "user="+writer), o.connect(t, "user="+reader)
 	for _, sql := range forbidden {
 		for _, conn := range []*pgx.Conn{asWriter, asReader} {
@@ -244,6 +250,7 @@ func TestRolesCanDoTheirWorkAndNoMore(t *testing.T) {
 			}
 		}
 	}
+
 	for _, sql := range []string{"INSERT INTO keys VALUES (gen_random_uuid(), 1)", "UPDATE tree SET size = size + 1", "SELECT make_partition(1)", "DELETE FROM segments"} {
 		if _, err := asReader.Exec(t.Context(), sql); err == nil || !strings.Contains(err.Error(), "SQLSTATE 42501") {
 			t.Errorf("%s as the reader: %v, want it refused", sql, err)

@@ -57,12 +57,14 @@ func TestMergedSegmentsHoldWhatTheEntriesSay(t *testing.T) {
 			return one[int](t, conn, "SELECT coalesce(max(hi), 0) FROM segments") == n
 		})
 	}
+
 	for n < 40_000 {
 		segment(5000)
 	}
 	testwait.Until(t, "a large segment", func() bool { // once it is quiet
 		return levels(segmentSizes(t, conn))[2]
 	})
+
 	large := one[int](t, conn, "SELECT id FROM segments ORDER BY hi - lo DESC LIMIT 1")
 	var sizes []int
 	testwait.Until(t, "segments of three levels", func() bool {
@@ -74,7 +76,9 @@ func TestMergedSegmentsHoldWhatTheEntriesSay(t *testing.T) {
 		t.Errorf("the large segment was written anew for %d entries", n-40_000)
 	}
 	t.Logf("segments of %v entries", sizes)
+
 	checkAgainstScan(t, o, l, n)
+
 	for range mergedWhenQuiet {
 		segment(400)
 	}
@@ -86,6 +90,7 @@ func TestMergedSegmentsHoldWhatTheEntriesSay(t *testing.T) {
 	if stray := one[int](t, conn, "SELECT count(*) FROM runs WHERE segment NOT IN (SELECT id FROM segments)"); stray > 0 {
 		t.Errorf("%d rows are left of segments that were merged", stray)
 	}
+
 	testlog.Close(t, l)
 	if r, err := o.verify(t, attestlog.VerifyOptions{}); err != nil || r.Size != uint64(n) {
 		t.Errorf("Verify = %+v, %v; want %d entries", r, err, n)
@@ -138,6 +143,7 @@ func checkAgainstScan(t *testing.T, o opener, l *attestlog.Log, n int) {
 		t.Errorf("CheckIndex = %v", err)
 	}
 	s.Close()
+
 	day := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	var all []found
 	for _, q := range []attestlog.Query{
@@ -154,6 +160,7 @@ func checkAgainstScan(t *testing.T, o opener, l *attestlog.Log, n int) {
 	} {
 		all = append(all, found{query: q})
 	}
+
 	for e, err := range l.Entries(t.Context(), attestlog.Indexes(0, uint64(n))) {
 		if err != nil {
 			t.Fatal(err)
@@ -164,6 +171,7 @@ func checkAgainstScan(t *testing.T, o opener, l *attestlog.Log, n int) {
 			}
 		}
 	}
+
 	for _, f := range all {
 		f.check(t, l)
 	}
@@ -176,6 +184,7 @@ func (f *found) check(t *testing.T, l *attestlog.Log) {
 	if err != nil || count != uint64(len(f.matches)) || count == 0 {
 		t.Errorf("Count(%v) = %d, %v; want %d", f.query, count, err, len(f.matches))
 	}
+
 	for _, order := range []attestlog.Order{attestlog.ByIndex, attestlog.ByTime} {
 		want := slices.Clone(f.matches)
 		slices.SortFunc(want, func(a, b place) int {
@@ -185,6 +194,7 @@ func (f *found) check(t *testing.T, l *attestlog.Log) {
 			return cmp.Compare(b.Index, a.Index)
 		})
 		want = want[:min(300, len(want))]
+
 		page, err := l.Query(t.Context(), f.query.OrderBy(order), attestlog.PageOptions{Limit: 300})
 		if err != nil {
 			t.Fatalf("Query(%v): %v", f.query, err)

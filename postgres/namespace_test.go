@@ -32,12 +32,14 @@ func newNamespace(t *testing.T) *namespace {
 	if err := n.do(func() error { return syscall.Unshare(syscall.CLONE_NEWNET) }); err != nil {
 		t.Skipf("a network namespace is not permitted: %v", err)
 	}
+
 	err := n.do(func() error {
 		return ip("link", "add", n.wire, "type", "veth", "peer", "name", outside, "netns", fmt.Sprint(os.Getpid()))
 	})
 	if err != nil {
 		t.Skipf("a wire into a network namespace is not permitted: %v", err)
 	}
+
 	t.Cleanup(func() { ip("link", "delete", outside) })
 	for _, err := range []error{
 		n.do(func() error { return ip("addr", "add", "198.51.100.2/30", "dev", n.wire) }),
@@ -52,8 +54,8 @@ func newNamespace(t *testing.T) *namespace {
 	return n
 }
 
-// serve runs what do is given, on one thread, which ends with it. The process's
-// main thread is left alone: its namespace stands for the process.
+// serve runs the functions that do is given, on one thread, which ends with it.
+// That is not the process's main thread, whose namespace is the process's.
 func (n *namespace) serve() {
 	runtime.LockOSThread() // and never unlocked
 	if syscall.Gettid() == os.Getpid() {
@@ -94,9 +96,9 @@ func ip(args ...string) error {
 	return nil
 }
 
-// The wire to the server is cut, and nothing tells either side: what is waited
-// for without a deadline ends all the same, whether the server has acknowledged
-// the question or not, and the log goes on over the mended wire.
+// The wire to the server is cut, and nothing tells either side. A question
+// without a deadline ends nevertheless, whether the server has acknowledged it or
+// not, and the log goes on over the mended wire.
 func TestACutWireIsNoticed(t *testing.T) {
 	t.Parallel()
 	n := newNamespace(t)
@@ -106,7 +108,8 @@ func TestACutWireIsNoticed(t *testing.T) {
 	}
 	o := newLog(t)
 	p := newProxyAt(t, cluster, listener)
-	l := openWith(t, p.dsn(), postgres.Config{Log: o.log, Home: o.home, LockTimeout: lockTimeout, Timeout: hangTimeout(), NoIndex: true}, attestlog.Config{})
+	cfg := postgres.Config{Log: o.log, Home: o.home, LockTimeout: lockTimeout, Timeout: hangTimeout(), NoIndex: true}
+	l := openWith(t, p.dsn(), cfg, attestlog.Config{})
 	var g ledger
 	g.append(t, l, testlog.Events(0, 300)...)
 
@@ -117,6 +120,7 @@ func TestACutWireIsNoticed(t *testing.T) {
 		_, err := l.Size(context.Background())
 		ended <- err
 	}
+
 	go size()
 	testwait.Until(t, "the question is with the server", func() bool {
 		return one[int](t, holder, "SELECT count(*) FROM pg_locks WHERE relation = 'tree'::regclass AND NOT granted") > 0

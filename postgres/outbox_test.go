@@ -57,6 +57,7 @@ func transact(ctx context.Context, p *pgxpool.Pool, box *postgres.Outbox, clock 
 		return s, false, err
 	}
 	defer tx.Rollback(ctx)
+
 	for i := range 1 + rand.IntN(3) {
 		time.Sleep(time.Duration(rand.IntN(3)) * time.Millisecond) // so that transactions overlap
 		e := testlog.Event(n*10 + i)
@@ -64,9 +65,11 @@ func transact(ctx context.Context, p *pgxpool.Pool, box *postgres.Outbox, clock 
 			return s, false, err
 		}
 	}
+
 	if n%4 == 0 {
 		return s, false, nil
 	}
+
 	err = tx.Commit(ctx)
 	s.committed = clock.Add(1)
 	return s, true, err
@@ -82,9 +85,10 @@ func TestCommittedTransactionsAreInTheLogOnceAndInOrder(t *testing.T) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	const writers, each = 8, 40
+
 	stop := make(chan struct{})
 	var killer sync.WaitGroup
-	killer.Go(func() { // connections of whoever moves are lost now and then
+	killer.Go(func() { // connections that move events are lost now and then
 		conn := o.connect(t)
 		for {
 			select {
@@ -95,6 +99,7 @@ func TestCommittedTransactionsAreInTheLogOnceAndInOrder(t *testing.T) {
 			}
 		}
 	})
+
 	for w := range writers {
 		wg.Go(func() {
 			for i := range each {
@@ -122,6 +127,7 @@ func TestCommittedTransactionsAreInTheLogOnceAndInOrder(t *testing.T) {
 		st, _ := l.Stats(t.Context())
 		t.Logf("%+v", st.Outboxes)
 	}
+
 	checkOrder(t, logs[0], spans)
 	st, err := logs[0].Stats(t.Context())
 	if err != nil || st.Outboxes[0].Events != 0 || st.Outboxes[0].Refused != 0 {
@@ -157,6 +163,7 @@ func checkOrder(t *testing.T, l *attestlog.Log, spans map[int]span) {
 		}
 		last[n] = e.Index
 	}
+
 	for a, sa := range spans {
 		if _, ok := first[a]; !ok {
 			t.Errorf("committed transaction %d is not in the log", a)
@@ -174,6 +181,7 @@ func TestCallersDoNotWaitForEachOther(t *testing.T) {
 	o := newLog(t)
 	l := o.openLog(t, postgres.Config{})
 	p, box := pool(t, "lock_timeout=2s"), o.outbox(t)
+
 	slow, err := p.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -182,6 +190,7 @@ func TestCallersDoNotWaitForEachOther(t *testing.T) {
 	if err := box.AppendTx(t.Context(), slow, testlog.Event(0)); err != nil {
 		t.Fatal(err)
 	}
+
 	err = pgx.BeginFunc(t.Context(), p, func(tx pgx.Tx) error { return box.AppendTx(t.Context(), tx, testlog.Event(1)) })
 	if err != nil {
 		t.Fatal(err)
@@ -192,12 +201,14 @@ func TestCallersDoNotWaitForEachOther(t *testing.T) {
 	if size, err := l.Size(t.Context()); err != nil || size != 1 {
 		t.Errorf("Size = %d, %v; want the committed event alone", size, err)
 	}
+
 	if err := slow.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+
 	for n, want := range []uint64{1, 0} {
 		if e, err := l.EntryByID(t.Context(), testlog.Event(n).ID); err != nil || e.Index != want {
 			t.Errorf("event %d is entry %d, %v; want %d", n, e.Index, err, want)
@@ -216,6 +227,7 @@ func TestAppendSQLIsPartOfItsTransaction(t *testing.T) {
 	}
 	defer db.Close()
 	box := o.outbox(t)
+
 	for n := range 4 {
 		tx, err := db.BeginTx(t.Context(), nil)
 		if err != nil {
@@ -231,6 +243,7 @@ func TestAppendSQLIsPartOfItsTransaction(t *testing.T) {
 	if err := l.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+
 	for n, in := range []bool{true, false, true, false} {
 		if _, err := l.EntryByID(t.Context(), testlog.Event(n).ID); (err == nil) != in {
 			t.Errorf("event %d: %v; is it in: want %v", n, err, in)
@@ -243,6 +256,7 @@ func TestACallerMayOnlyInsertIntoTheOutbox(t *testing.T) {
 	t.Parallel()
 	o := filled(t, 10)
 	caller := o.log + "_caller"
+
 	s, err := o.open(t.Context(), postgres.Config{NoIndex: true})
 	if err != nil {
 		t.Fatal(err)
@@ -250,6 +264,7 @@ func TestACallerMayOnlyInsertIntoTheOutbox(t *testing.T) {
 	if err := errors.Join(s.Grant(t.Context(), postgres.Roles{Caller: caller}), s.Close()); err != nil {
 		t.Fatal(err)
 	}
+
 	admin := o.connect(t)
 	if _, err := admin.Exec(t.Context(), "ALTER ROLE "+caller+" LOGIN"); err != nil {
 		t.Fatal(err)
@@ -261,11 +276,13 @@ func TestACallerMayOnlyInsertIntoTheOutbox(t *testing.T) {
 			conn.Close(context.Background())
 		}
 	})
+
 	conn := o.connect(t, "user="+caller)
 	err = pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error { return o.outbox(t).AppendTx(t.Context(), tx, testlog.Event(10)) })
 	if err != nil {
 		t.Errorf("AppendTx as the caller = %v", err)
 	}
+
 	for _, sql := range []string{
 		"SELECT * FROM outbox", "DELETE FROM outbox", "UPDATE outbox SET event = ''", "TRUNCATE outbox", "SELECT * FROM entries", "SELECT * FROM refused",
 		"INSERT INTO outbox (id, event) OVERRIDING SYSTEM VALUE VALUES (-1, '{}')", "INSERT INTO outbox (at, event) VALUES (0, '{}')", "SELECT 1 FROM locks FOR UPDATE", "INSERT INTO refused VALUES (1, 1, '', '')",
@@ -275,9 +292,11 @@ func TestACallerMayOnlyInsertIntoTheOutbox(t *testing.T) {
 			t.Errorf("%s as the caller: %v, want it refused for want of a privilege", sql, err)
 		}
 	}
+
 	if _, err := conn.Exec(t.Context(), "INSERT INTO outbox (event) VALUES (repeat('x', 9000000))"); err == nil || !strings.Contains(err.Error(), "SQLSTATE 23514") {
 		t.Errorf("a row of 9 MB: %v, want it refused", err)
 	}
+
 	l := o.openLog(t, postgres.Config{})
 	if err := l.Flush(t.Context()); err != nil {
 		t.Fatal(err)
@@ -308,6 +327,7 @@ func TestAnEventOfAnotherLanguageIsTaken(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	if err := l.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -317,6 +337,7 @@ func TestAnEventOfAnotherLanguageIsTaken(t *testing.T) {
 	if size, err := l.Size(t.Context()); err != nil || size != 2 {
 		t.Errorf("Size = %d, %v; want 2", size, err)
 	}
+
 	rows, err := conn.Query(t.Context(), "SELECT event || ' ' || reason FROM refused ORDER BY id")
 	if err != nil {
 		t.Fatal(err)
@@ -341,6 +362,7 @@ func TestASpoolCarriesOnWhileTheServerIsDown(t *testing.T) {
 		cfg := postgres.Config{Home: filepath.Join(dir, "home"), Retry: 50 * time.Millisecond}
 		return openWith(t, c.DSN("postgres"), cfg, attestlog.Config{Spool: box})
 	}
+
 	l := open()
 	next := 0
 	record := func(count int) {
@@ -352,7 +374,9 @@ func TestASpoolCarriesOnWhileTheServerIsDown(t *testing.T) {
 			next++
 		}
 	}
+
 	record(500)
+
 	c.Kill()
 	record(30_000) // more than the queue
 	if err := l.Close(testwait.Context(t)); err == nil || !strings.Contains(err.Error(), "connect") {
@@ -363,6 +387,7 @@ func TestASpoolCarriesOnWhileTheServerIsDown(t *testing.T) {
 	l = open()
 	record(500)
 	flush(t, l)
+
 	n := 0
 	for e, err := range l.Entries(t.Context(), attestlog.Query{}) {
 		if err != nil || e.ID != testlog.Event(n).ID {

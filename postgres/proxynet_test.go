@@ -108,10 +108,12 @@ func (p *proxy) carry(l *link, to, from net.Conn, ask *atomic.Pointer[func([]byt
 		if d := time.Duration(p.delay.Load()); d > 0 {
 			time.Sleep(d)
 		}
+
 		verdict := pass
 		if fn := ask.Load(); fn != nil {
 			verdict = (*fn)(buf[:n])
 		}
+
 		switch {
 		case verdict == cut:
 			return
@@ -151,8 +153,8 @@ func (p *proxy) cutAll() {
 	}
 }
 
-// cutLost resets the lost connections, as a network does that is asked about
-// one that it does not know.
+// cutLost resets the lost connections, as a network does with a packet of a
+// connection that it does not know.
 func (p *proxy) cutLost() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -167,7 +169,7 @@ func (p *proxy) cutLost() {
 }
 
 // loseAll makes the network a black hole, for connections that are open and
-// for new ones. They stay lost when it is none any more.
+// for new ones. They stay lost when it no longer is one.
 func (p *proxy) loseAll() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -2,7 +2,6 @@ package postgres_test
 
 import (
 	"fmt"
-	"path/filepath"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -37,9 +36,10 @@ func TestQueriesGoToTheReader(t *testing.T) {
 	primary := pgtest.New(t)
 	replica := primary.Replica(t, "reader")
 	onReplica := admin(t, replica.DSN("postgres"))
-	cfg := postgres.Config{Home: filepath.Join(t.TempDir(), "home"), Reader: replica.DSN("postgres")}
+	cfg := postgres.Config{Home: newHome(t), Reader: replica.DSN("postgres")}
 	l := openWith(t, primary.DSN("postgres"), cfg, attestlog.Config{})
 	defer testlog.Close(t, l)
+
 	alice := attestlog.Field("actor", "alice")
 	sees := func(size uint64) bool {
 		page, err := l.Query(t.Context(), alice, attestlog.PageOptions{Limit: 1})
@@ -53,7 +53,8 @@ func TestQueriesGoToTheReader(t *testing.T) {
 	testlog.Append(t, l, testlog.Events(300, 500)...)
 	page, err := l.Query(t.Context(), alice, attestlog.PageOptions{})
 	if err != nil || page.Size != 300 || page.Entries[0].Index != 299 {
-		t.Errorf("Query while the replica is behind: of %d entries, the first %d, %v; want what it has received", page.Size, page.Entries[0].Index, err)
+		t.Errorf("Query while the replica has paused: of %d entries, the first %d, %v; want what it has received",
+			page.Size, page.Entries[0].Index, err)
 	}
 	if n, err := l.Count(t.Context(), alice, 0); err != nil || n != 300 {
 		t.Errorf("Count = %d, %v; want 300", n, err)
@@ -71,7 +72,8 @@ func TestQueriesGoToTheReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	testlog.Close(t, ahead)
-	if page, err := l.Query(t.Context(), alice, attestlog.PageOptions{Cursor: first.Next}); err != nil || page.Size != 500 || page.Entries[0].Index != 498 {
+	page, err = l.Query(t.Context(), alice, attestlog.PageOptions{Cursor: first.Next})
+	if err != nil || page.Size != 500 || page.Entries[0].Index != 498 {
 		t.Errorf("the page after entry 499: of %d entries, %+v; want 498 first", page.Size, err)
 	}
 
@@ -103,7 +105,7 @@ func TestAReaderOfAnotherLogIsRefused(t *testing.T) {
 	if _, err := conn.Exec(t.Context(), "CREATE DATABASE "+other); err != nil {
 		t.Fatal(err)
 	}
-	second := opener{a.log, filepath.Join(t.TempDir(), "home")}
+	second := opener{a.log, newHome(t)}
 	l, err := postgres.Open(t.Context(), cluster.DSN(other), postgres.Config{Log: second.log, Home: second.home})
 	if err != nil {
 		t.Fatal(err)

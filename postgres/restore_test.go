@@ -12,7 +12,7 @@ import (
 )
 
 // A database that was put back to an earlier state, consistent in itself, is
-// read and not written, and Verify says that it is behind.
+// read and not written, and Verify names the first entry that it lacks.
 func TestAnOlderDatabaseIsNotWritten(t *testing.T) {
 	t.Parallel()
 	o := filled(t, 300)
@@ -25,6 +25,7 @@ func TestAnOlderDatabaseIsNotWritten(t *testing.T) {
 	if err := o.tamper(t.Context(), save.String()); err != nil {
 		t.Fatal(err)
 	}
+
 	l := o.openLog(t, postgres.Config{})
 	if _, err := l.Append(t.Context(), testlog.Events(300, 400)...); err != nil {
 		t.Fatal(err)
@@ -42,6 +43,7 @@ func TestAnOlderDatabaseIsNotWritten(t *testing.T) {
 		t.Errorf("Entry(299) = %q, %v", e.ID, err)
 	}
 	testlog.Close(t, l)
+
 	var corrupt *attestlog.CorruptError
 	if _, err := o.verify(t, attestlog.VerifyOptions{}); !errors.As(err, &corrupt) || corrupt.Index != 300 {
 		t.Errorf("Verify = %v, want a *CorruptError at entry 300", err)
@@ -57,6 +59,7 @@ func TestANewerIndexIsLeftAlone(t *testing.T) {
 	if _, err := conn.Exec(t.Context(), "UPDATE segments SET terms = 99"); err != nil {
 		t.Fatal(err)
 	}
+
 	l := o.openLog(t, postgres.Config{})
 	if _, err := l.Append(t.Context(), testlog.Events(300, 400)...); err != nil {
 		t.Fatal(err)
@@ -65,6 +68,7 @@ func TestANewerIndexIsLeftAlone(t *testing.T) {
 		t.Errorf("Count = %d, %v; want 400", n, err)
 	}
 	testlog.Close(t, l) // which indexes what is left
+
 	var newer, others int
 	if err := conn.QueryRow(t.Context(), "SELECT count(*) FILTER (WHERE terms = 99), count(*) FILTER (WHERE terms <> 99) FROM segments").Scan(&newer, &others); err != nil || newer == 0 || others != 0 {
 		t.Errorf("%d segments of the newer terms and %d others, %v", newer, others, err)

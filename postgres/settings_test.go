@@ -2,7 +2,6 @@ package postgres_test
 
 import (
 	"errors"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -76,7 +75,7 @@ func TestSettingsOfTheDatabaseDoNotMatter(t *testing.T) {
 func TestADatabaseThatIsSetReadOnly(t *testing.T) {
 	t.Parallel()
 	dsn := database(t)
-	home := filepath.Join(t.TempDir(), "home")
+	home := newHome(t)
 	var g ledger
 	l := openAt(t, dsn, home)
 	got, err := l.Append(t.Context(), testlog.Events(0, 300)...)
@@ -85,19 +84,25 @@ func TestADatabaseThatIsSetReadOnly(t *testing.T) {
 	}
 	g.note(got)
 	testlog.Close(t, l)
+
 	conn := admin(t, dsn)
 	name := one[string](t, conn, "SELECT current_database()")
 	execute(t, conn, "ALTER DATABASE "+name+" SET default_transaction_read_only = on")
 
-	if _, err := postgres.Open(t.Context(), dsn, postgres.Config{Log: "new", Home: home, Logger: testlog.Quiet}); err == nil || !strings.Contains(err.Error(), "read-only transaction") {
+	_, err = postgres.Open(t.Context(), dsn, postgres.Config{Log: "new", Home: home, Logger: testlog.Quiet})
+	if err == nil || !strings.Contains(err.Error(), "read-only transaction") {
 		t.Errorf("Open of a new log = %v, want the server's reason", err)
 	}
+
 	l = openWith(t, dsn, postgres.Config{Home: home, Retry: -1}, attestlog.Config{})
 	var failed *attestlog.AppendError
-	if got, err := l.Append(t.Context(), testlog.Event(300)); got != nil || !errors.As(err, &failed) || !errors.Is(err, attestlog.ErrUnavailable) || !strings.Contains(err.Error(), "read-only transaction") {
+	got, err = l.Append(t.Context(), testlog.Event(300))
+	refused := errors.As(err, &failed) && errors.Is(err, attestlog.ErrUnavailable) && strings.Contains(err.Error(), "read-only transaction")
+	if got != nil || !refused {
 		t.Errorf("Append = %v, %v; want ErrUnavailable with the server's reason, and no receipt", got, err)
 	}
 	g.check(t, l)
+
 	execute(t, conn, "SET default_transaction_read_only = off", "ALTER DATABASE "+name+" RESET default_transaction_read_only")
 	execute(t, conn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
 	testwait.Until(t, "an Append that succeeds", func() bool {
@@ -113,11 +118,12 @@ func TestADatabaseThatIsSetReadOnly(t *testing.T) {
 // for good.
 func TestAShortStatementTimeoutDoesNotStopWriting(t *testing.T) {
 	t.Parallel()
-	dsn, home := database(t), filepath.Join(t.TempDir(), "home")
+	dsn, home := database(t), newHome(t)
 	testlog.Close(t, openAt(t, dsn, home))
 	conn := admin(t, dsn)
 	name := one[string](t, conn, "SELECT current_database()")
 	execute(t, conn, "ALTER DATABASE "+name+" SET statement_timeout = '20ms'")
+
 	var g ledger
 	l := openAt(t, dsn, home)
 	for n := 0; n < 30_000; n += 10_000 {
@@ -126,6 +132,7 @@ func TestAShortStatementTimeoutDoesNotStopWriting(t *testing.T) {
 	testwait.Until(t, "an index over all entries", func() bool {
 		return one[int](t, conn, "SELECT coalesce(max(hi), 0) FROM attestlog.segments") == g.len()
 	})
+
 	execute(t, conn, "ALTER DATABASE "+name+" RESET statement_timeout")
 	l.Close(t.Context()) // its reading is still under the timeout
 	g.checkVerified(t, dsn, home)
@@ -135,9 +142,10 @@ func TestAShortStatementTimeoutDoesNotStopWriting(t *testing.T) {
 func TestIdleSessionsMayBeEnded(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, "idle_session_timeout = '100ms'")
-	home := filepath.Join(t.TempDir(), "home")
+	home := newHome(t)
 	var g ledger
 	l := openWith(t, dsn, postgres.Config{Home: home, NoIndex: true}, attestlog.Config{})
+
 	conn := admin(t, cluster.DSN("postgres"))
 	name, _, _ := strings.Cut(strings.TrimPrefix(dsn, "postgres:///"), "?")
 	for n := range 5 {
@@ -162,6 +170,7 @@ func TestIdleSessionsMayBeEnded(t *testing.T) {
 		_, err := l.Size(t.Context())
 		return err == nil
 	})
+
 	testlog.Close(t, l)
 	g.checkVerified(t, dsn, home)
 }
@@ -174,21 +183,23 @@ func TestProcessesUnderAnyDefaultIsolation(t *testing.T) {
 		t.Run(isolation, func(t *testing.T) {
 			t.Parallel()
 			dsn := database(t, "default_transaction_isolation = '"+isolation+"'")
-			home := filepath.Join(t.TempDir(), "home")
+			home := newHome(t)
 			var g ledger
 			var wg sync.WaitGroup
 			for range 4 {
 				wg.Go(func() {
 					s, err := postgres.Open(t.Context(), dsn, postgres.Config{Home: home, Logger: testlog.Quiet})
 					if err != nil {
-						t.Errorf("Open beside others = %v", err)
+						t.Errorf("Open next to others = %v", err)
 						return
 					}
+
 					l, err := attestlog.New(t.Context(), s, attestlog.Config{Logger: testlog.Quiet})
 					if err != nil {
-						t.Errorf("New beside others = %v", err)
+						t.Errorf("New next to others = %v", err)
 						return
 					}
+
 					for i := range 60 {
 						if i%20 == 10 {
 							if err := s.Reindex(t.Context(), nil); err != nil {
@@ -216,8 +227,9 @@ func TestProcessesUnderAnyDefaultIsolation(t *testing.T) {
 func appendAndVerify(t *testing.T, dsn string, cfg postgres.Config) {
 	t.Helper()
 	if cfg.Home == "" {
-		cfg.Home = filepath.Join(t.TempDir(), "home")
+		cfg.Home = newHome(t)
 	}
+
 	cfg.Retry = testwait.Patience() // some settings end transactions now and then
 	l := openWith(t, dsn, cfg, attestlog.Config{})
 	var g ledger
@@ -232,12 +244,14 @@ func appendAndVerify(t *testing.T, dsn string, cfg postgres.Config) {
 		}
 		n += size
 	}
+
 	if g.len() != n {
 		t.Errorf("%d events were acknowledged, want %d", g.len(), n)
 	}
 	if found, err := l.Count(t.Context(), attestlog.Field("actor", "alice"), 0); err != nil || found != uint64(n) {
 		t.Errorf("Count = %d, %v; want %d", found, err, n)
 	}
+
 	testlog.Close(t, l)
 	l = openWith(t, dsn, cfg, attestlog.Config{})
 	defer testlog.Close(t, l)

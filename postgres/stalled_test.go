@@ -23,7 +23,7 @@ func TestAppendWhileAnotherClientHoldsTheLock(t *testing.T) {
 		t.Run(lock, func(t *testing.T) {
 			t.Parallel()
 			o := newLog(t)
-			l := openWith(t, cluster.DSN("postgres"), postgres.Config{Log: o.log, Home: o.home, LockTimeout: lockTimeout, Retry: 2 * lockTimeout}, attestlog.Config{})
+			l := o.openLog(t, postgres.Config{LockTimeout: lockTimeout, Retry: 2 * lockTimeout})
 			var g ledger
 			g.append(t, l, testlog.Events(0, 10)...)
 			settled(t, o, l)

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/diff"
 	"github.com/attestlog/attestlog/internal/testwait"
 )
 
@@ -91,13 +92,13 @@ replace /roles/reader/Site "b" -> "c"
 add /roles/writer null -> {"Site":"d","name":"writer","pin":"[redacted]"}
 replace /shown "a" -> "b"
 `
-	if diff := cmp.Diff(want, lines(t, attestlog.Changes(old, &new))); diff != "" {
-		t.Errorf("changes (-want +got):\n%s", diff)
+	if changed := cmp.Diff(want, lines(t, diff.Changes(old, &new))); changed != "" {
+		t.Errorf("changes (-want +got):\n%s", changed)
 	}
-	if same := attestlog.Changes(&old, old); len(same) != 0 {
+	if same := diff.Changes(&old, old); len(same) != 0 {
 		t.Errorf("a value differs from itself: %s", lines(t, same))
 	}
-	if got := lines(t, attestlog.Changes(nil, role{"a", "b", "1"})); got != `add  null -> {"Site":"b","name":"a","pin":"[redacted]"}`+"\n" {
+	if got := lines(t, diff.Changes(nil, role{"a", "b", "1"})); got != `add  null -> {"Site":"b","name":"a","pin":"[redacted]"}`+"\n" {
 		t.Errorf("a new value: %s", got)
 	}
 }
@@ -116,7 +117,7 @@ func TestChangesShowNothingThatIsRedacted(t *testing.T) {
 	was := outer{[]inner{{"s3cret-1"}}, map[string]inner{"a": {"s3cret-2"}}, &inner{"s3cret-3"}, inner{"s3cret-4"}, inner{"s3cret-5"}}
 	is := outer{[]inner{{"s3cret-6"}, {"s3cret-7"}}, map[string]inner{"b": {"s3cret-8"}}, nil, "now a text", inner{"s3cret-9"}}
 	for _, pair := range [][2]any{{was, is}, {is, was}, {nil, was}, {was, nil}} {
-		changes := attestlog.Changes(pair[0], pair[1])
+		changes := diff.Changes(pair[0], pair[1])
 		if text := lines(t, changes); len(changes) == 0 || strings.Contains(text, "s3cret") {
 			t.Errorf("changes show what is redacted:\n%s", text)
 		}
@@ -133,20 +134,20 @@ func TestChangesAreBounded(t *testing.T) {
 	for n := range 250 {
 		was[n], is[n] = "a", "b"
 	}
-	changes := attestlog.Changes(was, is)
-	if len(changes) != attestlog.MaxChanges+1 || changes[attestlog.MaxChanges].Op != "truncated" {
-		t.Errorf("%d changes, the last %+v; want %d and one that says how many there were", len(changes), changes[len(changes)-1], attestlog.MaxChanges)
+	changes := diff.Changes(was, is)
+	if len(changes) != diff.Max+1 || changes[diff.Max].Op != "truncated" {
+		t.Errorf("%d changes, the last %+v; want %d and one that says how many there were", len(changes), changes[len(changes)-1], diff.Max)
 	}
 	long := strings.Repeat("ü", 50_000)
-	changes = attestlog.Changes(map[string]any{"x": long}, map[string]any{"x": long + "y"})
-	if len(changes) != 1 || len(fmt.Sprint(changes[0].Old)) > attestlog.MaxChangeValue || fmt.Sprint(changes[0].Old) == fmt.Sprint(changes[0].New) || !strings.Contains(fmt.Sprint(changes[0].New), "100003 bytes") {
+	changes = diff.Changes(map[string]any{"x": long}, map[string]any{"x": long + "y"})
+	if len(changes) != 1 || len(fmt.Sprint(changes[0].Old)) > diff.MaxValue || fmt.Sprint(changes[0].Old) == fmt.Sprint(changes[0].New) || !strings.Contains(fmt.Sprint(changes[0].New), "100003 bytes") {
 		t.Errorf("changes of a long text: %.300v", changes)
 	}
 	circle := &chain{N: 1}
 	circle.Next = circle
 	other := &chain{N: 2}
 	other.Next = other
-	if changes := attestlog.Changes(circle, other); len(changes) == 0 {
+	if changes := diff.Changes(circle, other); len(changes) == 0 {
 		t.Error("circles do not differ")
 	}
 }
@@ -156,7 +157,7 @@ func TestChangesMakeAnEvent(t *testing.T) {
 	defer done()
 	was := map[string]any{"nan": math.NaN(), "chan": make(chan int), "inf": math.Inf(1), "n": 1, "t": time.Second, "b": []byte{1}, "nil": nil, "e": json.RawMessage(`{"a":1}`)}
 	is := map[string]any{"nan": 1, "chan": 2, "inf": 3, "n": nil, "t": time.Minute, "b": []byte{2}, "nil": 4, "e": json.RawMessage(`{"a":2}`)}
-	changes := attestlog.Changes(was, is)
+	changes := diff.Changes(was, is)
 	if len(changes) != len(was) {
 		t.Errorf("%d changes, want %d:\n%s", len(changes), len(was), lines(t, changes))
 	}
@@ -208,12 +209,12 @@ func TestChangesRedactAlsoWhatHides(t *testing.T) {
 		"a map of them":  map[string]any{"a": []any{aliased{"x", "s3cret"}, &aliased{"y", "s3cret"}}},
 	} {
 		for _, pair := range [][2]any{{nil, v}, {v, nil}, {map[string]any{}, map[string]any{"v": v}}, {map[string]any{"v": v}, map[string]any{"v": 1}}} {
-			if got := lines(t, attestlog.Changes(pair[0], pair[1])); got == "" || strings.Contains(got, "s3cret") {
+			if got := lines(t, diff.Changes(pair[0], pair[1])); got == "" || strings.Contains(got, "s3cret") {
 				t.Errorf("%s: changes show what is redacted: %s", name, got)
 			}
 		}
 	}
-	got := lines(t, attestlog.Changes(map[string]any{"Name": "a", "Pin": "s3cret"}, aliased{"b", "other"}))
+	got := lines(t, diff.Changes(map[string]any{"Name": "a", "Pin": "s3cret"}, aliased{"b", "other"}))
 	if strings.Contains(got, "s3cret") || !strings.Contains(got, `"a" -> "b"`) {
 		t.Errorf("a struct against a map: %s", got)
 	}
@@ -247,8 +248,8 @@ func TestChangesBearAnyValue(t *testing.T) {
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			attestlog.Changes(nil, v)
-			attestlog.Changes(v, map[string]any{"other": 1})
+			diff.Changes(nil, v)
+			diff.Changes(v, map[string]any{"other": 1})
 		}()
 		testwait.Receive(t, fmt.Sprintf("the changes of a %T", v), ended)
 	}
@@ -261,8 +262,8 @@ func TestChangesFitAnEvent(t *testing.T) {
 	for n := range 90 {
 		many[fmt.Sprint("field", n)] = strings.Repeat("v\"", 900)
 	}
-	changes := attestlog.Changes(nil, map[string]any{"all": many})
-	changes = append(changes, attestlog.Changes(map[string]any{}, many)...)
+	changes := diff.Changes(nil, map[string]any{"all": many})
+	changes = append(changes, diff.Changes(map[string]any{}, many)...)
 	if _, err := l.Append(t.Context(), attestlog.Event{Action: "a", Actor: attestlog.Actor{ID: "x"}, Changes: changes}); err != nil {
 		t.Errorf("Append of %d changes = %v", len(changes), err)
 	}
@@ -277,7 +278,7 @@ func TestChangesOfAFieldThatHidesAnother(t *testing.T) {
 		Base
 		Name string
 	}
-	got := lines(t, attestlog.Changes(outer{Base{"b1", "o1"}, "outer1"}, outer{Base{"b2", "o2"}, "outer2"}))
+	got := lines(t, diff.Changes(outer{Base{"b1", "o1"}, "outer1"}, outer{Base{"b2", "o2"}, "outer2"}))
 	if got != "replace /Name \"outer1\" -> \"outer2\"\nreplace /Other \"o1\" -> \"o2\"\n" {
 		t.Errorf("changes: %s", got)
 	}

@@ -14,8 +14,10 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/jsonl"
+	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/spool"
 	"github.com/attestlog/attestlog/sqlite"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // exampleLog opens a new log in a folder of its own.
@@ -106,7 +108,7 @@ func ExampleLog_Record() {
 	if err := log.Flush(ctx); err != nil { // all three are durable
 		panic(err)
 	}
-	n, _ := log.Count(ctx, attestlog.Field("action", "job.run"), 0)
+	n, _ := log.Count(ctx, query.Field("action", "job.run"), 0)
 	fmt.Println(n)
 	// Output: 3
 }
@@ -118,7 +120,7 @@ func ExampleLog_Query() {
 	for _, action := range []string{"mail.view", "mail.delete", "user.create"} {
 		log.Append(ctx, attestlog.Event{Action: action, Actor: attestlog.Actor{ID: "alice"}})
 	}
-	q, err := attestlog.ParseQuery("actor:alice action:mail.* -action:mail.delete")
+	q, err := query.Parse("actor:alice action:mail.* -action:mail.delete")
 	if err != nil {
 		panic(err)
 	}
@@ -133,7 +135,7 @@ func ExampleLog_Query() {
 }
 
 func ExampleParseQuery() {
-	_, err := attestlog.ParseQuery("actor:alice colour:red")
+	_, err := query.Parse("actor:alice colour:red")
 	fmt.Println(err)
 	// Output: query: column 13: unknown field "colour" (quote it to search for text)
 }
@@ -169,7 +171,7 @@ func ExampleLog_Verify() {
 	defer end()
 	log.Append(ctx, attestlog.Event{Action: "door.open", Actor: attestlog.Actor{ID: "carol"}})
 	log.Publish(ctx)
-	report, err := log.Verify(ctx, attestlog.VerifyOptions{})
+	report, err := verify.Log(ctx, log, verify.Options{})
 	fmt.Println(report.Size, report.Signed, report.KeysBeside, err)
 	// Output: 1 1 true <nil>
 }
@@ -246,7 +248,7 @@ func Example_outbox() {
 	if err := log.Flush(ctx); err != nil { // or wait: it takes about 100 ms
 		panic(err)
 	}
-	for e, err := range log.Entries(ctx, attestlog.Query{}) {
+	for e, err := range log.Entries(ctx, query.Query{}) {
 		if err != nil {
 			panic(err)
 		}

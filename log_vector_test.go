@@ -16,6 +16,7 @@ import (
 	"github.com/attestlog/attestlog/internal/sqlitetest"
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/jsonl"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // follow writes a log of n entries with a follower into dir, rotating the key
@@ -97,7 +98,7 @@ func copyFile(t *testing.T, from, to string) {
 	}
 }
 
-func verifyLines(t *testing.T, lines, pub string) attestlog.Report {
+func verifyLines(t *testing.T, lines, pub string) verify.Report {
 	t.Helper()
 	text, err := os.ReadFile(pub)
 	if err != nil {
@@ -107,7 +108,7 @@ func verifyLines(t *testing.T, lines, pub string) attestlog.Report {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := jsonl.Verify(context.Background(), attestlog.VerifyOptions{Keys: []note.Verifier{key}}, lines)
+	r, err := jsonl.Verify(context.Background(), verify.Options{Keys: []note.Verifier{key}}, lines)
 	if err != nil {
 		t.Fatalf("jsonl.Verify: %v", err)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/attestlog/attestlog/internal/sqlitetest"
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/internal/testwait"
+	"github.com/attestlog/attestlog/query"
 )
 
 const (
@@ -79,7 +80,7 @@ func TestCallsBecomeEvents(t *testing.T) {
 			}
 			s.Close()
 			var got []string
-			for e, err := range l.Tail(testwait.Context(t), 0, attestlog.Query{}) {
+			for e, err := range l.Tail(testwait.Context(t), 0, query.Query{}) {
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -21,6 +21,7 @@ import (
 	"github.com/attestlog/attestlog/internal/sqlitetest"
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/internal/testwait"
+	"github.com/attestlog/attestlog/query"
 )
 
 // server stands for an application's own service.
@@ -127,7 +128,7 @@ func TestCallsBecomeEvents(t *testing.T) {
 // before its handler has returned.
 func events(t *testing.T, l *attestlog.Log, n int) (out []attestlog.Event) {
 	t.Helper()
-	for e, err := range l.Tail(testwait.Context(t), 0, attestlog.Query{}) {
+	for e, err := range l.Tail(testwait.Context(t), 0, query.Query{}) {
 		if err != nil {
 			t.Fatal(err)
 		}

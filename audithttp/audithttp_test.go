@@ -20,6 +20,7 @@ import (
 	"github.com/attestlog/attestlog/audithttp"
 	"github.com/attestlog/attestlog/internal/sqlitetest"
 	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/sqlite"
 )
 
@@ -38,7 +39,7 @@ func middleware(t testing.TB, rec audithttp.Recorder, cfg audithttp.Config) func
 // entries returns what the log has, oldest first.
 func entries(t *testing.T, l *attestlog.Log) []attestlog.Entry {
 	t.Helper()
-	return testlog.Entries(t, l, attestlog.Query{})
+	return testlog.Entries(t, l, query.Query{})
 }
 
 func do(t *testing.T, client *http.Client, method, url string, headers ...string) *http.Response {

@@ -10,11 +10,12 @@ import (
 	"strconv"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 // A Querier answers queries: an *attestlog.Log.
 type Querier interface {
-	Query(ctx context.Context, q attestlog.Query, opts attestlog.PageOptions) (attestlog.Page, error)
+	Query(ctx context.Context, q query.Query, opts attestlog.PageOptions) (attestlog.Page, error)
 }
 
 // ListConfig configures Handler. The zero ListConfig is useful.
@@ -22,7 +23,7 @@ type ListConfig struct {
 	// Within returns what a request may see at all, such as
 	// attestlog.Field("tenant", …): it is ANDed onto the request's own query.
 	// An error is answered with status 403. Defaults to everything.
-	Within func(*http.Request) (attestlog.Query, error)
+	Within func(*http.Request) (query.Query, error)
 	// MaxLimit bounds the entries of a page. Defaults to 1,000.
 	MaxLimit int
 	// Logger receives queries that failed. Defaults to slog.Default().
@@ -79,7 +80,7 @@ func (l *list) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	query, err := attestlog.ParseQuery(params.Get("q"))
+	text, err := query.Parse(params.Get("q"))
 	if err != nil {
 		problem(w, http.StatusBadRequest, err.Error())
 		return
@@ -90,10 +91,10 @@ func (l *list) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			problem(w, http.StatusForbidden, err.Error())
 			return
 		}
-		query = attestlog.And(query, within)
+		text = query.And(text, within)
 	}
-	page, err := l.log.Query(r.Context(), query, attestlog.PageOptions{Limit: min(limit, l.cfg.MaxLimit), Cursor: params.Get("cursor")})
-	var unanswerable *attestlog.QueryError
+	page, err := l.log.Query(r.Context(), text, attestlog.PageOptions{Limit: min(limit, l.cfg.MaxLimit), Cursor: params.Get("cursor")})
+	var unanswerable *query.Error
 	switch {
 	case errors.Is(err, attestlog.ErrCursor), errors.As(err, &unanswerable):
 		problem(w, http.StatusBadRequest, err.Error())

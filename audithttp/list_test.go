@@ -15,6 +15,7 @@ import (
 	"github.com/attestlog/attestlog/audithttp"
 	"github.com/attestlog/attestlog/internal/sqlitetest"
 	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 type listed struct {
@@ -84,11 +85,11 @@ func TestHandlerShowsNoMoreThanWithin(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	h := audithttp.Handler(l, audithttp.ListConfig{Within: func(r *http.Request) (attestlog.Query, error) {
+	h := audithttp.Handler(l, audithttp.ListConfig{Within: func(r *http.Request) (query.Query, error) {
 		if r.URL.Query().Has("stranger") {
-			return attestlog.Query{}, errors.New("not yours")
+			return query.Query{}, errors.New("not yours")
 		}
-		return attestlog.Field("tenant", "t1"), nil
+		return query.Field("tenant", "t1"), nil
 	}})
 	for _, q := range []string{"", "tenant:t2", "tenant:t1 OR tenant:t2", "NOT tenant:t1", "-tenant:t1 OR index:0..9"} {
 		_, body := get(t, h, "/?q="+url.QueryEscape(q))

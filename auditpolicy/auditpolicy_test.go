@@ -15,6 +15,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/auditpolicy"
+	"github.com/attestlog/attestlog/diff"
 )
 
 // kept is a recorder that keeps what it is given, in place of a log, so that
@@ -81,13 +82,13 @@ func TestRulesChangeFields(t *testing.T) {
 	got.Actor.Name = ""
 	want := attestlog.Event{
 		Action: "user.edit", Actor: attestlog.Actor{ID: "alice"}, Message: "m",
-		Attributes: map[string]any{"user": map[string]any{"email": attestlog.Redacted, "n": 1}, "other": "x"},
+		Attributes: map[string]any{"user": map[string]any{"email": diff.Redacted, "n": 1}, "other": "x"},
 		Changes: []attestlog.Change{
-			{Path: "/user/email", Old: attestlog.Redacted, New: attestlog.Redacted}, {Path: "/user/email/x", New: attestlog.Redacted}, {Path: "/user/name", Old: "a"},
+			{Path: "/user/email", Old: diff.Redacted, New: diff.Redacted}, {Path: "/user/email/x", New: diff.Redacted}, {Path: "/user/name", Old: "a"},
 		},
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("event (-want +got):\n%s", diff)
+	if changed := cmp.Diff(want, got); changed != "" {
+		t.Errorf("event (-want +got):\n%s", changed)
 	}
 	if after, _ := given.MarshalJSON(); string(after) != string(before) || given.Attributes["user"].(map[string]any)["email"] != "a@example.com" || given.Changes[0].Old != "a" {
 		t.Error("the caller's event was changed")
@@ -143,8 +144,8 @@ func TestSecretsAreRecognised(t *testing.T) {
 		if err := json.Unmarshal([]byte(test.given), &given); err != nil {
 			t.Fatal(err)
 		}
-		want := strings.ReplaceAll(test.want, "R\"", attestlog.Redacted+"\"")
-		want = strings.NewReplacer(": R", ": "+attestlog.Redacted, "card R,", "card "+attestlog.Redacted+",", "x R y", "x "+attestlog.Redacted+" y", `"R\n`, `"`+attestlog.Redacted+`\n`).Replace(want)
+		want := strings.ReplaceAll(test.want, "R\"", diff.Redacted+"\"")
+		want = strings.NewReplacer(": R", ": "+diff.Redacted, "card R,", "card "+diff.Redacted+",", "x R y", "x "+diff.Redacted+" y", `"R\n`, `"`+diff.Redacted+`\n`).Replace(want)
 		if test.want == "" {
 			want = test.given
 		}
@@ -153,8 +154,8 @@ func TestSecretsAreRecognised(t *testing.T) {
 			t.Fatalf("%s: %v", want, err)
 		}
 		got, _ := record(t, auditpolicy.Config{}, attestlog.Event{Action: "a", Attributes: given})
-		if diff := cmp.Diff(wanted, got.Attributes); diff != "" {
-			t.Errorf("attributes of %s (-want +got):\n%s", test.given, diff)
+		if changed := cmp.Diff(wanted, got.Attributes); changed != "" {
+			t.Errorf("attributes of %s (-want +got):\n%s", test.given, changed)
 		}
 		inChange, _ := record(t, auditpolicy.Config{}, attestlog.Event{Action: "a", Changes: []attestlog.Change{{Path: "/x", Old: given, New: json.RawMessage(test.given)}}})
 		text, err := json.Marshal(inChange.Changes[0].New)
@@ -170,7 +171,7 @@ func TestSecretsAreRecognised(t *testing.T) {
 
 func TestSecretsInChangesOfAStruct(t *testing.T) {
 	type user struct{ Name, Password, Pin string }
-	changes := attestlog.Changes(user{"a", "p1", "1"}, user{"b", "p2", "2"})
+	changes := diff.Changes(user{"a", "p1", "1"}, user{"b", "p2", "2"})
 	got, _ := record(t, auditpolicy.Config{Rules: []auditpolicy.Rule{{Field: "/changes/Pin", Do: auditpolicy.Keep}}}, attestlog.Event{Action: "a", Changes: changes})
 	text := fmt.Sprintf("%s", got.Changes)
 	if strings.Contains(text, "p1") || strings.Contains(text, "p2") || !strings.Contains(text, `"1"`) || !strings.Contains(text, `"b"`) {
@@ -236,8 +237,8 @@ func TestAFloodIsSummedUp(t *testing.T) {
 		want := map[string]any{"try": "x", "coalesced": map[string]any{
 			"events": 47, "from": began.Add(3 * time.Second).UTC().Format(time.RFC3339Nano), "to": began.Add(49 * time.Second).UTC().Format(time.RFC3339Nano),
 		}}
-		if diff := cmp.Diff(want, summary.Attributes); diff != "" || !summary.Time.Equal(began.Add(49*time.Second)) {
-			t.Errorf("summary at %v (-want +got):\n%s", summary.Time, diff)
+		if changed := cmp.Diff(want, summary.Attributes); changed != "" || !summary.Time.Equal(began.Add(49*time.Second)) {
+			t.Errorf("summary at %v (-want +got):\n%s", summary.Time, changed)
 		}
 		send("mallory", "login") // a new window
 		if len(to.events) != 56 || r.Stats().Coalesced != 47 {
@@ -329,8 +330,8 @@ func TestWhatIsNoSecretStays(t *testing.T) {
 		given[fmt.Sprint("phone", n)] = fmt.Sprintf("+49 151 %08d", 20_000_000+n*7919)
 	}
 	got, stats := record(t, auditpolicy.Config{}, attestlog.Event{Action: "a", Attributes: given})
-	if diff := cmp.Diff(given, got.Attributes); diff != "" || stats.Redacted != 0 {
-		t.Errorf("attributes (-want +got):\n%s", diff)
+	if changed := cmp.Diff(given, got.Attributes); changed != "" || stats.Redacted != 0 {
+		t.Errorf("attributes (-want +got):\n%s", changed)
 	}
 }
 
@@ -338,7 +339,7 @@ func TestRulesReachIntoLists(t *testing.T) {
 	users := map[string]any{"users": []map[string]string{{"email": "a@example.com"}, {"email": "b@example.com"}}, "session_token": "t"}
 	got, _ := record(t, auditpolicy.Config{Key: key, Rules: []auditpolicy.Rule{
 		{Field: "/attributes/users/1/email", Do: auditpolicy.Redact}, {Field: "/attributes/session_token", Do: auditpolicy.Hash}, {Field: "/changes/user/email", Do: auditpolicy.Redact},
-	}}, attestlog.Event{Action: "a", Attributes: users, Changes: attestlog.Changes(map[string]any{}, map[string]any{"user": map[string]string{"email": "c@example.com", "name": "c"}})})
+	}}, attestlog.Event{Action: "a", Attributes: users, Changes: diff.Changes(map[string]any{}, map[string]any{"user": map[string]string{"email": "c@example.com", "name": "c"}})})
 	text := fmt.Sprint(got.Attributes, got.Changes)
 	if strings.Contains(text, "b@example.com") || strings.Contains(text, "c@example.com") || !strings.Contains(text, "a@example.com") || !strings.Contains(text, "session_token:hmac:") || !strings.Contains(text, "name:c") {
 		t.Errorf("event: %s", text)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/diff"
 	"github.com/attestlog/attestlog/fit"
 )
 
@@ -54,7 +55,7 @@ func (ed *editor) apply(r *rule) {
 		if r.Do == Hash {
 			return ed.r.hash(textOf(v))
 		}
-		return attestlog.Redacted
+		return diff.Redacted
 	}
 	// What a rule made of a field is no secret any more.
 	defer func() { ed.keep = append(ed.keep, r.path) }()
@@ -161,7 +162,7 @@ func (ed *editor) plain(v any) any { return ed.plainAt(v, 0) }
 
 func (ed *editor) plainAt(v any, depth int) any {
 	if ed.nodes++; ed.nodes > maxNodes || depth > attestlog.MaxDepth {
-		return attestlog.Redacted
+		return diff.Redacted
 	}
 	switch v := v.(type) {
 	case nil, string, bool, int, int8, int16, int32, int64, uint, uint8, uint16, uint32, uint64, float32, float64, json.Number:
@@ -193,7 +194,7 @@ func (ed *editor) plainAt(v any, depth int) any {
 	if bounded, ok := e.Attributes["v"].(string); ok {
 		return bounded
 	}
-	return attestlog.Redacted
+	return diff.Redacted
 }
 
 // marshal is json.Marshal of values whose methods may not bear every state.

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/diff"
 )
 
 // SecretName reports whether a member's name says that its value is a secret. It
@@ -118,14 +118,14 @@ func Secret(text string) (string, bool) {
 	if len(text) < 8 {
 		return text, false
 	}
-	out := tokenForms.ReplaceAllLiteralString(text, attestlog.Redacted)
+	out := tokenForms.ReplaceAllLiteralString(text, diff.Redacted)
 	out = credential.ReplaceAllStringFunc(out, func(found string) string {
 		if m := credential.FindStringSubmatch(found); !isCredential(m[1], m[2]) {
 			return found
 		}
-		return attestlog.Redacted
+		return diff.Redacted
 	})
-	out = userInfo.ReplaceAllString(out, "${1}"+attestlog.Redacted+"@")
+	out = userInfo.ReplaceAllString(out, "${1}"+diff.Redacted+"@")
 	out = withoutCards(out)
 	return out, out != text
 }
@@ -140,7 +140,7 @@ func withoutCards(text string) string {
 			continue
 		}
 		out.WriteString(text[end:at[0]])
-		out.WriteString(attestlog.Redacted)
+		out.WriteString(diff.Redacted)
 		end = at[1]
 	}
 	if end == 0 {
@@ -226,12 +226,12 @@ func (ed *editor) kept(path []string) bool {
 // secret returns a plain value of the editor's own without the secrets in it. A
 // part of its path may say that it is one.
 func (ed *editor) secret(path []string, v any) any {
-	if v == nil || v == "" || v == attestlog.Redacted || ed.kept(path) {
+	if v == nil || v == "" || v == diff.Redacted || ed.kept(path) {
 		return v
 	}
 	if _, flag := v.(bool); !flag && slices.ContainsFunc(path[1:], SecretName) {
 		ed.r.redacted.Add(1)
-		return attestlog.Redacted
+		return diff.Redacted
 	}
 	switch v := v.(type) {
 	case string:
@@ -251,7 +251,7 @@ func (ed *editor) secret(path []string, v any) any {
 	case int, int64, uint64, float64, json.Number:
 		if text, err := json.Marshal(v); err == nil && cardName(path[len(path)-1]) && isCard(string(text)) {
 			ed.r.redacted.Add(1)
-			return attestlog.Redacted
+			return diff.Redacted
 		}
 	}
 	return v

@@ -22,13 +22,14 @@ import (
 	"github.com/attestlog/attestlog/auditslog"
 	"github.com/attestlog/attestlog/internal/sqlitetest"
 	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 // events returns what the log has, oldest first.
 func events(t *testing.T, l *attestlog.Log) []attestlog.Event {
 	t.Helper()
 	var out []attestlog.Event
-	for _, e := range testlog.Entries(t, l, attestlog.Query{}) {
+	for _, e := range testlog.Entries(t, l, query.Query{}) {
 		out = append(out, e.Event)
 	}
 	return out

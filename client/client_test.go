@@ -21,8 +21,10 @@ import (
 	"github.com/attestlog/attestlog/internal/sqlitetest"
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/internal/testwait"
+	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/server"
 	"github.com/attestlog/attestlog/sqlite"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // A service is a real server of a real log, in front of which connections can be
@@ -92,7 +94,7 @@ func event(n int) attestlog.Event {
 // messages returns those of the log's entries with the action of event.
 func (s *service) messages(t *testing.T) (out []string) {
 	t.Helper()
-	for e, err := range s.log.Entries(t.Context(), attestlog.Field("action", "mail.view")) {
+	for e, err := range s.log.Entries(t.Context(), query.Field("action", "mail.view")) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,7 +142,7 @@ func TestReadsWhatTheLogHas(t *testing.T) {
 			t.Errorf("an entry that is not there: %v, want ErrNotFound", err)
 		}
 	}
-	q := attestlog.And(attestlog.Field("actor", "user3"), attestlog.Not(attestlog.Text("10")))
+	q := query.And(query.Field("actor", "user3"), query.Not(query.Text("10")))
 	var pages []attestlog.Entry
 	for opts := (attestlog.PageOptions{Limit: 30}); ; {
 		page, err := c.Query(t.Context(), q, opts)
@@ -193,11 +195,11 @@ func TestProofsOfAServerHold(t *testing.T) {
 	if _, err := c.ConsistencyProof(t.Context(), 100, proof.Checkpoint.Size); err != nil {
 		t.Errorf("ConsistencyProof: %v", err)
 	}
-	report, err := c.Verify(t.Context(), attestlog.VerifyOptions{Keys: []note.Verifier{key}})
+	report, err := c.Verify(t.Context(), verify.Options{Keys: []note.Verifier{key}})
 	if err != nil || report.Size < 300 || report.Signed != report.Size {
 		t.Errorf("Verify = %+v, %v", report, err)
 	}
-	if _, err := c.Verify(t.Context(), attestlog.VerifyOptions{}); !errors.Is(err, attestlog.ErrCannotVerify) {
+	if _, err := c.Verify(t.Context(), verify.Options{}); !errors.Is(err, verify.ErrCannotVerify) {
 		t.Errorf("Verify without a key = %v", err)
 	}
 }
@@ -251,7 +253,7 @@ func TestErrorsAreThoseOfALog(t *testing.T) {
 	if _, err := c.Append(t.Context(), make([]attestlog.Event, 10_001)...); !errors.Is(err, attestlog.ErrTooLarge) {
 		t.Errorf("Append of too many = %v, want ErrTooLarge", err)
 	}
-	if _, err := c.Query(t.Context(), attestlog.Query{}, attestlog.PageOptions{Cursor: "x"}); err == nil {
+	if _, err := c.Query(t.Context(), query.Query{}, attestlog.PageOptions{Cursor: "x"}); err == nil {
 		t.Error("a cursor of nothing is taken")
 	}
 	wrong := s.dial(t, client.Config{Token: "al_aaaaaaaaaaaaaaaa_b"})
@@ -314,7 +316,7 @@ func TestStreamsGoOnWhereTheyBroke(t *testing.T) {
 	s.set(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		next.ServeHTTP(&cutting{w, 200 << 10}, r)
 	})
-	q := attestlog.Field("action", "mail.view")
+	q := query.Field("action", "mail.view")
 	var followed []string
 	ctx := testwait.Context(t)
 	for e, err := range c.Tail(ctx, 0, q) {

@@ -16,11 +16,12 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 // Query returns one page of the entries that q selects, as attestlog.Log.Query
 // does. A page has at most 1,000 entries.
-func (c *Client) Query(ctx context.Context, q attestlog.Query, opts attestlog.PageOptions) (attestlog.Page, error) {
+func (c *Client) Query(ctx context.Context, q query.Query, opts attestlog.PageOptions) (attestlog.Page, error) {
 	if err := q.Err(); err != nil {
 		return attestlog.Page{}, err
 	}
@@ -78,7 +79,7 @@ func (c *Client) EntryByID(ctx context.Context, id string) (attestlog.Entry, err
 
 // Count returns how many entries q selects, counting no further than limit; 0
 // means no limit.
-func (c *Client) Count(ctx context.Context, q attestlog.Query, limit uint64) (uint64, error) {
+func (c *Client) Count(ctx context.Context, q query.Query, limit uint64) (uint64, error) {
 	if err := q.Err(); err != nil {
 		return 0, err
 	}
@@ -125,7 +126,7 @@ func (c *Client) Size(ctx context.Context) (uint64, error) {
 
 // Entries returns the entries that q selects, oldest first, in constant memory.
 // A stream that breaks off is gone on with where it ended.
-func (c *Client) Entries(ctx context.Context, q attestlog.Query) iter.Seq2[attestlog.Entry, error] {
+func (c *Client) Entries(ctx context.Context, q query.Query) iter.Seq2[attestlog.Entry, error] {
 	return func(yield func(attestlog.Entry, error) bool) {
 		if err := q.Err(); err != nil {
 			yield(attestlog.Entry{}, err)
@@ -161,7 +162,7 @@ func (c *Client) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.R
 	if from >= to {
 		return nil
 	}
-	for e, err := range c.Entries(ctx, attestlog.Indexes(from, to)) {
+	for e, err := range c.Entries(ctx, query.Indexes(from, to)) {
 		if err != nil {
 			return err
 		}
@@ -173,7 +174,7 @@ func (c *Client) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.R
 }
 
 // export reads one stream. It is whole if it has the trailer with the log's size.
-func (c *Client) export(ctx context.Context, q attestlog.Query, from uint64, fn func(attestlog.Entry) bool) (size uint64, stopped bool, err error) {
+func (c *Client) export(ctx context.Context, q query.Query, from uint64, fn func(attestlog.Entry) bool) (size uint64, stopped bool, err error) {
 	ctx, watch, stop := watched(ctx, seeking)
 	defer stop()
 	params := url.Values{"q": {q.String()}, "from": {strconv.FormatUint(from, 10)}}
@@ -215,7 +216,7 @@ func (c *Client) export(ctx context.Context, q attestlog.Query, from uint64, fn 
 // Tail returns the entries from an index on that q selects, oldest first, and then
 // each new one soon after it is durable. It connects again by itself, and ends
 // when ctx does, without an error.
-func (c *Client) Tail(ctx context.Context, from uint64, q attestlog.Query) iter.Seq2[attestlog.Entry, error] {
+func (c *Client) Tail(ctx context.Context, from uint64, q query.Query) iter.Seq2[attestlog.Entry, error] {
 	return func(yield func(attestlog.Entry, error) bool) {
 		if err := q.Err(); err != nil {
 			yield(attestlog.Entry{}, err)
@@ -260,7 +261,7 @@ func watched(ctx context.Context, wait time.Duration) (context.Context, *time.Ti
 }
 
 // follow reads one connection's events, and moves from behind each.
-func (c *Client) follow(ctx context.Context, from *uint64, q attestlog.Query, yield func(attestlog.Entry, error) bool) (stopped bool, err error) {
+func (c *Client) follow(ctx context.Context, from *uint64, q query.Query, yield func(attestlog.Entry, error) bool) (stopped bool, err error) {
 	ctx, watch, stop := watched(ctx, quiet)
 	defer stop()
 	params := url.Values{"q": {q.String()}, "lines": {"true"}, "from": {strconv.FormatUint(*from, 10)}}

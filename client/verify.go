@@ -7,6 +7,7 @@ import (
 	"net/url"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // tile returns a file of the log's tlog-tiles.
@@ -40,12 +41,12 @@ func (c *Client) EntryBundle(ctx context.Context, n uint64, width int) ([]byte, 
 // tiles that the server gives out, and compares the result with the checkpoint's
 // signature. Sealed values are not among them. Keys are the verifier keys to trust; what the server says about
 // itself is none.
-func (c *Client) Verify(ctx context.Context, opts attestlog.VerifyOptions) (attestlog.Report, error) {
+func (c *Client) Verify(ctx context.Context, opts verify.Options) (verify.Report, error) {
 	cp, err := c.Checkpoint(ctx)
 	if err != nil {
-		return attestlog.Report{}, err
+		return verify.Report{}, err
 	}
-	return attestlog.VerifyEntries(ctx, attestlog.VerifySource{
+	return verify.Entries(ctx, verify.Source{
 		Size: cp.Size, Clear: true,
 		Scan: func(ctx context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error {
 			return c.scan(ctx, cp.Size, from, to, fn)

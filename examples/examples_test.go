@@ -21,7 +21,9 @@ import (
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/postgres"
+	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/sqlite"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // build compiles a program.
@@ -82,10 +84,10 @@ func send(t *testing.T, method, url, body string) (int, string) {
 func entries(t *testing.T, store attestlog.Store, fn func(attestlog.Entry) string) (out []string) {
 	t.Helper()
 	log := testlog.New(t, store, attestlog.Config{ReadOnly: true})
-	if _, err := log.Verify(t.Context(), attestlog.VerifyOptions{}); err != nil {
+	if _, err := verify.Log(t.Context(), log, verify.Options{}); err != nil {
 		t.Errorf("Verify = %v", err)
 	}
-	for e, err := range log.Entries(t.Context(), attestlog.Query{}) {
+	for e, err := range log.Entries(t.Context(), query.Query{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -162,7 +164,7 @@ func TestChi(t *testing.T) {
 	endSecond()
 	testlog.Flush(t, log)
 	orders, requests := map[string]int{}, map[string]int{}
-	for e, err := range log.Entries(t.Context(), attestlog.Query{}) {
+	for e, err := range log.Entries(t.Context(), query.Query{}) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/internal/testwait"
+	"github.com/attestlog/attestlog/query"
 )
 
 // filledLog returns a log of n entries, all signed, and its folder.
@@ -86,7 +87,7 @@ func TestConsistencyProofsConvinceOtherLibraries(t *testing.T) {
 		}
 		return out, nil
 	})
-	for e, err := range log.Entries(ctx, attestlog.Query{}) {
+	for e, err := range log.Entries(ctx, query.Query{}) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/sqlitetest"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // A process is `attestlog serve`, which can be killed and started again.
@@ -114,7 +115,7 @@ func TestKilledServerLosesAndRepeatsNothing(t *testing.T) {
 	if n := len(entries["server.start"]); n != 4 {
 		t.Errorf("%d starts are in the log, want 4", n)
 	}
-	if r, err := log.Verify(t.Context(), attestlog.VerifyOptions{}); err != nil {
+	if r, err := verify.Log(t.Context(), log, verify.Options{}); err != nil {
 		t.Errorf("Verify = %+v, %v", r, err)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/attestlog/attestlog/internal/servertest"
 	"github.com/attestlog/attestlog/internal/sqlitetest"
 	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/server"
 	"github.com/attestlog/attestlog/sqlite"
 )
@@ -194,7 +195,7 @@ func (s *host) entries(t testing.TB) []attestlog.Entry {
 
 func entriesOf(t testing.TB, log *attestlog.Log) (out []attestlog.Entry) {
 	t.Helper()
-	for e, err := range log.Entries(t.Context(), attestlog.Query{}.OrderBy(attestlog.ByIndex)) {
+	for e, err := range log.Entries(t.Context(), query.Query{}.OrderBy(query.ByIndex)) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -21,6 +21,7 @@ import (
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/server"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // grow appends n entries, some at a time.
@@ -134,7 +135,7 @@ func TestTesseraHammerEndsWithoutErrors(t *testing.T) {
 	if looks != 1 {
 		t.Errorf("%d entries say that bundles were read, want 1", looks)
 	}
-	if r, err := s.log.Verify(t.Context(), attestlog.VerifyOptions{}); err != nil {
+	if r, err := verify.Log(t.Context(), s.log, verify.Options{}); err != nil {
 		t.Errorf("Verify = %+v, %v", r, err)
 	}
 }

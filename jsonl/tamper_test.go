@@ -17,11 +17,12 @@ import (
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/jsonl"
 	"github.com/attestlog/attestlog/sqlite"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // followedLog returns the file that a follower wrote of a log of 12 entries,
 // its lines, and what to verify it with. Checkpoints follow entries 3 and 11.
-func followedLog(t *testing.T) (path string, lines [][]byte, opts attestlog.VerifyOptions) {
+func followedLog(t *testing.T) (path string, lines [][]byte, opts verify.Options) {
 	t.Helper()
 	dir := t.TempDir()
 	path = filepath.Join(dir, "audit.jsonl")
@@ -65,7 +66,7 @@ func followedLog(t *testing.T) (path string, lines [][]byte, opts attestlog.Veri
 	return path, lines, opts
 }
 
-func verifyLines(t *testing.T, path string, lines [][]byte, opts attestlog.VerifyOptions) (attestlog.Report, error) {
+func verifyLines(t *testing.T, path string, lines [][]byte, opts verify.Options) (verify.Report, error) {
 	t.Helper()
 	if err := os.WriteFile(path, bytes.Join(lines, nil), 0o600); err != nil {
 		t.Fatal(err)

@@ -8,22 +8,23 @@ import (
 	"sync"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // Verify verifies files that a Follower or an export wrote, given in their
 // order and beginning with entry 0: every entry, every checkpoint between
 // them, and opts.Checkpoint. See attestlog.VerifyEntries for its errors. It
 // reads the files twice, in memory that grows only with the checkpoints.
-func Verify(ctx context.Context, opts attestlog.VerifyOptions, paths ...string) (attestlog.Report, error) {
+func Verify(ctx context.Context, opts verify.Options, paths ...string) (verify.Report, error) {
 	var notes [][]byte
 	size, err := outline(paths, func(note []byte) { notes = append(notes, note) })
 	if err != nil {
-		return attestlog.Report{}, err
+		return verify.Report{}, err
 	}
 	s := &sequential{reader: NewReader(paths...)}
 	s.moved = sync.NewCond(&s.mu)
 	defer s.reader.Close()
-	return attestlog.VerifyEntries(ctx, attestlog.VerifySource{
+	return verify.Entries(ctx, verify.Source{
 		Size: size,
 		Scan: s.scan,
 		Checkpoints: func(fn func([]byte) error) error {
@@ -53,7 +54,7 @@ func outline(paths []string, checkpoint func([]byte)) (uint64, error) {
 			checkpoint(line.Checkpoint.Note)
 			continue
 		case size == 0 && line.Record.Index != 0:
-			return 0, fmt.Errorf("%w: %s begins with entry %d; give the files from entry 0 on", attestlog.ErrCannotVerify, line.File, line.Record.Index)
+			return 0, fmt.Errorf("%w: %s begins with entry %d; give the files from entry 0 on", verify.ErrCannotVerify, line.File, line.Record.Index)
 		}
 		size = line.Record.Index + 1
 	}

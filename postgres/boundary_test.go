@@ -13,6 +13,8 @@ import (
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/postgres"
+	"github.com/attestlog/attestlog/query"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // boundary is the first entry of the second partition: see schema/0002.sql.
@@ -64,11 +66,11 @@ func TestACallAcrossTwoPartitions(t *testing.T) {
 
 	t.Run("by INSERT", func(t *testing.T) {
 		t.Parallel()
-		crossBoundary(t, dsn, o, 50, attestlog.VerifyOptions{Index: true})
+		crossBoundary(t, dsn, o, 50, verify.Options{Index: true})
 	})
 	t.Run("by COPY", func(t *testing.T) {
 		t.Parallel()
-		crossBoundary(t, cluster.DSN(name+"_copy"), opener{o.log, other.home}, 290, attestlog.VerifyOptions{})
+		crossBoundary(t, cluster.DSN(name+"_copy"), opener{o.log, other.home}, 290, verify.Options{})
 	})
 }
 
@@ -88,7 +90,7 @@ func upTo(t *testing.T, dsn string, o opener, size int) {
 
 // crossBoundary fills the first partition except for some entries, and appends a
 // call of twice as many.
-func crossBoundary(t *testing.T, dsn string, o opener, some int, opts attestlog.VerifyOptions) {
+func crossBoundary(t *testing.T, dsn string, o opener, some int, opts verify.Options) {
 	l := openWith(t, dsn, postgres.Config{Log: o.log, Home: o.home}, attestlog.Config{})
 	if _, err := l.Append(t.Context(), smallEvents(boundary-300, boundary-some)...); err != nil {
 		t.Fatal(err)
@@ -113,10 +115,10 @@ func crossBoundary(t *testing.T, dsn string, o opener, some int, opts attestlog.
 	testlog.Close(t, l)
 
 	l = openWith(t, dsn, postgres.Config{Log: o.log, Home: o.home}, attestlog.Config{})
-	if n, err := l.Count(t.Context(), attestlog.Field("actor", "edge"), 0); err != nil || n != 40 {
+	if n, err := l.Count(t.Context(), query.Field("actor", "edge"), 0); err != nil || n != 40 {
 		t.Errorf("Count after reopening = %d, %v; want 40", n, err)
 	}
-	if r, err := l.Verify(t.Context(), opts); err != nil || r.Signed != uint64(boundary+some) {
+	if r, err := verify.Log(t.Context(), l, opts); err != nil || r.Signed != uint64(boundary+some) {
 		t.Errorf("Verify = %+v, %v; want %d signed entries", r, err, boundary+some)
 	}
 	testlog.Close(t, l)
@@ -135,10 +137,10 @@ func readAcross(t *testing.T, l *attestlog.Log, receipts []attestlog.Receipt, so
 		}
 	}
 
-	for _, q := range []attestlog.Query{
-		attestlog.Field("actor", "edge"),
-		attestlog.Field("actor", "edge").OrderBy(attestlog.ByTime),
-		attestlog.And(attestlog.Indexes(boundary-20, boundary+20), attestlog.Field("action", "tick")),
+	for _, q := range []query.Query{
+		query.Field("actor", "edge"),
+		query.Field("actor", "edge").OrderBy(query.ByTime),
+		query.And(query.Indexes(boundary-20, boundary+20), query.Field("action", "tick")),
 	} {
 		page, err := l.Query(t.Context(), q, attestlog.PageOptions{Limit: 100})
 		if err != nil || len(page.Entries) != 40 {
@@ -147,7 +149,7 @@ func readAcross(t *testing.T, l *attestlog.Log, receipts []attestlog.Receipt, so
 	}
 
 	next := uint64(boundary - some)
-	for e, err := range l.Entries(t.Context(), attestlog.Indexes(boundary-uint64(some), boundary+uint64(some))) {
+	for e, err := range l.Entries(t.Context(), query.Indexes(boundary-uint64(some), boundary+uint64(some))) {
 		if err != nil || e.Index != next {
 			t.Fatalf("Entries gives entry %d, %v; want %d", e.Index, err, next)
 		}

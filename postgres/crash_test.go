@@ -14,6 +14,8 @@ import (
 	"github.com/attestlog/attestlog/internal/pgtest"
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/internal/testwait"
+	"github.com/attestlog/attestlog/query"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // Two writers on one log, while backends are killed within their transactions
@@ -76,7 +78,7 @@ func TestCrashesLoseAndDoubleNothing(t *testing.T) {
 	}
 
 	seen := uint64(0)
-	for e, err := range l.Entries(t.Context(), attestlog.Indexes(0, size)) {
+	for e, err := range l.Entries(t.Context(), query.Indexes(0, size)) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,7 +97,7 @@ func TestCrashesLoseAndDoubleNothing(t *testing.T) {
 		testlog.Close(t, l)
 	}
 	l = openAt(t, c.DSN("postgres"), home)
-	if r, err := l.Verify(t.Context(), attestlog.VerifyOptions{Index: true}); err != nil || r.Signed != size {
+	if r, err := verify.Log(t.Context(), l, verify.Options{Index: true}); err != nil || r.Signed != size {
 		t.Errorf("Verify = %+v, %v; want %d signed entries", r, err, size)
 	}
 	testlog.Close(t, l)

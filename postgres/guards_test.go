@@ -12,6 +12,8 @@ import (
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/postgres"
+	"github.com/attestlog/attestlog/query"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // openLog opens the log; what cannot be opened ends the test.
@@ -50,18 +52,18 @@ func (o opener) connect(t *testing.T, params ...string) *pgx.Conn {
 
 // verify opens the log for reading and verifies it. What already keeps it from
 // being opened is returned as well.
-func (o opener) verify(t *testing.T, opts attestlog.VerifyOptions) (attestlog.Report, error) {
+func (o opener) verify(t *testing.T, opts verify.Options) (verify.Report, error) {
 	t.Helper()
 	s, err := o.open(t.Context(), postgres.Config{ReadOnly: true})
 	if err != nil {
-		return attestlog.Report{}, err
+		return verify.Report{}, err
 	}
 	l, err := attestlog.New(t.Context(), s, attestlog.Config{ReadOnly: true, Logger: testlog.Quiet})
 	if err != nil {
-		return attestlog.Report{}, errors.Join(err, s.Close())
+		return verify.Report{}, errors.Join(err, s.Close())
 	}
 	defer testlog.Close(t, l)
-	return l.Verify(t.Context(), opts)
+	return verify.Log(t.Context(), l, opts)
 }
 
 // Not even a superuser changes an entry without doing something about the
@@ -123,7 +125,7 @@ func TestTablesRefuseChanges(t *testing.T) {
 		}
 	}
 
-	if r, err := o.verify(t, attestlog.VerifyOptions{Index: true}); err != nil || r.Size != 600 {
+	if r, err := o.verify(t, verify.Options{Index: true}); err != nil || r.Size != 600 {
 		t.Errorf("Verify afterwards = %+v, %v", r, err)
 	}
 }
@@ -165,7 +167,7 @@ func TestVerifyFindsAChangedSchema(t *testing.T) {
 				t.Fatal(err)
 			}
 
-			_, err := o.verify(t, attestlog.VerifyOptions{})
+			_, err := o.verify(t, verify.Options{})
 			var corrupt *attestlog.CorruptError
 			if !errors.As(err, &corrupt) || corrupt.Where != "schema" {
 				t.Errorf("Verify = %v, want a *CorruptError about the schema", err)
@@ -227,10 +229,10 @@ func TestRolesCanDoTheirWorkAndNoMore(t *testing.T) {
 	testlog.Close(t, l)
 
 	l = as(reader, postgres.Config{ReadOnly: true})
-	if n, err := l.Count(t.Context(), attestlog.Field("actor", "alice"), 0); err != nil || n != 600 {
+	if n, err := l.Count(t.Context(), query.Field("actor", "alice"), 0); err != nil || n != 600 {
 		t.Errorf("Count as the reader = %d, %v", n, err)
 	}
-	if r, err := l.Verify(t.Context(), attestlog.VerifyOptions{Index: true}); err != nil || r.Size != 600 {
+	if r, err := verify.Log(t.Context(), l, verify.Options{Index: true}); err != nil || r.Size != 600 {
 		t.Errorf("Verify as the reader = %+v, %v", r, err)
 	}
 	testlog.Close(t, l)

@@ -15,6 +15,8 @@ import (
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/postgres"
+	"github.com/attestlog/attestlog/query"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // A ledger is what writers were told: a receipt for each event that was
@@ -98,7 +100,7 @@ func (g *ledger) check(t *testing.T, l *attestlog.Log) int {
 	seen := map[string]bool{}
 	var last time.Time
 	next, others := uint64(0), 0
-	for e, err := range l.Entries(t.Context(), attestlog.Indexes(0, size)) {
+	for e, err := range l.Entries(t.Context(), query.Indexes(0, size)) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -145,7 +147,7 @@ func (g *ledger) checkVerified(t *testing.T, dsn, home string) {
 		t.Errorf("Publish = %v", err)
 	}
 	size := uint64(g.len())
-	if r, err := l.Verify(t.Context(), attestlog.VerifyOptions{Index: true}); err != nil || r.Size != size || r.Signed != size {
+	if r, err := verify.Log(t.Context(), l, verify.Options{Index: true}); err != nil || r.Size != size || r.Signed != size {
 		t.Errorf("Verify = %+v, %v; want %d signed entries", r, err, size)
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/postgres"
+	"github.com/attestlog/attestlog/query"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // mergedWhenQuiet is how many small segments are merged once nothing is
@@ -92,7 +94,7 @@ func TestMergedSegmentsHoldWhatTheEntriesSay(t *testing.T) {
 	}
 
 	testlog.Close(t, l)
-	if r, err := o.verify(t, attestlog.VerifyOptions{}); err != nil || r.Size != uint64(n) {
+	if r, err := o.verify(t, verify.Options{}); err != nil || r.Size != uint64(n) {
 		t.Errorf("Verify = %+v, %v; want %d entries", r, err, n)
 	}
 }
@@ -122,7 +124,7 @@ func levels(sizes []int) map[int]bool {
 
 // found are the entries that a query selects.
 type found struct {
-	query   attestlog.Query
+	query   query.Query
 	matches []place // by index
 }
 
@@ -146,22 +148,22 @@ func checkAgainstScan(t *testing.T, o opener, l *attestlog.Log, n int) {
 
 	day := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	var all []found
-	for _, q := range []attestlog.Query{
-		attestlog.Field("actor", "user3"),
-		attestlog.Field("target.id", fmt.Sprint(n-1)),
-		attestlog.Field("target.id", "4242"),
-		attestlog.Text("batch17"),
-		attestlog.And(attestlog.Field("actor", "user5"), attestlog.Prefix("action", "mail.")),
-		attestlog.And(attestlog.Field("action", "users.create"), attestlog.Not(attestlog.Field("actor", "user1"))),
-		attestlog.Or(attestlog.Field("target.id", "1"), attestlog.Field("target.id", "39999")),
-		attestlog.Network("10.1.0.0/16"),
-		attestlog.Between(day, day.Add(time.Hour)),
-		attestlog.And(attestlog.Field("actor", "user2"), attestlog.Between(day.Add(time.Hour), day.Add(30*time.Hour))),
+	for _, q := range []query.Query{
+		query.Field("actor", "user3"),
+		query.Field("target.id", fmt.Sprint(n-1)),
+		query.Field("target.id", "4242"),
+		query.Text("batch17"),
+		query.And(query.Field("actor", "user5"), query.Prefix("action", "mail.")),
+		query.And(query.Field("action", "users.create"), query.Not(query.Field("actor", "user1"))),
+		query.Or(query.Field("target.id", "1"), query.Field("target.id", "39999")),
+		query.Network("10.1.0.0/16"),
+		query.Between(day, day.Add(time.Hour)),
+		query.And(query.Field("actor", "user2"), query.Between(day.Add(time.Hour), day.Add(30*time.Hour))),
 	} {
 		all = append(all, found{query: q})
 	}
 
-	for e, err := range l.Entries(t.Context(), attestlog.Indexes(0, uint64(n))) {
+	for e, err := range l.Entries(t.Context(), query.Indexes(0, uint64(n))) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -185,10 +187,10 @@ func (f *found) check(t *testing.T, l *attestlog.Log) {
 		t.Errorf("Count(%v) = %d, %v; want %d", f.query, count, err, len(f.matches))
 	}
 
-	for _, order := range []attestlog.Order{attestlog.ByIndex, attestlog.ByTime} {
+	for _, order := range []query.Order{query.ByIndex, query.ByTime} {
 		want := slices.Clone(f.matches)
 		slices.SortFunc(want, func(a, b place) int {
-			if order == attestlog.ByTime && !a.Time.Equal(b.Time) {
+			if order == query.ByTime && !a.Time.Equal(b.Time) {
 				return b.Time.Compare(a.Time)
 			}
 			return cmp.Compare(b.Index, a.Index)

@@ -10,6 +10,7 @@ import (
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/postgres"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // What a DBA makes by the SQL of a dry run is what Open makes, to the letter,
@@ -52,7 +53,7 @@ func TestTheSchemaOfADryRunIsThatOfOpen(t *testing.T) {
 		if _, err := l.Append(t.Context(), testlog.Events(0, 300)...); err != nil {
 			t.Errorf("Append = %v", err)
 		}
-		if _, err := l.Verify(t.Context(), attestlog.VerifyOptions{Index: true}); err != nil && !errors.Is(err, attestlog.ErrCannotVerify) {
+		if _, err := verify.Log(t.Context(), l, verify.Options{Index: true}); err != nil && !errors.Is(err, verify.ErrCannotVerify) {
 			t.Errorf("Verify = %v", err)
 		}
 		testlog.Close(t, l)

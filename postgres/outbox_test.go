@@ -23,7 +23,9 @@ import (
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/postgres"
+	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/spool"
+	"github.com/attestlog/attestlog/verify"
 )
 
 func (o opener) outbox(t *testing.T) *postgres.Outbox {
@@ -133,7 +135,7 @@ func TestCommittedTransactionsAreInTheLogOnceAndInOrder(t *testing.T) {
 	if err != nil || st.Outboxes[0].Events != 0 || st.Outboxes[0].Refused != 0 {
 		t.Errorf("Stats = %+v, %v; want an empty outbox", st, err)
 	}
-	if _, err := logs[0].Verify(t.Context(), attestlog.VerifyOptions{}); err != nil {
+	if _, err := verify.Log(t.Context(), logs[0], verify.Options{}); err != nil {
 		t.Error(err)
 	}
 	for _, l := range logs {
@@ -147,7 +149,7 @@ func checkOrder(t *testing.T, l *attestlog.Log, spans map[int]span) {
 	t.Helper()
 	first, last := map[int]uint64{}, map[int]uint64{}
 	ids := map[string]bool{}
-	for e, err := range l.Entries(t.Context(), attestlog.Query{}) {
+	for e, err := range l.Entries(t.Context(), query.Query{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -305,7 +307,7 @@ func TestACallerMayOnlyInsertIntoTheOutbox(t *testing.T) {
 		t.Errorf("entry 10 is %s, %v; want the caller's", e.ID, err)
 	}
 	testlog.Close(t, l)
-	if _, err := o.verify(t, attestlog.VerifyOptions{}); err != nil {
+	if _, err := o.verify(t, verify.Options{}); err != nil {
 		t.Errorf("Verify with a caller's grants = %v", err)
 	}
 }
@@ -389,7 +391,7 @@ func TestASpoolCarriesOnWhileTheServerIsDown(t *testing.T) {
 	flush(t, l)
 
 	n := 0
-	for e, err := range l.Entries(t.Context(), attestlog.Query{}) {
+	for e, err := range l.Entries(t.Context(), query.Query{}) {
 		if err != nil || e.ID != testlog.Event(n).ID {
 			t.Fatalf("entry %d is %s, %v; want %s", e.Index, e.ID, err, testlog.Event(n).ID)
 		}
@@ -398,7 +400,7 @@ func TestASpoolCarriesOnWhileTheServerIsDown(t *testing.T) {
 	if n != next {
 		t.Errorf("%d entries, want %d", n, next)
 	}
-	if _, err := l.Verify(t.Context(), attestlog.VerifyOptions{}); err != nil {
+	if _, err := verify.Log(t.Context(), l, verify.Options{}); err != nil {
 		t.Error(err)
 	}
 	testlog.Close(t, l)

@@ -17,6 +17,7 @@ import (
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/postgres"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // Two processes over two networks, slow ones whose connections are cut at any
@@ -132,7 +133,7 @@ func TestALostCommitAnswerIsNotALostOrDoubleEntry(t *testing.T) {
 	if others := g.check(t, l); others != 1 {
 		t.Errorf("%d entries without a receipt, want the first", others)
 	}
-	if r, err := l.Verify(t.Context(), attestlog.VerifyOptions{}); err != nil || r.Size != uint64(g.len()+1) {
+	if r, err := verify.Log(t.Context(), l, verify.Options{}); err != nil || r.Size != uint64(g.len()+1) {
 		t.Errorf("Verify = %+v, %v; want %d entries", r, err, g.len()+1)
 	}
 }
@@ -183,7 +184,7 @@ func TestAppendAgainstABlackHoleEndsAndTheLogGoesOn(t *testing.T) {
 			if others := g.check(t, l); others != 1 {
 				t.Errorf("%d entries without a receipt, want the recorded one", others)
 			}
-			if r, err := l.Verify(t.Context(), attestlog.VerifyOptions{Index: true}); err != nil || r.Size != uint64(g.len()+1) {
+			if r, err := verify.Log(t.Context(), l, verify.Options{Index: true}); err != nil || r.Size != uint64(g.len()+1) {
 				t.Errorf("Verify = %+v, %v; want %d entries", r, err, g.len()+1)
 			}
 		})
@@ -280,7 +281,7 @@ func TestAMoverThatHangsHoldsUpNobodyForGood(t *testing.T) {
 	p.restore()
 	testlog.Close(t, hanging)
 	testlog.Close(t, l)
-	if r, err := o.verify(t, attestlog.VerifyOptions{Index: true}); err != nil || r.Size != 2 {
+	if r, err := o.verify(t, verify.Options{Index: true}); err != nil || r.Size != 2 {
 		t.Errorf("Verify = %+v, %v; want each event once", r, err)
 	}
 }

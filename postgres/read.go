@@ -46,7 +46,7 @@ func scanTree(row pgx.Row) (attestlog.Tree, error) {
 		return tree, &attestlog.CorruptError{Where: "tree", Err: fmt.Errorf("root of %d bytes", len(root))}
 	}
 	tree.Size, tree.Root = uint64(size), attestlog.Hash(root)
-	tree.Peaks, tree.Tail = splitHashes(peaks), splitHashes(tail)
+	tree.Peaks, tree.OpenTile = splitHashes(peaks), splitHashes(tail)
 	if size > 0 {
 		tree.LoggedTime = time.UnixMicro(logged).UTC()
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/postgres"
+	"github.com/attestlog/attestlog/query"
 )
 
 // pauseReplay keeps a replica at what it has, until resumeReplay.
@@ -40,7 +41,7 @@ func TestQueriesGoToTheReader(t *testing.T) {
 	l := openWith(t, primary.DSN("postgres"), cfg, attestlog.Config{})
 	defer testlog.Close(t, l)
 
-	alice := attestlog.Field("actor", "alice")
+	alice := query.Field("actor", "alice")
 	sees := func(size uint64) bool {
 		page, err := l.Query(t.Context(), alice, attestlog.PageOptions{Limit: 1})
 		return err == nil && page.Size == size

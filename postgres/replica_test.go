@@ -14,6 +14,7 @@ import (
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/postgres"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // replicated starts a primary and its streaming replica, and also returns the
@@ -192,7 +193,7 @@ func TestFailoverThatLostEntriesIsNotWritten(t *testing.T) {
 	if _, err := l.Append(t.Context(), testlog.Event(340)); !errors.Is(err, attestlog.ErrReadOnly) {
 		t.Errorf("Append = %v, want ErrReadOnly", err)
 	}
-	if _, err := l.Verify(t.Context(), attestlog.VerifyOptions{}); !errors.As(err, &corrupt) || corrupt.Index != 300 {
+	if _, err := verify.Log(t.Context(), l, verify.Options{}); !errors.As(err, &corrupt) || corrupt.Index != 300 {
 		t.Errorf("Verify = %v, want a *CorruptError at entry 300", err)
 	}
 	if others := g.check(t, l); others > 0 {

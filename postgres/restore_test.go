@@ -9,6 +9,8 @@ import (
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/postgres"
+	"github.com/attestlog/attestlog/query"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // A database that was put back to an earlier state, consistent in itself, is
@@ -45,7 +47,7 @@ func TestAnOlderDatabaseIsNotWritten(t *testing.T) {
 	testlog.Close(t, l)
 
 	var corrupt *attestlog.CorruptError
-	if _, err := o.verify(t, attestlog.VerifyOptions{}); !errors.As(err, &corrupt) || corrupt.Index != 300 {
+	if _, err := o.verify(t, verify.Options{}); !errors.As(err, &corrupt) || corrupt.Index != 300 {
 		t.Errorf("Verify = %v, want a *CorruptError at entry 300", err)
 	}
 }
@@ -64,7 +66,7 @@ func TestANewerIndexIsLeftAlone(t *testing.T) {
 	if _, err := l.Append(t.Context(), testlog.Events(300, 400)...); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := l.Count(t.Context(), attestlog.Field("actor", "alice"), 0); err != nil || n != 400 {
+	if n, err := l.Count(t.Context(), query.Field("actor", "alice"), 0); err != nil || n != 400 {
 		t.Errorf("Count = %d, %v; want 400", n, err)
 	}
 	testlog.Close(t, l) // which indexes what is left

@@ -12,6 +12,7 @@ import (
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/inverted"
 	"github.com/attestlog/attestlog/internal/leafrow"
+	"github.com/attestlog/attestlog/query"
 )
 
 // errBehind ends a search on a replica that has not received what another
@@ -20,7 +21,7 @@ var errBehind = fmt.Errorf("%w: the reader's connections are to servers of which
 
 // Search calls fn with the entries that plan selects, and perhaps others. No
 // connection is held while fn runs.
-func (s *Store) Search(ctx context.Context, plan attestlog.Plan, below *attestlog.Position, fn func(*attestlog.RawEntry) (bool, error)) (uint64, error) {
+func (s *Store) Search(ctx context.Context, plan query.Plan, below *query.Position, fn func(*attestlog.RawEntry) (bool, error)) (uint64, error) {
 	if s.replica != nil {
 		began := false
 		size, err := s.replica.Search(ctx, plan, below, func(r *attestlog.RawEntry) (bool, error) { began = true; return fn(r) })
@@ -32,7 +33,7 @@ func (s *Store) Search(ctx context.Context, plan attestlog.Plan, below *attestlo
 	if err != nil {
 		return 0, err
 	}
-	if s.isReplica && below != nil && plan.Order == attestlog.ByIndex && below.Index > tree.Size {
+	if s.isReplica && below != nil && plan.Order == query.ByIndex && below.Index > tree.Size {
 		return 0, errBehind // the page before came from elsewhere
 	}
 	return tree.Size, s.index.search.Search(ctx, tree.Size, plan, below, fn)
@@ -40,7 +41,7 @@ func (s *Store) Search(ctx context.Context, plan attestlog.Plan, below *attestlo
 
 // Count counts from the index what plan selects among the entries that it has
 // from the first on.
-func (s *Store) Count(ctx context.Context, plan attestlog.Plan, limit uint64) (n, upto uint64, err error) {
+func (s *Store) Count(ctx context.Context, plan query.Plan, limit uint64) (n, upto uint64, err error) {
 	if s.replica != nil {
 		return s.replica.Count(ctx, plan, limit)
 	}

@@ -11,6 +11,8 @@ import (
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/postgres"
+	"github.com/attestlog/attestlog/query"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // A log works in the query modes that have binary values, and refuses those
@@ -248,7 +250,7 @@ func appendAndVerify(t *testing.T, dsn string, cfg postgres.Config) {
 	if g.len() != n {
 		t.Errorf("%d events were acknowledged, want %d", g.len(), n)
 	}
-	if found, err := l.Count(t.Context(), attestlog.Field("actor", "alice"), 0); err != nil || found != uint64(n) {
+	if found, err := l.Count(t.Context(), query.Field("actor", "alice"), 0); err != nil || found != uint64(n) {
 		t.Errorf("Count = %d, %v; want %d", found, err, n)
 	}
 
@@ -258,7 +260,7 @@ func appendAndVerify(t *testing.T, dsn string, cfg postgres.Config) {
 	if others := g.check(t, l); others > 0 {
 		t.Errorf("%d entries without a receipt", others)
 	}
-	if r, err := l.Verify(t.Context(), attestlog.VerifyOptions{Index: true}); err != nil || r.Size != uint64(n) || r.Signed != uint64(n) {
+	if r, err := verify.Log(t.Context(), l, verify.Options{Index: true}); err != nil || r.Size != uint64(n) || r.Signed != uint64(n) {
 		t.Errorf("Verify = %+v, %v; want %d signed entries", r, err, n)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/postgres"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // A client that stalls with the tree's row locked makes Append fail once it has
@@ -53,7 +54,7 @@ func TestAppendWhileAnotherClientHoldsTheLock(t *testing.T) {
 			if others := g.check(t, l); others != 1 {
 				t.Errorf("%d entries without a receipt, want the recorded one", others)
 			}
-			if r, err := l.Verify(t.Context(), attestlog.VerifyOptions{Index: true}); err != nil || r.Size != 13 {
+			if r, err := verify.Log(t.Context(), l, verify.Options{Index: true}); err != nil || r.Size != 13 {
 				t.Errorf("Verify = %+v, %v; want 13 entries", r, err)
 			}
 		})

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/verify"
 )
 
 const (
@@ -74,7 +75,7 @@ func TestEntriesInRowsOfTheirOwnVerify(t *testing.T) {
 	if err := o.tamper(t.Context(), unpack); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := o.verify(t, attestlog.VerifyOptions{Index: true}); err != nil || r.Size != 600 {
+	if r, err := o.verify(t, verify.Options{Index: true}); err != nil || r.Size != 600 {
 		t.Errorf("Verify = %+v, %v", r, err)
 	}
 }
@@ -88,7 +89,7 @@ func TestVerifyFindsTampering(t *testing.T) {
 			if err := o.tamper(t.Context(), c.sql); err != nil {
 				t.Fatal(err)
 			}
-			r, err := o.verify(t, attestlog.VerifyOptions{})
+			r, err := o.verify(t, verify.Options{})
 			var corrupt *attestlog.CorruptError
 			if !errors.As(err, &corrupt) {
 				t.Fatalf("Verify = %+v, %v; want a *CorruptError", r, err)
@@ -119,13 +120,13 @@ func TestVerifyFindsTamperingWithTheIndex(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			o := filled(t, 600)
-			if r, err := o.verify(t, attestlog.VerifyOptions{Index: true}); err != nil {
+			if r, err := o.verify(t, verify.Options{Index: true}); err != nil {
 				t.Fatalf("Verify before = %+v, %v", r, err)
 			}
 			if err := o.tamper(t.Context(), c.sql); err != nil {
 				t.Fatal(err)
 			}
-			_, err := o.verify(t, attestlog.VerifyOptions{Index: true})
+			_, err := o.verify(t, verify.Options{Index: true})
 			var corrupt *attestlog.CorruptError
 			if !errors.As(err, &corrupt) || corrupt.Where != "search index" {
 				t.Errorf("Verify = %v, want a *CorruptError about the search index", err)

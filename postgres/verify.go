@@ -8,6 +8,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/inverted"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // CheckRows looks for rows beyond the tree, and for triggers, functions and
@@ -59,7 +60,7 @@ func (s *Store) snapshot(ctx context.Context, fn func(pgx.Tx) error) error {
 // with the search index.
 func (s *Store) CheckIndex(ctx context.Context, progress func(done, total uint64)) error {
 	if s.cfg.NoIndex {
-		return fmt.Errorf("postgres: %w: the log was opened without its search index", attestlog.ErrCannotVerify)
+		return fmt.Errorf("postgres: %w: the log was opened without its search index", verify.ErrCannotVerify)
 	}
 	// Segments may be merged meanwhile.
 	return s.snapshot(ctx, func(tx pgx.Tx) error {

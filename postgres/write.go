@@ -326,7 +326,7 @@ func (t *tx) put(b *attestlog.Batch) error {
 	// Another size than the one that was locked breaks the table's CHECK, which
 	// ends the transaction before its COMMIT: an answer would come too late.
 	out.Queue(t.s.sql("UPDATE @.tree SET size = CASE size WHEN $6 THEN $1 ELSE -1 END, root = $2, peaks = $3, tail = $4, logged_time = $5"),
-		int64(b.Tree.Size), b.Tree.Root[:], joinHashes(b.Tree.Peaks), joinHashes(b.Tree.Tail), b.Tree.LoggedTime.UnixMicro(), int64(t.tree.Size))
+		int64(b.Tree.Size), b.Tree.Root[:], joinHashes(b.Tree.Peaks), joinHashes(b.Tree.OpenTile), b.Tree.LoggedTime.UnixMicro(), int64(t.tree.Size))
 	out.Queue("COMMIT")
 	if err := t.conn.SendBatch(t.ctx, &out).Close(); err != nil {
 		return err

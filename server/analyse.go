@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 type facetsInput struct {
@@ -130,7 +131,7 @@ func (s *Server) histogram(ctx context.Context, in *histogramInput) (*histogramO
 		return nil, s.failed(ctx, err)
 	}
 	for i, part := range parts {
-		n, err := v.log.log.Count(ctx, attestlog.And(q, part), 0)
+		n, err := v.log.log.Count(ctx, query.And(q, part), 0)
 		if err != nil {
 			return nil, s.failed(ctx, err)
 		}
@@ -140,27 +141,27 @@ func (s *Server) histogram(ctx context.Context, in *histogramInput) (*histogramO
 }
 
 // times are the buckets by the time of the events.
-func (in *histogramInput) times(context.Context, *attestlog.Log) ([]attestlog.Query, error) {
-	var out []attestlog.Query
+func (in *histogramInput) times(context.Context, *attestlog.Log) ([]query.Query, error) {
+	var out []query.Query
 	for i := range in.Buckets {
-		out = append(out, attestlog.Between(in.edge(i), in.edge(i+1)))
+		out = append(out, query.Between(in.edge(i), in.edge(i+1)))
 	}
 	return out, nil
 }
 
 // indexes are the buckets by the time of logging. That never goes back, so each is
 // a range of indexes, which the index can count.
-func (in *histogramInput) indexes(ctx context.Context, log *attestlog.Log) ([]attestlog.Query, error) {
+func (in *histogramInput) indexes(ctx context.Context, log *attestlog.Log) ([]query.Query, error) {
 	size, err := log.Size(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var out []attestlog.Query
+	var out []query.Query
 	from, err := loggedFrom(ctx, log, in.edge(0), 0, size)
 	for i := 0; i < in.Buckets && err == nil; i++ {
 		var to uint64
 		to, err = loggedFrom(ctx, log, in.edge(i+1), from, size)
-		out = append(out, attestlog.Indexes(from, to))
+		out = append(out, query.Indexes(from, to))
 		from = to
 	}
 	return out, err

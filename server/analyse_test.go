@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/server"
 )
 
@@ -116,11 +117,11 @@ func TestAHistogramsSumIsTheCount(t *testing.T) {
 		if len(got.Buckets) != test.buckets || !got.Buckets[0].After.Equal(after) || !got.Before.Equal(before) || !got.Buckets[test.buckets-1].After.Before(before) {
 			t.Errorf("%+v: %d buckets from %v to %v", test, len(got.Buckets), got.Buckets[0].After, got.Before)
 		}
-		q, err := attestlog.ParseQuery(test.q)
+		q, err := query.Parse(test.q)
 		if err != nil {
 			t.Fatal(err)
 		}
-		want, err := s.log.Count(t.Context(), attestlog.And(q, attestlog.Between(after, before)), 0)
+		want, err := s.log.Count(t.Context(), query.And(q, query.Between(after, before)), 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/attestlog/attestlog/internal/sqlitetest"
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/internal/testwait"
+	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/server"
 	"github.com/attestlog/attestlog/sqlite"
 	"github.com/attestlog/attestlog/witness"
@@ -201,7 +202,7 @@ func TestAFullDiskIsAnAlarm(t *testing.T) {
 		t.Errorf("the webhook gets %s", got)
 	}
 	testwait.Until(t, "both are in the log", func() bool {
-		n, err := w.log.Count(t.Context(), attestlog.And(attestlog.Field("action", "server.alarm"), attestlog.Field("target", "alarm/disk")), 0)
+		n, err := w.log.Count(t.Context(), query.And(query.Field("action", "server.alarm"), query.Field("target", "alarm/disk")), 0)
 		return err == nil && n == 2
 	})
 }

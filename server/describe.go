@@ -108,7 +108,7 @@ func responsesOf(o op) map[string]*huma.Response {
 	return nil
 }
 
-func query(name, doc string, s *schema) *huma.Param {
+func queryOf(name, doc string, s *schema) *huma.Param {
 	s.Description = doc
 	return &huma.Param{Name: name, In: "query", Schema: s, Description: doc}
 }
@@ -117,8 +117,8 @@ func query(name, doc string, s *schema) *huma.Param {
 // not run.
 func (s *Server) describeStreams(api huma.API) {
 	logParam := &huma.Param{Name: "log", In: "path", Required: true, Schema: text("")}
-	q := func() *huma.Param { return query("q", "A query.", text("")) }
-	from := func(doc string) *huma.Param { return query("from", doc, &schema{Type: huma.TypeInteger}) }
+	q := func() *huma.Param { return queryOf("q", "A query.", text("")) }
+	from := func(doc string) *huma.Param { return queryOf("from", doc, &schema{Type: huma.TypeInteger}) }
 	problems := func(codes ...int) map[string]*huma.Response {
 		out := map[string]*huma.Response{}
 		for _, code := range codes {
@@ -137,7 +137,7 @@ func (s *Server) describeStreams(api huma.API) {
 			OperationID: "tail-entries", Method: http.MethodGet, Path: logPath + "/tail", Summary: "Follow the log", Tags: []string{"tail"}, Responses: tail,
 			Parameters: []*huma.Param{
 				logParam, q(), from("The index to begin at. Defaults to new entries alone."),
-				query("lines", "Send the entries' exact bytes, as an export has them.", &schema{Type: huma.TypeBoolean}),
+				queryOf("lines", "Send the entries' exact bytes, as an export has them.", &schema{Type: huma.TypeBoolean}),
 				{Name: "Last-Event-ID", In: "header", Schema: text("The index to go on behind; browsers send it by themselves.")},
 			},
 		},
@@ -145,8 +145,8 @@ func (s *Server) describeStreams(api huma.API) {
 			OperationID: "export-entries", Method: http.MethodGet, Path: logPath + "/export", Summary: "All entries that a query selects, as a stream", Tags: []string{"export"}, Responses: export,
 			Parameters: []*huma.Param{
 				logParam, q(), from("The index to begin at: one behind the last whole line of a stream that broke off."),
-				query("format", "Defaults to jsonl.", words("", "jsonl", "csv")), query("fields", "Columns of csv, with commas between them.", text("")),
-				query("disclosures", "Whether sealed values go with the entries. Defaults to true.", &schema{Type: huma.TypeBoolean}),
+				queryOf("format", "Defaults to jsonl.", words("", "jsonl", "csv")), queryOf("fields", "Columns of csv, with commas between them.", text("")),
+				queryOf("disclosures", "Whether sealed values go with the entries. Defaults to true.", &schema{Type: huma.TypeBoolean}),
 			},
 		},
 	} {

@@ -17,6 +17,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 // maxPage bounds the stored bytes of a page's entries.
@@ -53,19 +54,19 @@ func lines(entries ...attestlog.Entry) *rawOutput {
 }
 
 // query parses a request's query and bounds it to what its token may see.
-func (v *visit) query(text string) (attestlog.Query, error) {
-	q, err := attestlog.ParseQuery(text)
+func (v *visit) query(text string) (query.Query, error) {
+	q, err := query.Parse(text)
 	if err != nil {
 		return q, err
 	}
-	return attestlog.And(q, v.token.within()), nil
+	return query.And(q, v.token.within()), nil
 }
 
 // asked is enter for a query, which is bounded to what the token may see.
-func (s *Server) asked(ctx context.Context, log, text string) (*visit, attestlog.Query, error) {
+func (s *Server) asked(ctx context.Context, log, text string) (*visit, query.Query, error) {
 	v, err := s.enter(ctx, log, ScopeRead)
 	if err != nil {
-		return nil, attestlog.Query{}, err
+		return nil, query.Query{}, err
 	}
 	q, err := v.query(text)
 	if err != nil {
@@ -192,7 +193,7 @@ func (s *Server) entryByID(ctx context.Context, in *idInput) (*rawOutput, error)
 	if err != nil {
 		return nil, err
 	}
-	q := attestlog.And(attestlog.Field("id", in.ID), v.token.within())
+	q := query.And(query.Field("id", in.ID), v.token.within())
 	if err := q.Err(); err != nil {
 		return nil, problem(http.StatusUnprocessableEntity, err.Error())
 	}

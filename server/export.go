@@ -14,6 +14,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert/csv"
+	"github.com/attestlog/attestlog/query"
 )
 
 // export streams the entries that a query selects, oldest first: as JSON Lines
@@ -84,7 +85,7 @@ func (p *patient) Write(b []byte) (int, error) {
 type exporting struct {
 	v           *visit
 	text        string // of the query
-	q           attestlog.Query
+	q           query.Query
 	format      string
 	fields      []string
 	disclosures bool
@@ -120,7 +121,7 @@ func (s *Server) exportOf(ctx context.Context, v *visit, r *http.Request) (*expo
 			return nil, problem(http.StatusBadRequest, "from: the index of an entry")
 		}
 	}
-	if x.raw = attestlog.And(x.q.OrderBy(attestlog.ByIndex)).Equal(attestlog.Query{}) && x.format == "jsonl"; x.raw {
+	if x.raw = query.And(x.q.OrderBy(query.ByIndex)).Equal(query.Query{}) && x.format == "jsonl"; x.raw {
 		if c, err := s.published(ctx, v.log); err == nil {
 			x.checkpoint = c
 		}
@@ -142,7 +143,7 @@ func (x *exporting) write(ctx context.Context, s *Server, out *bufio.Writer) err
 			return err
 		}
 	}
-	q := attestlog.And(x.q.OrderBy(attestlog.ByIndex), attestlog.Indexes(x.from, x.size)).OrderBy(attestlog.ByIndex)
+	q := query.And(x.q.OrderBy(query.ByIndex), query.Indexes(x.from, x.size)).OrderBy(query.ByIndex)
 	n := 0
 	for e, err := range x.v.log.log.Entries(ctx, q) {
 		if err != nil {

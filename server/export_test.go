@@ -23,16 +23,17 @@ import (
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/jsonl"
 	"github.com/attestlog/attestlog/server"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // verifyLines verifies an export as attestlog verify --jsonl does.
-func (s *service) verifyLines(lines []byte) (attestlog.Report, error) {
+func (s *service) verifyLines(lines []byte) (verify.Report, error) {
 	s.t.Helper()
 	path := filepath.Join(s.t.TempDir(), "export.jsonl")
 	if err := os.WriteFile(path, lines, 0o600); err != nil {
 		s.t.Fatal(err)
 	}
-	return jsonl.Verify(context.Background(), attestlog.VerifyOptions{Keys: []note.Verifier{s.verifier()}}, path)
+	return jsonl.Verify(context.Background(), verify.Options{Keys: []note.Verifier{s.verifier()}}, path)
 }
 
 func TestAnExportVerifiesByItself(t *testing.T) {

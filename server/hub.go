@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 // The newest entries are kept for those who follow the log: so many, and fewer
@@ -99,7 +100,7 @@ func (f *following) ended() bool {
 
 func (f *following) follow(ctx context.Context, log *attestlog.Log) {
 	var last error
-	for e, err := range log.Tail(ctx, f.next, attestlog.Query{}) {
+	for e, err := range log.Tail(ctx, f.next, query.Query{}) {
 		if err != nil {
 			last = err
 			break
@@ -164,13 +165,13 @@ var errStopping = errors.New("the server stops")
 // tail calls fn with each entry from an index on that q selects, oldest first,
 // and with nil when there was none for a while. It returns fn's error, or why
 // there are no more entries.
-func (b *hub) tail(ctx context.Context, from uint64, q attestlog.Query, fn func(*followed) error) error {
+func (b *hub) tail(ctx context.Context, from uint64, q query.Query, fn func(*followed) error) error {
 	run, leave, err := b.join(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	q = q.OrderBy(attestlog.ByIndex)
+	q = q.OrderBy(query.ByIndex)
 	timer := time.NewTimer(b.s.beat)
 	defer timer.Stop()
 	for {
@@ -179,7 +180,7 @@ func (b *hub) tail(ctx context.Context, from uint64, q attestlog.Query, fn func(
 		case err != nil:
 			return err
 		case behind:
-			if err := b.read(ctx, attestlog.And(q, attestlog.Indexes(from, next)), fn); err != nil {
+			if err := b.read(ctx, query.And(q, query.Indexes(from, next)), fn); err != nil {
 				return err
 			}
 			from = next
@@ -210,7 +211,7 @@ func (b *hub) tail(ctx context.Context, from uint64, q attestlog.Query, fn func(
 }
 
 // read calls fn with the entries of the log that q selects, until the server stops.
-func (b *hub) read(ctx context.Context, q attestlog.Query, fn func(*followed) error) error {
+func (b *hub) read(ctx context.Context, q query.Query, fn func(*followed) error) error {
 	for e, err := range b.h.log.Entries(ctx, q) {
 		if err != nil {
 			return err

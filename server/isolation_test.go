@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/server"
 )
 
@@ -90,7 +91,7 @@ func readings(q string) []string {
 		"/entries?" + q, "/entries?limit=1&" + q, "/entries?lines=true&" + q, "/count?" + q, "/count?limit=1&" + q, "/export?" + q, "/export?format=csv&" + q, "/export?disclosures=false&from=1&" + q,
 		"/histogram?after=2026-01-01T00:00:00Z&before=2026-03-01T00:00:00Z&buckets=7&" + q,
 	}
-	for _, field := range attestlog.FieldNames() {
+	for _, field := range query.FieldNames() {
 		if _, err := new(attestlog.Entry).Field(field); err == nil {
 			paths = append(paths, "/facets?limit=100&field="+field+"&"+q)
 		}
@@ -133,7 +134,7 @@ func TestALimitedTokenCountsItsOwnAlone(t *testing.T) {
 	for name, token := range limited {
 		for _, q := range foreignQueries {
 			want := uint64(0)
-			parsed, err := attestlog.ParseQuery(q)
+			parsed, err := query.Parse(q)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -143,7 +144,7 @@ func TestALimitedTokenCountsItsOwnAlone(t *testing.T) {
 					want++
 				}
 			}
-			bounded := attestlog.And(parsed, attestlog.Indexes(0, 32)) // the looks are behind
+			bounded := query.And(parsed, query.Indexes(0, 32)) // the looks are behind
 			var got counted
 			s.get(api+"/count?q="+url.QueryEscape(bounded.String()), token).into(t, 200, &got)
 			if got.Count != want {
@@ -205,20 +206,20 @@ func TestACursorLetsNobodyOut(t *testing.T) {
 // madeUp is a cursor of a query that is bounded to what limit selects.
 func madeUp(t *testing.T, q, limit string, index uint64) string {
 	t.Helper()
-	query, err := attestlog.ParseQuery(q)
+	text, err := query.Parse(q)
 	if err != nil {
 		t.Fatal(err)
 	}
-	bound, err := attestlog.ParseQuery(limit)
+	bound, err := query.Parse(limit)
 	if err != nil {
 		t.Fatal(err)
 	}
-	query = attestlog.And(query, bound)
+	text = query.And(text, bound)
 	h := fnv.New32a()
-	h.Write([]byte(query.String()))
-	b := binary.BigEndian.AppendUint32([]byte{1, byte(query.Order())}, h.Sum32())
+	h.Write([]byte(text.String()))
+	b := binary.BigEndian.AppendUint32([]byte{1, byte(text.Order())}, h.Sum32())
 	b = binary.BigEndian.AppendUint64(b, index)
-	if query.Order() == attestlog.ByTime {
+	if text.Order() == query.ByTime {
 		b = binary.BigEndian.AppendUint64(b, 1<<62)
 	}
 	return base64.RawURLEncoding.EncodeToString(b)
@@ -237,7 +238,7 @@ func TestALimitedTailSeesNothingForeign(t *testing.T) {
 			}
 			e := attestlog.Entry{Event: own(limits[name], last), Index: 1 << 20}
 			s.append(theirs("rival", last), e.Event, theirs("acme", last))
-			if parsed, err := attestlog.ParseQuery(q); err != nil || !parsed.Match(&e) {
+			if parsed, err := query.Parse(q); err != nil || !parsed.Match(&e) {
 				// Nothing tells that nothing comes; what was there is read within that time.
 				time.AfterFunc(20*time.Millisecond, func() { resp.Body.Close() })
 			}
@@ -264,7 +265,7 @@ func TestALimitedTokenWritesItsOwnAlone(t *testing.T) {
 			if err := s.log.Flush(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			for e, err := range s.log.Entries(t.Context(), attestlog.Indexes(before, 1<<60)) {
+			for e, err := range s.log.Entries(t.Context(), query.Indexes(before, 1<<60)) {
 				if err != nil {
 					t.Fatal(err)
 				}

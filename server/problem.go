@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 // problem is an answer that is an error (RFC 9457).
@@ -28,7 +29,7 @@ const retryAfter = 1
 func (s *Server) failed(ctx context.Context, err error) error {
 	var status huma.StatusError
 	var field *attestlog.FieldError
-	var query *attestlog.QueryError
+	var text *query.Error
 	var corrupt *attestlog.CorruptError
 	r := requestOf(ctx)
 	switch {
@@ -41,7 +42,7 @@ func (s *Server) failed(ctx context.Context, err error) error {
 		return huma.NewError(http.StatusUnprocessableEntity, err.Error(), &huma.ErrorDetail{
 			Message: field.Rule, Location: "body[" + strconv.Itoa(field.Event) + "]." + field.Field,
 		})
-	case errors.As(err, &query), errors.Is(err, attestlog.ErrCursor):
+	case errors.As(err, &text), errors.Is(err, attestlog.ErrCursor):
 		return problem(http.StatusBadRequest, err.Error())
 	case errors.Is(err, attestlog.ErrConflict):
 		return problem(http.StatusConflict, err.Error())

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/server"
 )
 
@@ -62,12 +63,12 @@ func TestPagesHoldEachSelectedEntryOnce(t *testing.T) {
 		"index:0..99", "actor:user-1", "actor:user-1 order:time", "index:0..99 order:time", "-action:mail.view index:<100", "actor:user-1 OR actor:user-2",
 		`"event 7"`, "index:10..16", "index:10..17", "(message:x OR event) -actor:user-1", "action:mail.* before:2027", "actor:nobody",
 	} {
-		parsed, err := attestlog.ParseQuery(q)
+		parsed, err := query.Parse(q)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var want, got []uint64
-		for e, err := range s.log.Entries(t.Context(), parsed.OrderBy(attestlog.ByIndex)) {
+		for e, err := range s.log.Entries(t.Context(), parsed.OrderBy(query.ByIndex)) {
 			if err != nil {
 				t.Fatal(err)
 			}

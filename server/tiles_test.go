@@ -13,6 +13,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/server"
 )
 
@@ -169,7 +170,7 @@ func TestFetchingBundlesIsRecordedOnceAnHour(t *testing.T) {
 		if err := s.log.Flush(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		n, err := s.log.Count(t.Context(), attestlog.Field("action", "audit.follow"), 0)
+		n, err := s.log.Count(t.Context(), query.Field("action", "audit.follow"), 0)
 		if err != nil {
 			t.Fatal(err)
 		}

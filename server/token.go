@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 // Scopes say what a token may do.
@@ -176,13 +177,13 @@ func (t *Token) May(scope string) bool {
 func (t *Token) Limited() bool { return t.Tenant != "" || t.Actor != "" }
 
 // within returns the query of all that the token may see.
-func (t *Token) within() attestlog.Query {
-	var q attestlog.Query
+func (t *Token) within() query.Query {
+	var q query.Query
 	if t.Tenant != "" {
-		q = attestlog.And(q, attestlog.Field("tenant", t.Tenant))
+		q = query.And(q, query.Field("tenant", t.Tenant))
 	}
 	if t.Actor != "" {
-		q = attestlog.And(q, attestlog.Field("actor", t.Actor))
+		q = query.And(q, query.Field("actor", t.Actor))
 	}
 	return q
 }

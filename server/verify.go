@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // jobs are the verifications of one log: one at a time, and the last few.
@@ -107,7 +108,7 @@ func (s *Server) run(h *hosted, j *job) {
 		case <-ctx.Done():
 		}
 	}()
-	got, err := h.log.Verify(ctx, attestlog.VerifyOptions{Index: j.index, Progress: func(done, total uint64) {
+	got, err := verify.Log(ctx, h.log, verify.Options{Index: j.index, Progress: func(done, total uint64) {
 		h.jobs.mu.Lock()
 		defer h.jobs.mu.Unlock()
 		j.Done, j.Total = done, total

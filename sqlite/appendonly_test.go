@@ -7,7 +7,7 @@ import (
 	zombiezen "zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 
-	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // refusedChanges are everything but adding what comes next.
@@ -92,7 +92,7 @@ func TestTablesRefuseChanges(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{Index: true}); err != nil {
+		if r, err := verifyCopy(t.Context(), path, verify.Options{Index: true}); err != nil {
 			t.Errorf("Verify = %+v, %v", r, err)
 		}
 	}
@@ -126,7 +126,7 @@ func TestReplacedKeysAreFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{})
+	r, err := verifyCopy(t.Context(), path, verify.Options{})
 	wantCorrupt(t, r, err, 5)
 }
 
@@ -161,7 +161,7 @@ func TestVerifyFindsAChangedSchema(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{})
+			r, err := verifyCopy(t.Context(), path, verify.Options{})
 			wantCorrupt(t, r, err, anyIndex)
 		})
 	}

@@ -14,7 +14,9 @@ import (
 	"github.com/attestlog/attestlog/internal/sqlitetest"
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/internal/testwait"
+	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/sqlite"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // A database that is put back under a running log is not extended, and so the
@@ -59,7 +61,7 @@ func TestRollbackUnderARunningLogIsNotExtended(t *testing.T) {
 		}
 	}
 	var corrupt *attestlog.CorruptError
-	if _, err := l.Verify(ctx, attestlog.VerifyOptions{}); !errors.As(err, &corrupt) || corrupt.Index != 100 {
+	if _, err := verify.Log(ctx, l, verify.Options{}); !errors.As(err, &corrupt) || corrupt.Index != 100 {
 		t.Errorf("Verify after a rollback = %v, want a *CorruptError at entry 100", err)
 	}
 	l.Close(ctx)
@@ -99,7 +101,7 @@ func TestLoopsOverEntriesHoldNothing(t *testing.T) {
 		}
 	}
 	n := 0
-	for e, err := range l.Entries(ctx, attestlog.Query{}) {
+	for e, err := range l.Entries(ctx, query.Query{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -113,14 +115,14 @@ func TestLoopsOverEntriesHoldNothing(t *testing.T) {
 	}
 	func() {
 		defer func() { recover() }()
-		for range l.Entries(ctx, attestlog.Query{}) {
+		for range l.Entries(ctx, query.Query{}) {
 			panic("a caller's")
 		}
 	}()
 	if _, err := l.Entry(ctx, 0); err != nil {
 		t.Errorf("Entry after a loop that panicked: %v", err)
 	}
-	for range l.Entries(ctx, attestlog.Query{}) {
+	for range l.Entries(ctx, query.Query{}) {
 		if err := l.Close(ctx); err != nil {
 			t.Errorf("Close within a loop: %v", err)
 		}
@@ -182,9 +184,9 @@ func TestQueryUnderAnEmptiedIndexDoesNotEndEarly(t *testing.T) {
 	if err := l.Close(ctx); err != nil {
 		t.Fatal(err)
 	}
-	for _, q := range []attestlog.Query{
-		attestlog.Field("actor", "y"),
-		attestlog.Field("actor", "y").OrderBy(attestlog.ByTime),
+	for _, q := range []query.Query{
+		query.Field("actor", "y"),
+		query.Field("actor", "y").OrderBy(query.ByTime),
 	} {
 		emptied := sqlitetest.Path(t)
 		for _, suffix := range []string{"", ".index", ".pub", ".checkpoint"} {

@@ -16,6 +16,7 @@ import (
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/sqlite"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // countIn returns what a query on a closed log's index counts.
@@ -82,14 +83,14 @@ func TestSegmentsAreMerged(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkAnswers(t, path, sqlite.Config{ReadOnly: true})
-	if r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{Index: true}); err != nil {
+	if r, err := verifyCopy(t.Context(), path, verify.Options{Index: true}); err != nil {
 		t.Errorf("Verify beside an interrupted merge = %+v, %v", r, err)
 	}
 	appendInSteps(t, path, steps*each, 1, 10, merged)
 	if n := countIn(t, path, deadRows); n != 0 {
 		t.Errorf("%d rows of an interrupted merge are left by the next process", n)
 	}
-	if r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{Index: true}); err != nil {
+	if r, err := verifyCopy(t.Context(), path, verify.Options{Index: true}); err != nil {
 		t.Errorf("Verify = %+v, %v", r, err)
 	}
 }

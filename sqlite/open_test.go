@@ -19,6 +19,7 @@ import (
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/sqlitetest"
 	"github.com/attestlog/attestlog/sqlite"
+	"github.com/attestlog/attestlog/verify"
 )
 
 func TestOpenRefusesWhatIsNoLog(t *testing.T) {
@@ -151,7 +152,7 @@ func readFromMedia(t *testing.T, path string) {
 		t.Skip("the folder can still be written:", err)
 	}
 	checkAnswers(t, path, sqlite.Config{ReadOnly: true})
-	if r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{Index: true}); err != nil || r.Signed != tamperSize {
+	if r, err := verifyCopy(t.Context(), path, verify.Options{Index: true}); err != nil || r.Signed != tamperSize {
 		t.Errorf("Verify = %+v, %v; want %d signed entries", r, err, tamperSize)
 	}
 	if s, err := openOrPanic(path, sqlite.Config{}); err == nil {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/sqlitetest"
+	"github.com/attestlog/attestlog/query"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // TestEverythingAtOnce uses a log from 16 goroutines and closes it under them.
@@ -44,7 +46,7 @@ func TestEverythingAtOnce(t *testing.T) {
 		}
 		return closing.Load() == 1 && err != nil
 	}
-	q, err := attestlog.ParseQuery("tenant:t1 action:mail.* order:time")
+	q, err := query.Parse("tenant:t1 action:mail.* order:time")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +82,7 @@ func TestEverythingAtOnce(t *testing.T) {
 		"Count": func() error { _, err := l.Count(ctx, q, 1000); return err },
 		"Tail": func() error {
 			n, last := 0, error(nil)
-			for _, err := range l.Tail(ctx, uint64(next.Load()/2), attestlog.Query{}) {
+			for _, err := range l.Tail(ctx, uint64(next.Load()/2), query.Query{}) {
 				if last = err; err != nil || n > 100 {
 					break
 				}
@@ -98,7 +100,7 @@ func TestEverythingAtOnce(t *testing.T) {
 			return err
 		},
 		"Publish": func() error { _, err := l.Publish(ctx); return err },
-		"Verify":  func() error { _, err := l.Verify(ctx, attestlog.VerifyOptions{}); return err },
+		"Verify":  func() error { _, err := verify.Log(ctx, l, verify.Options{}); return err },
 	}
 	var wg sync.WaitGroup
 	i := 0
@@ -126,7 +128,7 @@ func TestEverythingAtOnce(t *testing.T) {
 	wg.Wait()
 
 	l = sqlitetest.LogAt(t, path, attestlog.Config{ReadOnly: true})
-	for e, err := range l.Entries(ctx, attestlog.Query{}) {
+	for e, err := range l.Entries(ctx, query.Query{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -135,7 +137,7 @@ func TestEverythingAtOnce(t *testing.T) {
 	if len(acknowledged) > 0 {
 		t.Errorf("%d acknowledged events are not in the log", len(acknowledged))
 	}
-	r, err := l.Verify(ctx, attestlog.VerifyOptions{Index: true})
+	r, err := verify.Log(ctx, l, verify.Options{Index: true})
 	if err != nil || r.Signed != r.Size {
 		t.Errorf("Verify = %+v, %v; want all entries signed", r, err)
 	}

@@ -64,7 +64,7 @@ func readTree(conn *sqlite.Conn) (attestlog.Tree, error) {
 			return &attestlog.CorruptError{Where: "tree", Err: fmt.Errorf("root of %d bytes", len(root))}
 		}
 		tree.Root = attestlog.Hash(root)
-		tree.Peaks, tree.Tail = splitHashes(columnBytes(stmt, 2)), splitHashes(columnBytes(stmt, 3))
+		tree.Peaks, tree.OpenTile = splitHashes(columnBytes(stmt, 2)), splitHashes(columnBytes(stmt, 3))
 		if tree.Size > 0 {
 			tree.LoggedTime = time.UnixMicro(stmt.ColumnInt64(4)).UTC()
 		}

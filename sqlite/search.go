@@ -9,11 +9,12 @@ import (
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/inverted"
 	"github.com/attestlog/attestlog/internal/leafrow"
+	"github.com/attestlog/attestlog/query"
 )
 
 // Search calls fn with the entries that plan selects, and perhaps others. No
 // connection is held while fn runs.
-func (s *Store) Search(ctx context.Context, plan attestlog.Plan, below *attestlog.Position, fn func(*attestlog.RawEntry) (bool, error)) (uint64, error) {
+func (s *Store) Search(ctx context.Context, plan query.Plan, below *query.Position, fn func(*attestlog.RawEntry) (bool, error)) (uint64, error) {
 	tree, err := s.Tree(ctx)
 	if err != nil {
 		return 0, err
@@ -23,7 +24,7 @@ func (s *Store) Search(ctx context.Context, plan attestlog.Plan, below *attestlo
 
 // Count counts from the index what plan selects among the entries that it has
 // from the first on.
-func (s *Store) Count(ctx context.Context, plan attestlog.Plan, limit uint64) (n, upto uint64, err error) {
+func (s *Store) Count(ctx context.Context, plan query.Plan, limit uint64) (n, upto uint64, err error) {
 	tree, err := s.Tree(ctx)
 	if err != nil {
 		return 0, 0, err

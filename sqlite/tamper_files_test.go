@@ -12,6 +12,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/sqlite"
+	"github.com/attestlog/attestlog/verify"
 )
 
 func write(t *testing.T, path string, content []byte) {
@@ -31,7 +32,7 @@ func TestVerifyFindsAnyFlippedByteOfTheCheckpoint(t *testing.T) {
 		flipped := bytes.Clone(whole)
 		flipped[i] ^= 1
 		write(t, path+".checkpoint", flipped)
-		r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{})
+		r, err := verifyCopy(t.Context(), path, verify.Options{})
 		if err == nil && r.Unknown == 0 {
 			t.Errorf("byte %d (%q) flipped: Verify = %+v, want an error", i, whole[i], r)
 		}
@@ -45,7 +46,7 @@ func TestVerifyFindsOtherKeys(t *testing.T) {
 		flipped := bytes.Clone(whole)
 		flipped[i] ^= 1
 		write(t, path+".pub", flipped)
-		if r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{}); err == nil {
+		if r, err := verifyCopy(t.Context(), path, verify.Options{}); err == nil {
 			t.Errorf("byte %d (%q) flipped: Verify = %+v, want an error", i, whole[i], r)
 		}
 	}
@@ -55,14 +56,14 @@ func TestVerifyFindsOtherKeys(t *testing.T) {
 	}
 	for name, content := range map[string][]byte{"another key": []byte(other + "\n"), "empty": nil} {
 		write(t, path+".pub", content)
-		if r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{}); !errors.Is(err, attestlog.ErrCannotVerify) {
+		if r, err := verifyCopy(t.Context(), path, verify.Options{}); !errors.Is(err, verify.ErrCannotVerify) {
 			t.Errorf("%s: Verify = %+v, %v; want ErrCannotVerify", name, r, err)
 		}
 	}
 	if err := os.Remove(path + ".pub"); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{}); !errors.Is(err, attestlog.ErrCannotVerify) {
+	if r, err := verifyCopy(t.Context(), path, verify.Options{}); !errors.Is(err, verify.ErrCannotVerify) {
 		t.Errorf("missing: Verify = %+v, %v; want ErrCannotVerify", r, err)
 	}
 }
@@ -79,7 +80,7 @@ func TestAMissingCheckpointFileIsNotVerified(t *testing.T) {
 		if err := os.Remove(path + ".checkpoint"); err != nil {
 			t.Fatal(err)
 		}
-		if r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{}); !errors.Is(err, attestlog.ErrCannotVerify) {
+		if r, err := verifyCopy(t.Context(), path, verify.Options{}); !errors.Is(err, verify.ErrCannotVerify) {
 			t.Errorf("rolled back: %v: Verify without the kept checkpoint = %+v, %v; want ErrCannotVerify", rolledBack, r, err)
 		}
 		wantReadOnly(t, path)
@@ -112,7 +113,7 @@ func TestAnOlderDatabaseIsFound(t *testing.T) {
 		for _, suffix := range suffixes {
 			write(t, path+suffix, tamperedLog.early[suffix])
 		}
-		r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{})
+		r, err := verifyCopy(t.Context(), path, verify.Options{})
 		wantCorrupt(t, r, err, tamperSigned)
 		wantReadOnly(t, path)
 	}
@@ -123,7 +124,7 @@ func TestAnOlderDatabaseIsFound(t *testing.T) {
 func TestAnOlderCheckpointHidesNothing(t *testing.T) {
 	path := logCopy(t)
 	write(t, path+".checkpoint", tamperedLog.early[".checkpoint"])
-	if r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{}); err != nil || r.Signed != tamperSize {
+	if r, err := verifyCopy(t.Context(), path, verify.Options{}); err != nil || r.Signed != tamperSize {
 		t.Errorf("Verify = %+v, %v; want all entries signed", r, err)
 	}
 }
@@ -136,7 +137,7 @@ func TestOlderIndexIsBuiltOn(t *testing.T) {
 	for _, readOnly := range []bool{true, false} {
 		checkAnswers(t, path, sqlite.Config{ReadOnly: readOnly})
 	}
-	if r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{Index: true}); err != nil {
+	if r, err := verifyCopy(t.Context(), path, verify.Options{Index: true}); err != nil {
 		t.Errorf("Verify = %+v, %v", r, err)
 	}
 }
@@ -160,7 +161,7 @@ func TestVerifyFindsFlippedBytesOfTheFile(t *testing.T) {
 			os.Remove(path + suffix)
 		}
 		write(t, path, flipped)
-		r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{})
+		r, err := verifyCopy(t.Context(), path, verify.Options{})
 		if err != nil {
 			found++
 			continue

@@ -16,7 +16,9 @@ import (
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/sqlitetest"
 	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/sqlite"
+	"github.com/attestlog/attestlog/verify"
 )
 
 var indexQueries = []string{
@@ -43,8 +45,8 @@ func compareAnswers(t *testing.T, l *attestlog.Log) {
 		}
 		all = append(all, e)
 	}
-	for _, query := range indexQueries {
-		q, err := attestlog.ParseQuery(query)
+	for _, text := range indexQueries {
+		q, err := query.Parse(text)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -63,10 +65,10 @@ func compareAnswers(t *testing.T, l *attestlog.Log) {
 		}
 		slices.Sort(got)
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("Query(%s) (-want +got):\n%s", query, diff)
+			t.Errorf("Query(%s) (-want +got):\n%s", text, diff)
 		}
 		if n, err := l.Count(t.Context(), q, 0); n != uint64(len(want)) || err != nil {
-			t.Errorf("Count(%s) = %d, %v; want %d", query, n, err, len(want))
+			t.Errorf("Count(%s) = %d, %v; want %d", text, n, err, len(want))
 		}
 	}
 }
@@ -114,24 +116,24 @@ func TestVerifyFindsTamperingWithTheIndex(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, err := l.Verify(t.Context(), attestlog.VerifyOptions{Index: true})
+			r, err := verify.Log(t.Context(), l, verify.Options{Index: true})
 			wantCorrupt(t, r, err, test.index)
-			if r, err := l.Verify(t.Context(), attestlog.VerifyOptions{}); err != nil {
+			if r, err := verify.Log(t.Context(), l, verify.Options{}); err != nil {
 				t.Errorf("Verify without the index = %+v, %v", r, err)
 			}
-			for _, query := range indexQueries { // what is found is true in any case
-				q, err := attestlog.ParseQuery(query)
+			for _, text := range indexQueries { // what is found is true in any case
+				q, err := query.Parse(text)
 				if err != nil {
 					t.Fatal(err)
 				}
 				page, err := l.Query(t.Context(), q, attestlog.PageOptions{Limit: 10_000})
 				var corrupt *attestlog.CorruptError
 				if err != nil && !errors.As(err, &corrupt) {
-					t.Errorf("Query(%s) = %v", query, err)
+					t.Errorf("Query(%s) = %v", text, err)
 				}
 				for i := range page.Entries {
 					if !q.Match(&page.Entries[i]) {
-						t.Errorf("Query(%s) shows entry %d, which does not match", query, page.Entries[i].Index)
+						t.Errorf("Query(%s) shows entry %d, which does not match", text, page.Entries[i].Index)
 					}
 				}
 			}
@@ -178,7 +180,7 @@ func TestIndexIsBuiltAgain(t *testing.T) {
 			}
 			checkAnswers(t, path, sqlite.Config{ReadOnly: true})
 			checkAnswers(t, path, sqlite.Config{})
-			if r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{Index: true}); err != nil {
+			if r, err := verifyCopy(t.Context(), path, verify.Options{Index: true}); err != nil {
 				t.Errorf("Verify = %+v, %v", r, err)
 			}
 		})
@@ -195,13 +197,13 @@ func TestReindexMendsTheIndex(t *testing.T) {
 	}
 	s := sqlitetest.Store(t, path, sqlite.Config{})
 	l := testlog.New(t, s, attestlog.Config{})
-	r, err := l.Verify(t.Context(), attestlog.VerifyOptions{Index: true})
+	r, err := verify.Log(t.Context(), l, verify.Options{Index: true})
 	wantCorrupt(t, r, err, anyIndex)
 	var done uint64
 	if err := s.Reindex(t.Context(), func(n, _ uint64) { done = n }); err != nil || done != tamperSize {
 		t.Errorf("Reindex = %v after %d entries, want all %d", err, done, tamperSize)
 	}
-	if r, err := l.Verify(t.Context(), attestlog.VerifyOptions{Index: true}); err != nil {
+	if r, err := verify.Log(t.Context(), l, verify.Options{Index: true}); err != nil {
 		t.Errorf("Verify after Reindex = %+v, %v", r, err)
 	}
 	compareAnswers(t, l)

@@ -19,6 +19,7 @@ import (
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/sqlitetest"
 	"github.com/attestlog/attestlog/sqlite"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // The log that is tampered with has two full tiles and a partial one, and
@@ -105,18 +106,18 @@ func makeLog() (files, early map[string][]byte, err error) {
 
 // verifyCopy opens a log for reading and verifies it. What already stands in
 // the way of opening it is returned as well.
-func verifyCopy(ctx context.Context, path string, opts attestlog.VerifyOptions) (attestlog.Report, error) {
+func verifyCopy(ctx context.Context, path string, opts verify.Options) (verify.Report, error) {
 	quiet := slog.New(slog.DiscardHandler)
 	s, err := sqlite.Open(ctx, path, sqlite.Config{ReadOnly: true, Logger: quiet})
 	if err != nil {
-		return attestlog.Report{}, err
+		return verify.Report{}, err
 	}
 	l, err := attestlog.New(ctx, s, attestlog.Config{ReadOnly: true, Logger: quiet})
 	if err != nil {
-		return attestlog.Report{}, errors.Join(err, s.Close())
+		return verify.Report{}, errors.Join(err, s.Close())
 	}
 	defer l.Close(ctx)
-	return l.Verify(ctx, opts)
+	return verify.Log(ctx, l, opts)
 }
 
 func TestUntouchedLogVerifies(t *testing.T) {
@@ -125,7 +126,7 @@ func TestUntouchedLogVerifies(t *testing.T) {
 		if err := tamper(path, script); err != nil {
 			t.Fatal(err)
 		}
-		r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{Index: true})
+		r, err := verifyCopy(t.Context(), path, verify.Options{Index: true})
 		if err != nil || r.Size != tamperSize || r.Signed != tamperSize || r.Checkpoints != 3 {
 			t.Errorf("%s: Verify = %+v, %v; want %d signed entries and 3 checkpoints", script, r, err, tamperSize)
 		}
@@ -243,19 +244,19 @@ func TestVerifyFindsTamperingWithTheDatabase(t *testing.T) {
 			if err := tamper(path, test.script); err != nil {
 				t.Fatal(err)
 			}
-			r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{})
+			r, err := verifyCopy(t.Context(), path, verify.Options{})
 			if strings.HasPrefix(test.name, "meta ") && err != nil {
 				return // the log cannot even be opened
 			}
 			wantCorrupt(t, r, err, test.index)
-			if r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{Index: true}); err == nil {
+			if r, err := verifyCopy(t.Context(), path, verify.Options{Index: true}); err == nil {
 				t.Errorf("Verify with the index = %+v, want an error", r)
 			}
 		})
 	}
 }
 
-func wantCorrupt(t *testing.T, r attestlog.Report, err error, index int) {
+func wantCorrupt(t *testing.T, r verify.Report, err error, index int) {
 	t.Helper()
 	var corrupt *attestlog.CorruptError
 	if !errors.As(err, &corrupt) {
@@ -296,13 +297,13 @@ func TestVerifyFindsAnyFlippedLeafByte(t *testing.T) {
 		if err := tamperWith(path, flip); err != nil {
 			t.Fatal(err)
 		}
-		r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{})
+		r, err := verifyCopy(t.Context(), path, verify.Options{})
 		wantCorrupt(t, r, err, index)
 		if err := tamperWith(path, back); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{Index: true}); err != nil {
+	if r, err := verifyCopy(t.Context(), path, verify.Options{Index: true}); err != nil {
 		t.Errorf("Verify after all was put back = %+v, %v", r, err)
 	}
 }
@@ -320,7 +321,7 @@ func TestLostCheckpointsLeaveTheLogVerifiable(t *testing.T) {
 		if err := tamper(path, script); err != nil {
 			t.Fatal(err)
 		}
-		if r, err := verifyCopy(t.Context(), path, attestlog.VerifyOptions{}); err != nil || r.Signed != tamperSize {
+		if r, err := verifyCopy(t.Context(), path, verify.Options{}); err != nil || r.Signed != tamperSize {
 			t.Errorf("%s: Verify = %+v, %v; want all entries signed by the kept checkpoint", script, r, err)
 		}
 	}

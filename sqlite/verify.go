@@ -11,6 +11,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/inverted"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // Keys calls fn with each key.
@@ -131,7 +132,7 @@ func schemaOf(conn *sqlite.Conn) (map[string]string, error) {
 func (s *Store) CheckIndex(ctx context.Context, progress func(done, total uint64)) error {
 	ix := s.index
 	if ix.readers == nil {
-		return fmt.Errorf("sqlite: %w: the log has no search index", attestlog.ErrCannotVerify)
+		return fmt.Errorf("sqlite: %w: the log has no search index", verify.ErrCannotVerify)
 	}
 	err := ix.read(ctx, func(conn *sqlite.Conn) (err error) {
 		defer sqlitex.Transaction(conn)(&err) // one snapshot: segments may be merged meanwhile

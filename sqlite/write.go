@@ -229,7 +229,7 @@ func (t *tx) Put(b *attestlog.Batch) error {
 	stmt.BindInt64(1, int64(b.Tree.Size))
 	stmt.BindBytes(2, b.Tree.Root[:])
 	stmt.BindBytes(3, joinHashes(b.Tree.Peaks))
-	stmt.BindBytes(4, joinHashes(b.Tree.Tail))
+	stmt.BindBytes(4, joinHashes(b.Tree.OpenTile))
 	stmt.BindInt64(5, b.Tree.LoggedTime.UnixMicro())
 	if err := exec(stmt); err != nil {
 		return err

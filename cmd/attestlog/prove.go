@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/verify"
 )
 
 type proveCmd struct {
@@ -66,7 +67,7 @@ func (c *checkCmd) Run(a *app) error {
 			return err
 		}
 		if path = base + ".pub"; !exists(path) {
-			return hinted{fmt.Errorf("%w: no key was given", attestlog.ErrCannotVerify), "give the log's public key with --key FILE"}
+			return hinted{fmt.Errorf("%w: no key was given", verify.ErrCannotVerify), "give the log's public key with --key FILE"}
 		}
 	}
 	keys, err := readKeys(path)

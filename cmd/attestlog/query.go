@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 type queryCmd struct {
@@ -29,7 +30,7 @@ func (queryCmd) Help() string {
   time:2026-01       a day, month, year; index:100..200 a range of entries
   word "free text"   in messages, reasons, names and attributes, in any letter case
   order:time         newest first by the events' time instead of by index
-Fields: ` + strings.Join(attestlog.FieldNames(), ", ") + `, attributes.NAME.
+Fields: ` + strings.Join(query.FieldNames(), ", ") + `, attributes.NAME.
 
 Examples:
   attestlog query actor:alice -outcome:failure
@@ -67,7 +68,7 @@ func (c *queryCmd) Run(a *app) error {
 }
 
 // pages prints one page, or all of them, and returns the next one's cursor.
-func (c *queryCmd) pages(ctx context.Context, log reader, q attestlog.Query, p printer) (string, error) {
+func (c *queryCmd) pages(ctx context.Context, log reader, q query.Query, p printer) (string, error) {
 	opts := attestlog.PageOptions{Limit: c.Limit, Cursor: c.Cursor}
 	if c.All {
 		opts.Limit = 1000
@@ -90,10 +91,10 @@ func (c *queryCmd) pages(ctx context.Context, log reader, q attestlog.Query, p p
 
 // parseQuery reads a query from the command's arguments. A syntax error shows
 // where it is.
-func parseQuery(args []string) (attestlog.Query, error) {
+func parseQuery(args []string) (query.Query, error) {
 	text := strings.Join(args, " ")
-	q, err := attestlog.ParseQuery(text)
-	var at *attestlog.QueryError
+	q, err := query.Parse(text)
+	var at *query.Error
 	if errors.As(err, &at) {
 		return q, hinted{err, "\n  " + clean(text) + "\n  " + strings.Repeat(" ", at.Column-1) + "^"}
 	}
@@ -131,7 +132,7 @@ func (c *tailCmd) Run(a *app) error {
 			return err
 		}
 		if c.Limit > 0 {
-			page, err := log.Query(a.ctx, attestlog.And(q.OrderBy(attestlog.ByIndex), attestlog.Indexes(0, from)).OrderBy(attestlog.ByIndex), attestlog.PageOptions{Limit: c.Limit})
+			page, err := log.Query(a.ctx, query.And(q.OrderBy(query.ByIndex), query.Indexes(0, from)).OrderBy(query.ByIndex), attestlog.PageOptions{Limit: c.Limit})
 			if err != nil {
 				return err
 			}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/client"
+	"github.com/attestlog/attestlog/query"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // A reader is a log that is looked into: one that is opened here, or one that a
@@ -18,18 +20,18 @@ import (
 type reader interface {
 	Origin() string
 	Size(ctx context.Context) (uint64, error)
-	Query(ctx context.Context, q attestlog.Query, opts attestlog.PageOptions) (attestlog.Page, error)
-	Count(ctx context.Context, q attestlog.Query, limit uint64) (uint64, error)
+	Query(ctx context.Context, q query.Query, opts attestlog.PageOptions) (attestlog.Page, error)
+	Count(ctx context.Context, q query.Query, limit uint64) (uint64, error)
 	Entry(ctx context.Context, index uint64) (attestlog.Entry, error)
 	EntryByID(ctx context.Context, id string) (attestlog.Entry, error)
-	Entries(ctx context.Context, q attestlog.Query) iter.Seq2[attestlog.Entry, error]
+	Entries(ctx context.Context, q query.Query) iter.Seq2[attestlog.Entry, error]
 	Scan(ctx context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error
-	Tail(ctx context.Context, from uint64, q attestlog.Query) iter.Seq2[attestlog.Entry, error]
+	Tail(ctx context.Context, from uint64, q query.Query) iter.Seq2[attestlog.Entry, error]
 	Checkpoint(ctx context.Context) (attestlog.Checkpoint, error)
 	InclusionProof(ctx context.Context, index uint64) (attestlog.InclusionProof, error)
 	HashTile(ctx context.Context, level int, n uint64, width int) ([]byte, error)
 	EntryBundle(ctx context.Context, n uint64, width int) ([]byte, error)
-	Verify(ctx context.Context, opts attestlog.VerifyOptions) (attestlog.Report, error)
+	Verify(ctx context.Context, opts verify.Options) (verify.Report, error)
 }
 
 // A writer takes events. Closing it waits until they are stored.

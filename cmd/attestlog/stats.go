@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 type statsCmd struct {
@@ -130,7 +131,7 @@ func (c *statsCmd) count(a *app, log reader, f *figures) error {
 	}
 	f.Counted = f.Entries - from
 	actors, actions := map[string]uint64{}, map[string]uint64{}
-	for e, err := range log.Entries(a.ctx, attestlog.Indexes(from, f.Entries)) {
+	for e, err := range log.Entries(a.ctx, query.Indexes(from, f.Entries)) {
 		if err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/jsonl"
+	"github.com/attestlog/attestlog/verify"
 )
 
 type verifyCmd struct {
@@ -38,7 +39,7 @@ Examples:
 }
 
 func (c *verifyCmd) Run(a *app) error {
-	opts := attestlog.VerifyOptions{Index: c.Index}
+	opts := verify.Options{Index: c.Index}
 	var err error
 	if c.Key != "" {
 		if opts.Keys, err = readKeys(c.Key); err != nil {
@@ -54,14 +55,14 @@ func (c *verifyCmd) Run(a *app) error {
 	opts.Progress = bar.set
 	if len(c.JSONL) > 0 {
 		if opts.Keys == nil {
-			return hinted{fmt.Errorf("%w: no key was given", attestlog.ErrCannotVerify), "give the log's public key with --key FILE"}
+			return hinted{fmt.Errorf("%w: no key was given", verify.ErrCannotVerify), "give the log's public key with --key FILE"}
 		}
 		report, err := jsonl.Verify(a.ctx, opts, c.JSONL...)
 		bar.end()
 		return c.tell(a, strings.Join(c.JSONL, " "), report, err)
 	}
 	if isRemote(a.url) && opts.Keys == nil {
-		return hinted{fmt.Errorf("%w: no key was given", attestlog.ErrCannotVerify), "what a server says about itself proves nothing: give the log's public key with --key FILE"}
+		return hinted{fmt.Errorf("%w: no key was given", verify.ErrCannotVerify), "what a server says about itself proves nothing: give the log's public key with --key FILE"}
 	}
 	return a.reading(func(log reader) error {
 		report, err := log.Verify(a.ctx, opts)
@@ -71,16 +72,16 @@ func (c *verifyCmd) Run(a *app) error {
 }
 
 // tell prints the verdict.
-func (c *verifyCmd) tell(a *app, what string, r attestlog.Report, err error) error {
+func (c *verifyCmd) tell(a *app, what string, r verify.Report, err error) error {
 	var corrupt *attestlog.CorruptError
 	switch {
 	case errors.As(err, &corrupt):
 		fmt.Fprintf(a.stdout, "TAMPERED: %s\nfirst bad index: %d\n", clean(corrupt.Error()), corrupt.Index)
 		return errNo
-	case errors.Is(err, attestlog.ErrCannotVerify):
+	case errors.Is(err, verify.ErrCannotVerify):
 		return err
 	case err != nil:
-		return fmt.Errorf("%w: %w", attestlog.ErrCannotVerify, err)
+		return fmt.Errorf("%w: %w", verify.ErrCannotVerify, err)
 	}
 	fmt.Fprintf(a.stdout, "verified: %s: %d entries, root %s\n", clean(what), r.Size, r.Root)
 	for _, key := range r.Keys {
@@ -117,12 +118,12 @@ func readKeys(path string) ([]note.Verifier, error) {
 			if strings.HasPrefix(line, "PRIVATE+KEY+") {
 				hint = "that is a signing key; the public key is in the file that ends in .pub"
 			}
-			return nil, hinted{fmt.Errorf("%w: %s: not a verifier key: %v", attestlog.ErrCannotVerify, path, err), hint}
+			return nil, hinted{fmt.Errorf("%w: %s: not a verifier key: %v", verify.ErrCannotVerify, path, err), hint}
 		}
 		keys = append(keys, key)
 	}
 	if len(keys) == 0 {
-		return nil, fmt.Errorf("%w: %s has no key", attestlog.ErrCannotVerify, path)
+		return nil, fmt.Errorf("%w: %s has no key", verify.ErrCannotVerify, path)
 	}
 	return keys, nil
 }

@@ -26,6 +26,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/fit"
+	"github.com/attestlog/attestlog/query"
 	"github.com/google/uuid"
 
 	old "github.com/attestlog/attestlog/convert/audit"
@@ -256,7 +257,7 @@ func (l *Logger) Query(f QueryFilter) ([]Entry, int, error) {
 	}
 	skip := max(f.Page, 0) * f.PageSize
 	for cursor := ""; len(out) < f.PageSize; {
-		page, err := l.log.Query(ctx, q.OrderBy(attestlog.ByTime), attestlog.PageOptions{Limit: skip + f.PageSize - len(out), Cursor: cursor})
+		page, err := l.log.Query(ctx, q.OrderBy(query.ByTime), attestlog.PageOptions{Limit: skip + f.PageSize - len(out), Cursor: cursor})
 		if err != nil {
 			return nil, 0, fmt.Errorf("audit: query: %w", err)
 		}
@@ -273,22 +274,22 @@ func (l *Logger) Query(f QueryFilter) ([]Entry, int, error) {
 }
 
 // isImported selects the entry that ends an import.
-var isImported = attestlog.And(attestlog.Field("action", imported), attestlog.Field("operation", "import"))
+var isImported = query.And(query.Field("action", imported), query.Field("operation", "import"))
 
 // filter selects what Log and the import put into the log.
-func filter(f QueryFilter) attestlog.Query {
-	all := []attestlog.Query{attestlog.Not(attestlog.Prefix("action", "attestlog.")), attestlog.Not(isImported)}
+func filter(f QueryFilter) query.Query {
+	all := []query.Query{query.Not(query.Prefix("action", "attestlog.")), query.Not(isImported)}
 	// As they stand in the log, where Bound had to change them.
 	e := attestlog.Event{Action: f.EventType, Actor: attestlog.Actor{ID: f.Username}, Targets: []attestlog.Target{{Type: "mail", ID: f.MailID}}}
 	fit.Event(&e)
 	if f.Username != "" {
-		all = append(all, attestlog.Field("actor", e.Actor.ID))
+		all = append(all, query.Field("actor", e.Actor.ID))
 	}
 	if f.EventType != "" {
-		all = append(all, attestlog.Field("action", e.Action))
+		all = append(all, query.Field("action", e.Action))
 	}
 	if f.MailID != "" {
-		all = append(all, attestlog.Field("target", "mail/"+e.Targets[0].ID))
+		all = append(all, query.Field("target", "mail/"+e.Targets[0].ID))
 	}
 	var from, before time.Time
 	if f.From != nil {
@@ -298,9 +299,9 @@ func filter(f QueryFilter) attestlog.Query {
 		before = f.To.Add(1)
 	}
 	if f.From != nil || f.To != nil {
-		all = append(all, attestlog.Between(from, before))
+		all = append(all, query.Between(from, before))
 	}
-	return attestlog.And(all...)
+	return query.And(all...)
 }
 
 func entryOf(e *attestlog.Entry) Entry {

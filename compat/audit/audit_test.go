@@ -17,11 +17,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/compat/audit"
 	"github.com/attestlog/attestlog/internal/pgtest"
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/internal/testwait"
+	"github.com/attestlog/attestlog/query"
+	"github.com/attestlog/attestlog/verify"
 )
 
 const schema = `CREATE TABLE audit_log (id BIGSERIAL PRIMARY KEY, timestamp TIMESTAMPTZ, event_type VARCHAR(50), username VARCHAR(255), ip_address VARCHAR(45),
@@ -44,7 +45,7 @@ func newLogger(t *testing.T, dsn, path string, to *bytes.Buffer) *audit.Logger {
 	return l
 }
 
-func query(t *testing.T, l *audit.Logger, f audit.QueryFilter) ([]audit.Entry, int) {
+func queryOf(t *testing.T, l *audit.Logger, f audit.QueryFilter) ([]audit.Entry, int) {
 	t.Helper()
 	entries, total, err := l.Query(f)
 	if err != nil || entries == nil {
@@ -87,7 +88,7 @@ func TestLogAndQuery(t *testing.T) {
 	}
 	seen := map[int64]bool{}
 	for page := range 4 {
-		got, total := query(t, l, audit.QueryFilter{Page: page})
+		got, total := queryOf(t, l, audit.QueryFilter{Page: page})
 		if total != 130 || len(got) != []int{50, 50, 30, 0}[page] {
 			t.Fatalf("page %d has %d entries of %d", page, len(got), total)
 		}
@@ -124,7 +125,7 @@ func TestLogAndQuery(t *testing.T) {
 				kept = append(kept, e)
 			}
 		}
-		got, total := query(t, l, f.filter)
+		got, total := queryOf(t, l, f.filter)
 		if f.filter.Page > 0 {
 			kept, got = nil, nil
 			total -= len(want)
@@ -185,7 +186,7 @@ func TestAnOldTableIsTakenOverOnce(t *testing.T) {
 	for round := range 3 {
 		l := newLogger(t, dsn(c, dir), "", nil)
 		l.Log(audit.Entry{EventType: audit.EventLogout, Username: "bob", Success: true})
-		got, total := query(t, l, audit.QueryFilter{PageSize: 10_000})
+		got, total := queryOf(t, l, audit.QueryFilter{PageSize: 10_000})
 		if total != 2501+round || len(got) != total {
 			t.Fatalf("round %d: %d entries of %d, want %d", round, len(got), total, 2501+round)
 		}
@@ -200,7 +201,7 @@ func TestAnOldTableIsTakenOverOnce(t *testing.T) {
 		if !got[total-1].Timestamp.Equal(oldest.Timestamp) || got[total-1].Username != oldest.Username || got[total-1].IPAddress != oldest.IPAddress {
 			t.Errorf("round %d: the oldest is %+v, want %+v", round, got[total-1], oldest)
 		}
-		if _, err := l.AuditLog().Verify(t.Context(), attestlog.VerifyOptions{}); err != nil {
+		if _, err := verify.Log(t.Context(), l.AuditLog(), verify.Options{}); err != nil {
 			t.Errorf("Verify = %v", err)
 		}
 		for range 2 {
@@ -237,7 +238,7 @@ func TestWhileTheDatabaseIsDown(t *testing.T) {
 	log(60)
 	testlog.Flush(t, l.AuditLog())
 	next := 0
-	for e, err := range l.AuditLog().Entries(t.Context(), attestlog.Query{}) {
+	for e, err := range l.AuditLog().Entries(t.Context(), query.Query{}) {
 		if err != nil || e.Attributes["query"] != fmt.Sprint(next) {
 			t.Fatalf("entry %d is about %v, %v; want %d", e.Index, e.Attributes["query"], err, next)
 		}
@@ -257,7 +258,7 @@ func TestOddEntriesAreFound(t *testing.T) {
 		{EventType: "attestlog.erase", Username: "a"}, {EventType: strings.Repeat("x", 300), Username: "b\xff"}, {EventType: "audit.imported", Username: "", MailID: "\x00"}, {EventType: "far", Timestamp: far},
 	} {
 		l.Log(e)
-		got, total := query(t, l, audit.QueryFilter{EventType: e.EventType, Username: e.Username, MailID: e.MailID})
+		got, total := queryOf(t, l, audit.QueryFilter{EventType: e.EventType, Username: e.Username, MailID: e.MailID})
 		if total != 1 || len(got) != 1 || got[0].Username != e.Username || got[0].MailID != e.MailID || len(e.EventType) < 256 && got[0].EventType != e.EventType || !e.Timestamp.IsZero() && !got[0].Timestamp.Equal(e.Timestamp) {
 			t.Errorf("Query of %+.100v found %+.200v", e, got)
 		}
@@ -279,7 +280,7 @@ func TestWhatOthersLeftBehindComesFirst(t *testing.T) {
 	l := newLogger(t, dsn(c, dir), "", nil)
 	l.Log(audit.Entry{EventType: "search", Detail: "1200"})
 	next := 0
-	for e, err := range l.AuditLog().Entries(t.Context(), attestlog.Query{}) {
+	for e, err := range l.AuditLog().Entries(t.Context(), query.Query{}) {
 		if err != nil || e.Message != fmt.Sprint(next) {
 			t.Fatalf("entry %d is %q, %v; want %d", e.Index, e.Message, err, next)
 		}
@@ -303,7 +304,7 @@ func TestTwoProcessesAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if _, total := query(t, b, audit.QueryFilter{}); total != 500 {
+	if _, total := queryOf(t, b, audit.QueryFilter{}); total != 500 {
 		t.Errorf("%d entries, want 500", total)
 	}
 }

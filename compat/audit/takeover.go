@@ -8,6 +8,7 @@ import (
 	"github.com/attestlog/attestlog"
 	old "github.com/attestlog/attestlog/convert/audit"
 	"github.com/attestlog/attestlog/postgres"
+	"github.com/attestlog/attestlog/query"
 )
 
 // takeOver imports the old table, unless there is none or an entry says that
@@ -68,7 +69,7 @@ func (l *Logger) importRows(ctx context.Context, table *old.Table) (rows int64, 
 	if err := flush(); err != nil {
 		return rows, err
 	}
-	stored, err := l.log.Count(ctx, attestlog.Prefix("id", old.Format+":"), 0)
+	stored, err := l.log.Count(ctx, query.Prefix("id", old.Format+":"), 0)
 	if err == nil && (rows < table.Rows || int64(stored) < rows) {
 		err = fmt.Errorf("the table has %d rows, of which %d were read and %d are in the log", table.Rows, rows, stored)
 	}

@@ -29,6 +29,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/fit"
+	"github.com/attestlog/attestlog/query"
 
 	table "github.com/attestlog/attestlog/convert/auditlog"
 	"github.com/attestlog/attestlog/sqlite"
@@ -138,7 +139,7 @@ func takeOver(ctx context.Context, log *attestlog.Log, old *table.Table) error {
 	if err := flush(); err != nil {
 		return err
 	}
-	stored, err := log.Count(ctx, attestlog.Prefix("id", table.Format+":"), 0)
+	stored, err := log.Count(ctx, query.Prefix("id", table.Format+":"), 0)
 	if err != nil {
 		return err
 	}
@@ -166,10 +167,10 @@ func (s *Store) Record(username, method, path, module string, status int) {
 }
 
 // isImported selects the entry that ends an import.
-var isImported = attestlog.And(attestlog.Field("action", imported), attestlog.Field("operation", "import"))
+var isImported = query.And(query.Field("action", imported), query.Field("operation", "import"))
 
 // requests selects what Record and the import put into the log.
-var requests = attestlog.And(attestlog.Not(attestlog.Prefix("action", "attestlog.")), attestlog.Not(isImported))
+var requests = query.And(query.Not(query.Prefix("action", "attestlog.")), query.Not(isImported))
 
 // List returns the newest entries, newest first, at most limit; with a negative
 // limit all of them. Everything that was recorded before is among them. The

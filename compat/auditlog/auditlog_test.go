@@ -20,9 +20,9 @@ import (
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 
-	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/compat/auditlog"
 	"github.com/attestlog/attestlog/internal/testwait"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // childEnv has the test program open the store in the file that it names.
@@ -119,7 +119,7 @@ func TestAFreshStore(t *testing.T) {
 	if info, err := os.Stat(filepath.Dir(path)); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the folder has mode %v, %v", info.Mode(), err)
 	}
-	if _, err := s.Log().Verify(t.Context(), attestlog.VerifyOptions{}); err != nil {
+	if _, err := verify.Log(t.Context(), s.Log(), verify.Options{}); err != nil {
 		t.Errorf("Verify = %v", err)
 	}
 }
@@ -299,7 +299,7 @@ func TestAnInterruptedImportGoesOn(t *testing.T) {
 	if got := list(t, s, -1); len(got) != rows {
 		t.Errorf("%d entries, want %d", len(got), rows)
 	}
-	if _, err := s.Log().Verify(t.Context(), attestlog.VerifyOptions{}); err != nil {
+	if _, err := verify.Log(t.Context(), s.Log(), verify.Options{}); err != nil {
 		t.Errorf("Verify = %v", err)
 	}
 }

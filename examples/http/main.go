@@ -24,6 +24,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/audithttp"
+	"github.com/attestlog/attestlog/diff"
 	"github.com/attestlog/attestlog/sqlite"
 )
 
@@ -100,7 +101,7 @@ func (n *notes) put(w http.ResponseWriter, r *http.Request) {
 	n.texts[id] = string(text)
 	n.mu.Unlock()
 	audithttp.AddTargets(r.Context(), attestlog.Target{Type: "note", ID: id})
-	audithttp.AddChanges(r.Context(), attestlog.Changes(map[string]string{"text": was}, map[string]string{"text": string(text)})...)
+	audithttp.AddChanges(r.Context(), diff.Changes(map[string]string{"text": was}, map[string]string{"text": string(text)})...)
 	w.WriteHeader(http.StatusNoContent)
 }
 

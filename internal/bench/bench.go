@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // Options say what to measure. Zero values mean the defaults.
@@ -253,7 +255,7 @@ func (b *bench) size(l *attestlog.Log, n, seals int, floor float64) error {
 		return err
 	}
 	content := int64(0)
-	for e, err := range l.Entries(b.ctx, attestlog.Indexes(0, uint64(min(n, 1000)))) {
+	for e, err := range l.Entries(b.ctx, query.Indexes(0, uint64(min(n, 1000)))) {
 		if err != nil {
 			return err
 		}
@@ -275,7 +277,7 @@ func (b *bench) verify(name string, n, seals int, floor float64) error {
 	}
 	for _, index := range []bool{false, true} {
 		began := time.Now()
-		if _, err := l.Verify(b.ctx, attestlog.VerifyOptions{Index: index}); err != nil {
+		if _, err := verify.Log(b.ctx, l, verify.Options{Index: index}); err != nil {
 			return err
 		}
 		f := Figure{Name: "verify", Value: float64(n) / time.Since(began).Seconds(), Unit: "entries/s", Floor: floor, Events: n, Seals: seals}
@@ -301,22 +303,22 @@ func (b *bench) queries(l *attestlog.Log, n int) error {
 	if err != nil {
 		return err
 	}
-	old := attestlog.Indexes(0, uint64(n/100+1))
-	actor := attestlog.Field("actor", "user-000007")
+	old := query.Indexes(0, uint64(n/100+1))
+	actor := query.Field("actor", "user-000007")
 	for _, c := range []struct {
 		name string
-		q    attestlog.Query
+		q    query.Query
 	}{
 		{"query_first", actor},
-		{"query_deep", attestlog.And(actor, old)},
-		{"query_rare", attestlog.Field("actor", "rare-000000")},
-		{"query_common", attestlog.Field("operation", "read")},
-		{"query_common_deep", attestlog.And(attestlog.Field("operation", "read"), old)},
-		{"query_and", attestlog.And(attestlog.Field("tenant", "tenant-0007"), attestlog.Field("action", "role.grant"))},
-		{"query_time", attestlog.Between(first.Time, last.Time)},
-		{"query_time_term", attestlog.And(actor, attestlog.Between(first.Time, last.Time))},
-		{"query_order_time", actor.OrderBy(attestlog.ByTime)},
-		{"query_order_common", attestlog.Field("operation", "read").OrderBy(attestlog.ByTime)},
+		{"query_deep", query.And(actor, old)},
+		{"query_rare", query.Field("actor", "rare-000000")},
+		{"query_common", query.Field("operation", "read")},
+		{"query_common_deep", query.And(query.Field("operation", "read"), old)},
+		{"query_and", query.And(query.Field("tenant", "tenant-0007"), query.Field("action", "role.grant"))},
+		{"query_time", query.Between(first.Time, last.Time)},
+		{"query_time_term", query.And(actor, query.Between(first.Time, last.Time))},
+		{"query_order_time", actor.OrderBy(query.ByTime)},
+		{"query_order_common", query.Field("operation", "read").OrderBy(query.ByTime)},
 	} {
 		times, err := b.pages(l, c.q)
 		if err != nil {
@@ -329,7 +331,7 @@ func (b *bench) queries(l *attestlog.Log, n int) error {
 }
 
 // pages times the first three pages of a query, several times over.
-func (b *bench) pages(l *attestlog.Log, q attestlog.Query) ([]float64, error) {
+func (b *bench) pages(l *attestlog.Log, q query.Query) ([]float64, error) {
 	var times []float64
 	for range 7 {
 		cursor := ""

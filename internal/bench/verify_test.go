@@ -3,17 +3,17 @@ package bench
 import (
 	"testing"
 
-	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // BenchmarkVerify verifies a log of 200,000 entries; one operation is one
 // entry.
-func BenchmarkVerify(b *testing.B) { verify(b, attestlog.VerifyOptions{}) }
+func BenchmarkVerify(b *testing.B) { verifyOf(b, verify.Options{}) }
 
 // BenchmarkVerifyIndex compares the search index too.
-func BenchmarkVerifyIndex(b *testing.B) { verify(b, attestlog.VerifyOptions{Index: true}) }
+func BenchmarkVerifyIndex(b *testing.B) { verifyOf(b, verify.Options{Index: true}) }
 
-func verify(b *testing.B, opts attestlog.VerifyOptions) {
+func verifyOf(b *testing.B, opts verify.Options) {
 	const n = 200_000
 	r := newBench(b)
 	l, _, err := r.log("verify")
@@ -29,7 +29,7 @@ func verify(b *testing.B, opts attestlog.VerifyOptions) {
 	b.ResetTimer()
 	before := cpu()
 	for done := 0; done < b.N; done += n {
-		if _, err := l.Verify(r.ctx, opts); err != nil {
+		if _, err := verify.Log(r.ctx, l, opts); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/sqlitetest"
+	"github.com/attestlog/attestlog/query"
 )
 
 const timeFormat = "2006-01-02T15:04:05.000000Z"
@@ -30,7 +31,7 @@ func entries(t *testing.T, path string) []receipt {
 	}
 	all := make([]receipt, 0, size)
 	seen := map[string]uint64{}
-	for e, err := range log.Entries(t.Context(), attestlog.Query{}) {
+	for e, err := range log.Entries(t.Context(), query.Query{}) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/jsonl"
 	"github.com/attestlog/attestlog/sqlite"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // followEnv makes the test's program a writer with a JSON Lines follower on
@@ -105,7 +106,7 @@ func verifyFollowed(t *testing.T, path string, size int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := jsonl.Verify(t.Context(), attestlog.VerifyOptions{Keys: []note.Verifier{key}}, files...)
+	report, err := jsonl.Verify(t.Context(), verify.Options{Keys: []note.Verifier{key}}, files...)
 	if err != nil || report.Size != uint64(size) || report.Signed != report.Size {
 		t.Errorf("jsonl.Verify(%d files) = %d entries, %d signed, %v; want %d", len(files), report.Size, report.Signed, err, size)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 // noSegments is an index that lacks all.
@@ -60,7 +61,7 @@ func (g generated) Leaves(context.Context, []uint64, func(uint64, []byte) error)
 func TestOrderByTimeOfWhatNoSegmentHas(t *testing.T) {
 	scans := 0
 	log := generated{2*scanPlaces + 1000, &scans}
-	plan := attestlog.Plan{To: math.MaxUint64, After: math.MinInt64, Before: math.MaxInt64, Order: attestlog.ByTime}
+	plan := query.Plan{To: math.MaxUint64, After: math.MinInt64, Before: math.MaxInt64, Order: query.ByTime}
 	next := int64(log.size) - 1
 	err := New(Key{}, noSegments{}, log).Search(context.Background(), log.size, plan, nil, func(r *attestlog.RawEntry) (bool, error) {
 		at, _ := attestlog.LeafTime(r.Leaf)

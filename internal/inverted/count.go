@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 
-	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 // Count is attestlog.Store's, for a log of size entries.
-func (ix *Index) Count(ctx context.Context, size uint64, plan attestlog.Plan, limit uint64) (n, upto uint64, err error) {
+func (ix *Index) Count(ctx context.Context, size uint64, plan query.Plan, limit uint64) (n, upto uint64, err error) {
 	if plan.Terms == nil && !plan.TimeBound() {
 		hi := min(plan.To, size)
 		return min(limit, hi-min(plan.From, hi)), size, nil
@@ -25,7 +25,7 @@ func (ix *Index) Count(ctx context.Context, size uint64, plan attestlog.Plan, li
 	}
 }
 
-func (ix *Index) count(ctx context.Context, plan attestlog.Plan, limit uint64, counted map[Segment]uint64) (n, upto uint64, err error) {
+func (ix *Index) count(ctx context.Context, plan query.Plan, limit uint64, counted map[Segment]uint64) (n, upto uint64, err error) {
 	segs, err := ix.reader.Segments(ctx)
 	if err != nil {
 		return 0, 0, err
@@ -49,7 +49,7 @@ func (ix *Index) count(ctx context.Context, plan attestlog.Plan, limit uint64, c
 	return n, upto, nil
 }
 
-func (ix *Index) countSegment(ctx context.Context, seg Segment, plan attestlog.Plan, limit uint64) (n uint64, err error) {
+func (ix *Index) countSegment(ctx context.Context, seg Segment, plan query.Plan, limit uint64) (n uint64, err error) {
 	matches := ix.setOf(seg, plan.Terms)
 	for x := min(seg.Hi, plan.To); x > max(seg.Lo, plan.From) && n < limit; n++ {
 		y, ok, err := matches.upTo(ctx, x-1)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 // oneRow is an index of one segment with one row of terms.
@@ -72,9 +73,9 @@ func TestDamagedRowsAreErrors(t *testing.T) {
 				more, read = c.next(t.Context())
 			}
 			ix := New(key, r, nil)
-			a := &attestlog.TermTree{Term: attestlog.Term{Field: "a", Value: "x"}}
-			tree := &attestlog.TermTree{Op: attestlog.OpAnd, Kids: []*attestlog.TermTree{a, {Op: attestlog.OpNot, Kids: []*attestlog.TermTree{{Term: attestlog.Term{Field: "b", Value: "y"}}}}}}
-			_, counted := ix.countSegment(t.Context(), seg, attestlog.Plan{To: 2000, Terms: tree}, 1<<40)
+			a := &query.TermTree{Term: query.Term{Field: "a", Value: "x"}}
+			tree := &query.TermTree{Op: query.OpAnd, Kids: []*query.TermTree{a, {Op: query.OpNot, Kids: []*query.TermTree{{Term: query.Term{Field: "b", Value: "y"}}}}}}
+			_, counted := ix.countSegment(t.Context(), seg, query.Plan{To: 2000, Terms: tree}, 1<<40)
 			var corrupt *attestlog.CorruptError
 			if test.bad != errors.As(read, &corrupt) || !test.bad && read != nil {
 				t.Errorf("reading it: %v, want an error: %t", read, test.bad)

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 const (
@@ -29,7 +30,7 @@ var errDone = errors.New("done")
 // it can go on over other segments at any time.
 type search struct {
 	ix       *Index
-	plan     attestlog.Plan
+	plan     query.Plan
 	lo, hi   uint64 // lo ≤ index < hi is still to come, by index
 	below    at     // what is still to come, by time
 	fn       func(*attestlog.RawEntry) (bool, error)
@@ -39,10 +40,10 @@ type search struct {
 
 // Search is attestlog.Store's, over a log of size entries. The entries that the
 // index lacks are read themselves. No connection is held while fn runs.
-func (ix *Index) Search(ctx context.Context, size uint64, plan attestlog.Plan, below *attestlog.Position, fn func(*attestlog.RawEntry) (bool, error)) error {
+func (ix *Index) Search(ctx context.Context, size uint64, plan query.Plan, below *query.Position, fn func(*attestlog.RawEntry) (bool, error)) error {
 	q := &search{ix: ix, plan: plan, lo: plan.From, hi: min(plan.To, size), below: at{math.MaxInt64, math.MaxInt64}, fn: fn, group: emitFirst}
 	if below != nil {
-		if plan.Order == attestlog.ByIndex {
+		if plan.Order == query.ByIndex {
 			q.hi = min(q.hi, below.Index)
 		} else {
 			q.below = at{below.Time, min(below.Index, math.MaxInt64)}
@@ -68,13 +69,13 @@ func (q *search) run(ctx context.Context) error {
 		return nil
 	}
 	var segs []Segment
-	if q.plan.Terms != nil || q.plan.TimeBound() || q.plan.Order == attestlog.ByTime {
+	if q.plan.Terms != nil || q.plan.TimeBound() || q.plan.Order == query.ByTime {
 		var err error
 		if segs, err = q.ix.reader.Segments(ctx); err != nil {
 			return err
 		}
 	}
-	if q.plan.Order == attestlog.ByTime {
+	if q.plan.Order == query.ByTime {
 		return q.byTime(ctx, segs)
 	}
 	pieces := q.pieces(segs)
@@ -336,7 +337,7 @@ func (q *search) emitIDs(ctx context.Context, ids []uint64) error {
 					return err
 				}
 			}
-			if q.plan.Order == attestlog.ByIndex {
+			if q.plan.Order == query.ByIndex {
 				q.passed(id, id+1)
 			}
 		}

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"sort"
 
-	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 // A set is the entries of a segment that a tree of terms selects, as far as
@@ -18,7 +18,7 @@ type set interface {
 }
 
 // setOf returns the set that a tree selects in a segment.
-func (ix *Index) setOf(seg Segment, t *attestlog.TermTree) set {
+func (ix *Index) setOf(seg Segment, t *query.TermTree) set {
 	if t == nil {
 		return everything{seg.Lo}
 	}
@@ -27,11 +27,11 @@ func (ix *Index) setOf(seg Segment, t *attestlog.TermTree) set {
 		kids[i] = ix.setOf(seg, kid)
 	}
 	switch t.Op {
-	case attestlog.OpAnd:
+	case query.OpAnd:
 		return &memo{of: conjunction(kids)}
-	case attestlog.OpOr:
+	case query.OpOr:
 		return &memo{of: disjunction(kids)}
-	case attestlog.OpNot:
+	case query.OpNot:
 		return complement{seg.Lo, kids[0]}
 	}
 	token, _ := ix.key.token(nil, t.Term.Field, []byte(t.Term.Value))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 var appendTests = []namedTest{
@@ -103,7 +104,7 @@ func concurrentCallsStayWhole(t *testing.T, o Opener) {
 	wg.Wait()
 
 	next := uint64(0)
-	for e, err := range l.Entries(t.Context(), attestlog.Query{}) {
+	for e, err := range l.Entries(t.Context(), query.Query{}) {
 		if err != nil {
 			t.Fatal(err)
 		}

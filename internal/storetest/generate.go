@@ -8,6 +8,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 // What the random logs are made of. Values overlap, so that queries match some
@@ -85,7 +86,7 @@ func drawEvents(t *rapid.T) []attestlog.Event {
 	return out
 }
 
-func drawQuery(t *rapid.T, depth int) attestlog.Query {
+func drawQuery(t *rapid.T, depth int) query.Query {
 	kinds := 6
 	if depth > 0 {
 		kinds = 9
@@ -94,15 +95,15 @@ func drawQuery(t *rapid.T, depth int) attestlog.Query {
 	switch rapid.IntRange(0, kinds).Draw(t, "kind") {
 	case 0, 1:
 		field := rapid.SampledFrom(exactFields).Draw(t, "field")
-		return attestlog.Field(field, drawValue(t, field))
+		return query.Field(field, drawValue(t, field))
 	case 2:
 		field := rapid.SampledFrom(prefixedFields).Draw(t, "field")
-		return attestlog.Prefix(field, rapid.SampledFrom(somePrefixes).Draw(t, "prefix"))
+		return query.Prefix(field, rapid.SampledFrom(somePrefixes).Draw(t, "prefix"))
 	case 3:
-		return attestlog.Network(rapid.SampledFrom(someNetworks).Draw(t, "network"))
+		return query.Network(rapid.SampledFrom(someNetworks).Draw(t, "network"))
 	case 4:
 		from := rapid.Uint64Range(0, 40).Draw(t, "from")
-		return attestlog.Indexes(from, from+rapid.Uint64Range(1, 40).Draw(t, "count"))
+		return query.Indexes(from, from+rapid.Uint64Range(1, 40).Draw(t, "count"))
 	case 5:
 		after, before := drawTime(t, "after"), drawTime(t, "before")
 		switch rapid.IntRange(0, 2).Draw(t, "ends") {
@@ -111,22 +112,22 @@ func drawQuery(t *rapid.T, depth int) attestlog.Query {
 		case 1:
 			before = time.Time{}
 		}
-		return attestlog.Between(after, before)
+		return query.Between(after, before)
 	case 6:
-		return attestlog.Text(rapid.SampledFrom(somePhrases).Draw(t, "phrase"))
+		return query.Text(rapid.SampledFrom(somePhrases).Draw(t, "phrase"))
 	case 7:
-		return attestlog.Not(drawQuery(t, depth-1))
+		return query.Not(drawQuery(t, depth-1))
 	}
 
-	kids := make([]attestlog.Query, rapid.IntRange(1, 4).Draw(t, "kids"))
+	kids := make([]query.Query, rapid.IntRange(1, 4).Draw(t, "kids"))
 	for i := range kids {
 		kids[i] = drawQuery(t, depth-1)
 	}
 
 	if rapid.Bool().Draw(t, "or") {
-		return attestlog.Or(kids...)
+		return query.Or(kids...)
 	}
-	return attestlog.And(kids...)
+	return query.And(kids...)
 }
 
 func drawValue(t *rapid.T, field string) string {

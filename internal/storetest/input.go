@@ -10,6 +10,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/verify"
 )
 
 var inputTests = []namedTest{
@@ -165,7 +166,7 @@ func boundsAreAllowed(t *testing.T, o Opener) {
 		}
 	}
 
-	if r, err := l.Verify(t.Context(), attestlog.VerifyOptions{}); err != nil && !errors.Is(err, attestlog.ErrCannotVerify) {
+	if r, err := verify.Log(t.Context(), l, verify.Options{}); err != nil && !errors.Is(err, verify.ErrCannotVerify) {
 		t.Errorf("Verify = %+v, %v", r, err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 var pageTests = []namedTest{
@@ -36,18 +37,18 @@ func cursorsAreStable(t *testing.T, o Opener) {
 	}
 
 	arrive(300)
-	for _, query := range []string{
+	for _, text := range []string{
 		"", "order:time", "tenant:tenant1", "tenant:tenant1 order:time",
 		"-tenant:tenant1 time:2026-03-01T10:01..2026-03-01T10:05 order:time",
 	} {
-		q, err := attestlog.ParseQuery(query)
+		q, err := query.Parse(text)
 		if err != nil {
 			t.Fatal(err)
 		}
 
 		all, err := l.Query(t.Context(), q, attestlog.PageOptions{Limit: 10_000})
 		if err != nil || all.Next != "" {
-			t.Fatalf("Query(%s) = next %q, %v", query, all.Next, err)
+			t.Fatalf("Query(%s) = next %q, %v", text, all.Next, err)
 		}
 
 		var got []uint64
@@ -69,7 +70,7 @@ func cursorsAreStable(t *testing.T, o Opener) {
 				break
 			}
 			if len(page.Entries) != size {
-				t.Fatalf("Query(%s): page of %d entries, want %d", query, len(page.Entries), size)
+				t.Fatalf("Query(%s): page of %d entries, want %d", text, len(page.Entries), size)
 			}
 			cursor = page.Next
 			arrive(2)
@@ -80,7 +81,7 @@ func cursorsAreStable(t *testing.T, o Opener) {
 			want = append(want, e.Index)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("Query(%s) in pages (-want +got):\n%s", query, diff)
+			t.Errorf("Query(%s) in pages (-want +got):\n%s", text, diff)
 		}
 	}
 }
@@ -96,18 +97,18 @@ func newest(entries []attestlog.Entry) uint64 {
 func aCursorIsOfItsQuery(t *testing.T, o Opener) {
 	l := openLog(t, o, attestlog.Config{})
 	testlog.Append(t, l, testlog.Events(0, 5)...)
-	q := attestlog.Field("actor", "alice")
+	q := query.Field("actor", "alice")
 	page, err := l.Query(t.Context(), q, attestlog.PageOptions{Limit: 2})
 	if err != nil || page.Next == "" {
 		t.Fatalf("Query = next %q, %v", page.Next, err)
 	}
 
 	for _, test := range []struct {
-		q      attestlog.Query
+		q      query.Query
 		cursor string
 	}{
-		{attestlog.Field("actor", "bob"), page.Next},
-		{q.OrderBy(attestlog.ByTime), page.Next},
+		{query.Field("actor", "bob"), page.Next},
+		{q.OrderBy(query.ByTime), page.Next},
 		{q, page.Next[1:]},
 		{q, page.Next + "A"},
 		{q, "B" + page.Next[1:]},
@@ -145,7 +146,7 @@ func countIsExactOrCapped(t *testing.T, o Opener) {
 			{"time:2026-03-01T10:01", 0, 60}, {"time:2026-03-01T10:01 tenant:t1", 7, 7},
 			{"id:" + testlog.Event(77).ID, 0, 1}, {"id:" + testlog.Event(7777).ID, 0, 0}, {"-id:" + testlog.Event(77).ID, 0, 999},
 		} {
-			q, err := attestlog.ParseQuery(test.query)
+			q, err := query.Parse(test.query)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -162,9 +163,9 @@ func whatWasAcknowledgedIsFound(t *testing.T, o Opener) {
 
 	for n := range 60 {
 		r := testlog.Append(t, l, testlog.Event(n))
-		q := attestlog.Field("target", fmt.Sprint("mail/", n))
+		q := query.Field("target", fmt.Sprint("mail/", n))
 		for i, reader := range []*attestlog.Log{l, other} {
-			page, err := reader.Query(t.Context(), q.OrderBy(attestlog.Order(n%2)), attestlog.PageOptions{})
+			page, err := reader.Query(t.Context(), q.OrderBy(query.Order(n%2)), attestlog.PageOptions{})
 			if err != nil || len(page.Entries) != 1 || page.Entries[0].Index != r[0].Index {
 				t.Fatalf("Query(%s) by handle %d = %v, %v; want entry %d", q, i, page.Entries, err, r[0].Index)
 			}
@@ -179,19 +180,19 @@ func prefixesOfSealedFieldsAreRefused(t *testing.T, o Opener) {
 	l := openLog(t, o, attestlog.Config{Sealed: []string{"/source/ip", "/attributes/secret"}})
 	testlog.Append(t, l, testlog.Event(0))
 
-	for query, ok := range map[string]bool{
+	for text, ok := range map[string]bool{
 		"ip:192.*": false, "-ip:192.*": false, "(actor:x OR ip:192.*)": false, "attributes.secret:a*": false,
 		"attributes.secret.x:a*": false, "attributes.other:a*": true, "actor.name:A*": true, "ip:192.0.2.7": true, "ip:192.0.0.0/16": true,
 	} {
-		q, err := attestlog.ParseQuery(query)
+		q, err := query.Parse(text)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if _, err := l.Query(t.Context(), q, attestlog.PageOptions{}); (err == nil) != ok {
-			t.Errorf("Query(%s) = %v; is it allowed: want %v", query, err, ok)
+			t.Errorf("Query(%s) = %v; is it allowed: want %v", text, err, ok)
 		}
 		if _, err := l.Count(t.Context(), q, 0); (err == nil) != ok {
-			t.Errorf("Count(%s) = %v; is it allowed: want %v", query, err, ok)
+			t.Errorf("Count(%s) = %v; is it allowed: want %v", text, err, ok)
 		}
 	}
 }
@@ -206,8 +207,8 @@ func pagesAreBoundedInBytes(t *testing.T, o Opener) {
 	}
 
 	for _, test := range []struct{ bytes, most int }{{1, 1}, {3*size + size/2, 3}, {0, n}} {
-		for _, query := range []string{"", "order:time"} {
-			q, err := attestlog.ParseQuery(query)
+		for _, text := range []string{"", "order:time"} {
+			q, err := query.Parse(text)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -219,7 +220,7 @@ func pagesAreBoundedInBytes(t *testing.T, o Opener) {
 					t.Fatal(err)
 				}
 				if got := len(page.Entries); got == 0 || got > test.most || got < test.most && page.Next != "" {
-					t.Fatalf("%q with %d bytes: a page of %d entries, want %d", query, test.bytes, got, test.most)
+					t.Fatalf("%q with %d bytes: a page of %d entries, want %d", text, test.bytes, got, test.most)
 				}
 				for _, e := range page.Entries {
 					seen[e.Index] = true
@@ -231,7 +232,7 @@ func pagesAreBoundedInBytes(t *testing.T, o Opener) {
 			}
 
 			if len(seen) != n {
-				t.Errorf("%q with %d bytes: %d entries, want %d", query, test.bytes, len(seen), n)
+				t.Errorf("%q with %d bytes: %d entries, want %d", text, test.bytes, len(seen), n)
 			}
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/internal/testwait"
+	"github.com/attestlog/attestlog/verify"
 )
 
 var proofTests = []namedTest{
@@ -262,13 +263,13 @@ func aRotatedKey(t *testing.T, o Opener) {
 		keys   []note.Verifier
 		beside bool
 	}{{"old", old, false}, {"new", []note.Verifier{fresh}, false}, {"beside", nil, true}, {"both", keys, false}} {
-		r, err := l.Verify(t.Context(), attestlog.VerifyOptions{Keys: test.keys})
+		r, err := verify.Log(t.Context(), l, verify.Options{Keys: test.keys})
 		if err != nil || r.Size != 21 || r.Signed != 21 || r.KeysBeside != test.beside || r.Checkpoints == 0 {
 			t.Errorf("Verify with the %s key = %+v, %v; want 21 entries, all signed", test.name, r, err)
 		}
-		r, err = l.Verify(t.Context(), attestlog.VerifyOptions{Keys: test.keys, Checkpoint: before.Note})
+		r, err = verify.Log(t.Context(), l, verify.Options{Keys: test.keys, Checkpoint: before.Note})
 		if test.name == "new" {
-			if !errors.Is(err, attestlog.ErrCannotVerify) {
+			if !errors.Is(err, verify.ErrCannotVerify) {
 				t.Errorf("Verify of the old checkpoint with the new key = %+v, %v; want ErrCannotVerify", r, err)
 			}
 		} else if err != nil {
@@ -296,8 +297,8 @@ func aStrangersKey(t *testing.T, o Opener) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := l.Verify(t.Context(), attestlog.VerifyOptions{Keys: []note.Verifier{k}})
-		if !errors.Is(err, attestlog.ErrCannotVerify) || r.Signed != 0 {
+		r, err := verify.Log(t.Context(), l, verify.Options{Keys: []note.Verifier{k}})
+		if !errors.Is(err, verify.ErrCannotVerify) || r.Signed != 0 {
 			t.Errorf("Verify with a stranger's key for %s = %+v, %v; want ErrCannotVerify", origin, r, err)
 		}
 	}
@@ -328,12 +329,12 @@ func aGivenCheckpoint(t *testing.T, o Opener) {
 			t.Fatal(err)
 		}
 		var corrupt *attestlog.CorruptError
-		if r, err := l.Verify(t.Context(), attestlog.VerifyOptions{Checkpoint: signed}); !errors.As(err, &corrupt) {
+		if r, err := verify.Log(t.Context(), l, verify.Options{Checkpoint: signed}); !errors.As(err, &corrupt) {
 			t.Errorf("Verify with a checkpoint of another history = %+v, %v; want a CorruptError", r, err)
 		}
 	}
 
-	if r, err := l.Verify(t.Context(), attestlog.VerifyOptions{Checkpoint: []byte("hello")}); !errors.Is(err, attestlog.ErrCannotVerify) {
+	if r, err := verify.Log(t.Context(), l, verify.Options{Checkpoint: []byte("hello")}); !errors.Is(err, verify.ErrCannotVerify) {
 		t.Errorf("Verify with a text that is not a checkpoint = %+v, %v; want ErrCannotVerify", r, err)
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/internal/testwait"
+	"github.com/attestlog/attestlog/query"
+	"github.com/attestlog/attestlog/verify"
 )
 
 var readTests = []namedTest{
@@ -35,7 +37,7 @@ func tailGoesOn(t *testing.T, o Opener, other bool) {
 
 	deleted := testlog.Event(10)
 	deleted.Action = "mail.delete"
-	q := attestlog.Not(attestlog.Field("action", "mail.delete"))
+	q := query.Not(query.Field("action", "mail.delete"))
 
 	var got []uint64
 	for e, err := range l.Tail(testwait.Context(t), 5, q) {
@@ -72,7 +74,7 @@ func tailEndsWithItsContext(t *testing.T, o Opener) {
 	defer cancel()
 
 	n := 0
-	for _, err := range l.Tail(ctx, 0, attestlog.Query{}) {
+	for _, err := range l.Tail(ctx, 0, query.Query{}) {
 		if err != nil {
 			t.Errorf("Tail ended with %v, want no error", err)
 		}
@@ -98,7 +100,7 @@ func tailEndsWithTheLog(t *testing.T, o Opener) {
 			go func() {
 				var last error
 				first := true
-				for _, err := range l.Tail(context.Background(), 0, attestlog.Query{}) {
+				for _, err := range l.Tail(context.Background(), 0, query.Query{}) {
 					last = err
 					if first {
 						started <- struct{}{}
@@ -138,7 +140,7 @@ func entriesEndWhereTheyBegan(t *testing.T, o Opener) {
 		{"target:mail/4 OR target:mail/20", []uint64{4, 20}},
 		{"index:3..6 order:time", []uint64{6, 5, 4, 3}},
 	} {
-		q, err := attestlog.ParseQuery(test.query)
+		q, err := query.Parse(test.query)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -156,7 +158,7 @@ func entriesEndWhereTheyBegan(t *testing.T, o Opener) {
 	}
 
 	n := 0
-	for _, err := range l.Entries(t.Context(), attestlog.Query{}) {
+	for _, err := range l.Entries(t.Context(), query.Query{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -184,8 +186,8 @@ func entriesTakeConstantMemory(t *testing.T, o Opener) {
 	testlog.Append(t, l, large...)
 	large = nil
 
-	for _, query := range []string{"", "index:10..11900", "action:mail.*"} {
-		q, err := attestlog.ParseQuery(query)
+	for _, text := range []string{"", "index:10..11900", "action:mail.*"} {
+		q, err := query.Parse(text)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -208,7 +210,7 @@ func entriesTakeConstantMemory(t *testing.T, o Opener) {
 		}
 
 		if peak > 24<<20 { // all of them are over 72 MB
-			t.Errorf("Entries(%q) held %d bytes", query, peak)
+			t.Errorf("Entries(%q) held %d bytes", text, peak)
 		}
 	}
 }
@@ -279,11 +281,11 @@ func aReadOnlyLogRefusesWrites(t *testing.T, o Opener) {
 			t.Errorf("RotateKey = %v, want ErrReadOnly", err)
 		}
 
-		page, err := l.Query(t.Context(), attestlog.Field("target", "mail/3"), attestlog.PageOptions{})
+		page, err := l.Query(t.Context(), query.Field("target", "mail/3"), attestlog.PageOptions{})
 		if err != nil || len(page.Entries) != 1 || page.Entries[0].Index != 3 {
 			t.Errorf("Query = %v, %v; want entry 3", page, err)
 		}
-		if r, err := l.Verify(t.Context(), attestlog.VerifyOptions{Index: true}); err != nil || r.Signed != 10 {
+		if r, err := verify.Log(t.Context(), l, verify.Options{Index: true}); err != nil || r.Signed != 10 {
 			t.Errorf("Verify = %+v, %v; want 10 signed entries", r, err)
 		}
 		if err := l.Close(t.Context()); err != nil {

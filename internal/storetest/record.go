@@ -12,6 +12,8 @@ import (
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/internal/testwait"
+	"github.com/attestlog/attestlog/query"
+	"github.com/attestlog/attestlog/verify"
 )
 
 var recordTests = []namedTest{
@@ -53,7 +55,7 @@ func theOrderIsThatOfTheCalls(t *testing.T, o Opener) {
 	}
 
 	next := 0
-	for e, err := range l.Entries(t.Context(), attestlog.Query{}) {
+	for e, err := range l.Entries(t.Context(), query.Query{}) {
 		if err != nil || e.ID != testlog.Event(next).ID || e.Index != uint64(next) {
 			t.Fatalf("entry %d is %s, %v; want %s", e.Index, e.ID, err, testlog.Event(next).ID)
 		}
@@ -151,7 +153,7 @@ func nothingIsLostThroughATinyQueue(t *testing.T, o Opener) {
 	}
 
 	n := int64(0)
-	for e, err := range l.Entries(t.Context(), attestlog.Query{}) {
+	for e, err := range l.Entries(t.Context(), query.Query{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -178,7 +180,7 @@ func closeStoresWhatIsQueued(t *testing.T, o Opener) {
 	}
 
 	l = testlog.New(t, openStore(t, o, Options{ReadOnly: true}), attestlog.Config{ReadOnly: true})
-	r, err := l.Verify(t.Context(), attestlog.VerifyOptions{Index: true})
+	r, err := verify.Log(t.Context(), l, verify.Options{Index: true})
 	if err != nil || r.Size != 2000 || r.Signed != 2000 {
 		t.Errorf("Verify = %+v, %v; want 2,000 entries, all signed", r, err)
 	}
@@ -228,11 +230,11 @@ func aClosedLogRefuses(t *testing.T, o Opener) {
 		t.Errorf("second Close = %v, want the first's nil", err)
 	}
 
-	if _, err := l.Query(t.Context(), attestlog.Query{}, attestlog.PageOptions{}); err == nil {
+	if _, err := l.Query(t.Context(), query.Query{}, attestlog.PageOptions{}); err == nil {
 		t.Error("Query of a closed log succeeded")
 	}
 	var last error
-	for _, err := range l.Tail(t.Context(), 0, attestlog.Query{}) {
+	for _, err := range l.Tail(t.Context(), 0, query.Query{}) {
 		last = err
 	}
 	if !errors.Is(last, attestlog.ErrClosed) {

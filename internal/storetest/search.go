@@ -14,6 +14,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 var searchTests = []namedTest{
@@ -29,8 +30,8 @@ type finder struct {
 
 // check compares the results of q, run in every way, with a scan. pages returns
 // the size of the next page.
-func (f *finder) check(ctx context.Context, t interface{ Errorf(string, ...any) }, q attestlog.Query, how string, pages func() int) {
-	for _, order := range []attestlog.Order{attestlog.ByIndex, attestlog.ByTime} {
+func (f *finder) check(ctx context.Context, t interface{ Errorf(string, ...any) }, q query.Query, how string, pages func() int) {
+	for _, order := range []query.Order{query.ByIndex, query.ByTime} {
 		q := q.OrderBy(order)
 		want := f.scan(q)
 		got := []uint64{}
@@ -62,7 +63,7 @@ func (f *finder) check(ctx context.Context, t interface{ Errorf(string, ...any) 
 			got = append(got, e.Index)
 		}
 
-		if order == attestlog.ByIndex {
+		if order == query.ByIndex {
 			slices.Reverse(want)
 		}
 		if diff := gocmp.Diff(want, got); diff != "" {
@@ -83,7 +84,7 @@ func (f *finder) check(ctx context.Context, t interface{ Errorf(string, ...any) 
 }
 
 // scan returns the indexes of the entries that q selects, newest first.
-func (f *finder) scan(q attestlog.Query) []uint64 {
+func (f *finder) scan(q query.Query) []uint64 {
 	var hits []*attestlog.Entry
 	for i := range f.all {
 		if q.Match(&f.all[i]) {
@@ -92,7 +93,7 @@ func (f *finder) scan(q attestlog.Query) []uint64 {
 	}
 
 	slices.SortFunc(hits, func(a, b *attestlog.Entry) int {
-		if q.Order() == attestlog.ByTime && !a.Time.Equal(b.Time) {
+		if q.Order() == query.ByTime && !a.Time.Equal(b.Time) {
 			return b.Time.Compare(a.Time)
 		}
 		return cmp.Compare(b.Index, a.Index)
@@ -150,7 +151,7 @@ func anyQueryFindsWhatAScanFinds(t *testing.T, open func(*testing.T) Opener) {
 			rt.Fatal(err)
 		}
 
-		queries := make([]attestlog.Query, 6)
+		queries := make([]query.Query, 6)
 		for i := range queries {
 			queries[i] = drawQuery(rt, 3)
 			if err := queries[i].Err(); err != nil {
@@ -191,14 +192,14 @@ func anyQueryFindsWhatAScanFinds(t *testing.T, open func(*testing.T) Opener) {
 
 		for _, q := range queries {
 			checkText(rt, f, q)
-			checkText(rt, f, q.OrderBy(attestlog.ByTime))
+			checkText(rt, f, q.OrderBy(query.ByTime))
 		}
 	})
 }
 
 // checkText parses a query's text, which must give the same query.
-func checkText(rt *rapid.T, f *finder, q attestlog.Query) {
-	parsed, err := attestlog.ParseQuery(q.String())
+func checkText(rt *rapid.T, f *finder, q query.Query) {
+	parsed, err := query.Parse(q.String())
 	if err != nil {
 		rt.Errorf("ParseQuery(%q) = %v", q, err)
 		return
@@ -247,19 +248,19 @@ func largeLogsAreSearchedAlike(t *testing.T, o Opener) {
 	}
 
 	at := func(n int) time.Time { return testlog.Began.Add(time.Duration(n) * time.Second) }
-	queries := []attestlog.Query{
-		attestlog.Field("tenant", "old"),
-		attestlog.Field("tenant", "rare"),
-		attestlog.Field("service", "third"),
-		attestlog.And(attestlog.Field("tenant", "old"), attestlog.Field("service", "third")),
-		attestlog.And(attestlog.Field("tenant", "old"), attestlog.Between(at(1000), at(1500))),
-		attestlog.And(attestlog.Field("service", "third"), attestlog.Between(at(5000), at(5200))),
-		attestlog.Between(at(7000), at(7100)),
-		attestlog.Between(time.Time{}, testlog.Began),
-		attestlog.And(attestlog.Between(time.Time{}, at(3000)), attestlog.Indexes(3500, 9100)),
-		attestlog.And(attestlog.Not(attestlog.Field("tenant", "old")), attestlog.Between(at(3990), at(4300))),
-		attestlog.And(attestlog.Field("tenant", "old"), attestlog.Indexes(1023, 2049)),
-		attestlog.Between(at(11_990), time.Time{}),
+	queries := []query.Query{
+		query.Field("tenant", "old"),
+		query.Field("tenant", "rare"),
+		query.Field("service", "third"),
+		query.And(query.Field("tenant", "old"), query.Field("service", "third")),
+		query.And(query.Field("tenant", "old"), query.Between(at(1000), at(1500))),
+		query.And(query.Field("service", "third"), query.Between(at(5000), at(5200))),
+		query.Between(at(7000), at(7100)),
+		query.Between(time.Time{}, testlog.Began),
+		query.And(query.Between(time.Time{}, at(3000)), query.Indexes(3500, 9100)),
+		query.And(query.Not(query.Field("tenant", "old")), query.Between(at(3990), at(4300))),
+		query.And(query.Field("tenant", "old"), query.Indexes(1023, 2049)),
+		query.Between(at(11_990), time.Time{}),
 	}
 
 	for _, how := range []string{"at once", "indexed"} {
@@ -286,26 +287,26 @@ func deepAndWideQueries(t *testing.T, o Opener) {
 		t.Fatal(err)
 	}
 
-	deep := attestlog.Field("tenant", "a")
+	deep := query.Field("tenant", "a")
 	for i := range 40 {
-		target := attestlog.Field("target", []string{"mail/1", "mail/2"}[i%2])
-		deep = attestlog.And(attestlog.Field("actor", "alice"), attestlog.Or(deep, target))
+		target := query.Field("target", []string{"mail/1", "mail/2"}[i%2])
+		deep = query.And(query.Field("actor", "alice"), query.Or(deep, target))
 	}
 
-	nots := attestlog.Field("tenant", "a")
+	nots := query.Field("tenant", "a")
 	for range 40 {
-		nots = attestlog.Not(attestlog.And(nots, attestlog.Field("actor", "alice")))
+		nots = query.Not(query.And(nots, query.Field("actor", "alice")))
 	}
 
-	var wide []attestlog.Query
+	var wide []query.Query
 	for i := range 2000 {
-		wide = append(wide, attestlog.Field("target.id", strings.Repeat("9", i%7)+"3"))
+		wide = append(wide, query.Field("target.id", strings.Repeat("9", i%7)+"3"))
 	}
 
-	for name, q := range map[string]attestlog.Query{
-		"deep": deep, "negations": nots, "wide": attestlog.Or(wide...),
-		"wide negation": attestlog.Not(attestlog.Or(wide...)),
-		"wide and":      attestlog.And(attestlog.Field("tenant", "a"), attestlog.Not(attestlog.Or(wide...))),
+	for name, q := range map[string]query.Query{
+		"deep": deep, "negations": nots, "wide": query.Or(wide...),
+		"wide negation": query.Not(query.Or(wide...)),
+		"wide and":      query.And(query.Field("tenant", "a"), query.Not(query.Or(wide...))),
 	} {
 		want := f.scan(q)
 		page, err := l.Query(t.Context(), q, attestlog.PageOptions{Limit: 100})
@@ -315,7 +316,7 @@ func deepAndWideQueries(t *testing.T, o Opener) {
 		if n, err := l.Count(t.Context(), q, 0); n != uint64(len(want)) || err != nil {
 			t.Errorf("%s: Count = %d, %v; want %d", name, n, err, len(want))
 		}
-		if parsed, err := attestlog.ParseQuery(q.String()); err != nil || !parsed.Equal(q) {
+		if parsed, err := query.Parse(q.String()); err != nil || !parsed.Equal(q) {
 			t.Errorf("%s: ParseQuery of its text gives another tree, or %v", name, err)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/internal/testwait"
+	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/spool"
 )
 
@@ -75,7 +76,7 @@ func openSpool(t *testing.T, path string, cfg spool.Config) *spool.Spool {
 func holdsInOrder(t *testing.T, l *attestlog.Log, count int) {
 	t.Helper()
 	n := 0
-	for e, err := range l.Entries(t.Context(), attestlog.Query{}) {
+	for e, err := range l.Entries(t.Context(), query.Query{}) {
 		if err != nil || e.ID != testlog.Event(n).ID {
 			t.Fatalf("entry %d is %s, %v; want %s", e.Index, e.ID, err, testlog.Event(n).ID)
 		}
@@ -240,7 +241,7 @@ func aStoreThatComesAndGoesKeepsTheOrder(t *testing.T, o Opener) {
 		t.Fatal(err)
 	}
 	next := [writers]int{}
-	for e, err := range l.Entries(t.Context(), attestlog.Query{}) {
+	for e, err := range l.Entries(t.Context(), query.Query{}) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/testwait"
+	"github.com/attestlog/attestlog/query"
+	"github.com/attestlog/attestlog/verify"
 )
 
 // Quiet is a logger that writes nothing.
@@ -76,7 +78,7 @@ func Flush(t testing.TB, l *attestlog.Log) {
 
 // Entries returns the entries that a query selects, in its order, after those
 // that were recorded before are in the log.
-func Entries(t testing.TB, l *attestlog.Log, q attestlog.Query) []attestlog.Entry {
+func Entries(t testing.TB, l *attestlog.Log, q query.Query) []attestlog.Entry {
 	t.Helper()
 	Flush(t, l)
 	var out []attestlog.Entry
@@ -110,12 +112,12 @@ func Stats(t testing.TB, l *attestlog.Log) attestlog.Stats {
 }
 
 // Verify signs what a log has and verifies all of it, which must succeed.
-func Verify(t testing.TB, l *attestlog.Log) attestlog.Report {
+func Verify(t testing.TB, l *attestlog.Log) verify.Report {
 	t.Helper()
 	if _, err := l.Publish(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r, err := l.Verify(t.Context(), attestlog.VerifyOptions{})
+	r, err := verify.Log(t.Context(), l, verify.Options{})
 	if err != nil {
 		t.Fatalf("Verify = %+v, %v", r, err)
 	}

@@ -130,8 +130,14 @@ var layers = []layer{
 	}},
 	{tests, "what only tests use", []rule{
 		{"internal/storetest", []string{".", "query", "verify", "spool", "internal/testlog", "internal/testwait"},
-			[]string{"github.com/google/go-cmp", "pgregory.net/rapid"}, "one suite for every store knows none"},
-		{"internal/pgtest", []string{"internal/testwait"}, nil, "a throwaway PostgreSQL is a process"},
+			[]string{"github.com/google/go-cmp", "pgregory.net/rapid"}, "the suite for every store compiles none"},
+		{"internal/testlog", []string{".", "query", "verify", "internal/testwait"}, nil, "the tests of one store compile no other"},
+		{"internal/sqlitetest", []string{".", "query", "verify", "sqlite", "internal/testlog", "internal/testwait"}, nil,
+			"a test that needs any log gets the one without a server"},
+		{"internal/servertest", []string{".", "server", "sqlite", "internal/sqlitetest", "internal/testlog", "internal/testwait"}, nil,
+			"a test of a client gets a real server"},
+		{"internal/pgtest", []string{"internal/testwait"}, nil, "a test that needs PostgreSQL may bring its own driver, or none"},
+		{"internal/testwait", nil, nil, "the tests of any package may wait"},
 		{"internal/crashtest", nil, nil, "kills and faults are tests, of programs"},
 	}},
 }

@@ -13,8 +13,9 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
+	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/jsonl"
-	"github.com/attestlog/attestlog/sqlite"
 	"github.com/attestlog/attestlog/verify"
 )
 
@@ -28,18 +29,11 @@ func follow(t *testing.T, dir string, n int, rotate bool) (lines, pub string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, err := sqlite.Open(ctx, filepath.Join(dir, "log"), sqlite.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
 	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
-	log, err := attestlog.New(ctx, store, attestlog.Config{
+	log := sqlitetest.LogAt(t, filepath.Join(dir, "log"), attestlog.Config{
 		Origin: "example.com/vectors", Followers: []attestlog.Follower{f},
 		Clock: func() time.Time { return now },
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	for i := range n {
 		e := attestlog.Event{
 			ID: fmt.Sprintf("vector-%d", i), Time: now.Add(time.Duration(i) * time.Second), Action: "mail.view",
@@ -60,9 +54,7 @@ func follow(t *testing.T, dir string, n int, rotate bool) (lines, pub string) {
 			}
 		}
 	}
-	if err := log.Close(ctx); err != nil {
-		t.Fatal(err)
-	}
+	testlog.Close(t, log)
 	return lines, filepath.Join(dir, "log.pub")
 }
 
@@ -76,15 +68,7 @@ func TestLogVector(t *testing.T) {
 		copyFile(t, lines, filepath.Join(dir, "log.jsonl"))
 		copyFile(t, pub, filepath.Join(dir, "log.pub"))
 		ctx := context.Background()
-		store, err := sqlite.Open(ctx, filepath.Join(tmp, "log"), sqlite.Config{ReadOnly: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		log, err := attestlog.New(ctx, store, attestlog.Config{ReadOnly: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer log.Close(ctx)
+		log := sqlitetest.LogAt(t, filepath.Join(tmp, "log"), attestlog.Config{ReadOnly: true})
 		p, err := log.InclusionProof(ctx, 7)
 		if err != nil {
 			t.Fatal(err)

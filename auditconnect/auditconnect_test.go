@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"path/filepath"
 	"testing"
 
 	"connectrpc.com/connect"
@@ -18,8 +16,10 @@ import (
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/auditconnect"
 	"github.com/attestlog/attestlog/auditrpc"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
+	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/query"
-	"github.com/attestlog/attestlog/sqlite"
 )
 
 const (
@@ -31,15 +31,7 @@ type text = wrapperspb.StringValue
 
 func serve(t *testing.T, cfg auditrpc.Config) (*attestlog.Log, *httptest.Server) {
 	t.Helper()
-	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "audit.db"), sqlite.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := attestlog.New(t.Context(), store, attestlog.Config{Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close(context.Background()) })
+	l := sqlitetest.Log(t, attestlog.Config{})
 	audit, err := auditconnect.New(l, cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +80,7 @@ func TestCallsBecomeEvents(t *testing.T) {
 			}
 			s.Close()
 			var got []string
-			for e, err := range l.Tail(t.Context(), 0, query.Query{}) {
+			for e, err := range l.Tail(testwait.Context(t), 0, query.Query{}) {
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -109,7 +101,7 @@ func TestCallsBecomeEvents(t *testing.T) {
 }
 
 func TestACallThatFailsClosedDoesNothingUnrecorded(t *testing.T) {
-	l, srv := serve(t, auditrpc.Config{FailClosed: func(auditrpc.Call) bool { return true }, Logger: slog.New(slog.DiscardHandler)})
+	l, srv := serve(t, auditrpc.Config{FailClosed: func(auditrpc.Call) bool { return true }, Logger: testlog.Quiet})
 	if err := l.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -3,9 +3,7 @@ package auditgrpc_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 
@@ -20,23 +18,11 @@ import (
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/auditgrpc"
 	"github.com/attestlog/attestlog/auditrpc"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
+	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/query"
-	"github.com/attestlog/attestlog/sqlite"
 )
-
-func newLog(t *testing.T) *attestlog.Log {
-	t.Helper()
-	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "audit.db"), sqlite.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := attestlog.New(t.Context(), store, attestlog.Config{Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close(context.Background()) })
-	return l
-}
 
 // server stands for an application's own service.
 type server struct {
@@ -104,7 +90,7 @@ func serve(t *testing.T, l *attestlog.Log, cfg auditrpc.Config) (grpc_health_v1.
 func every(auditrpc.Call) bool { return true }
 
 func TestCallsBecomeEvents(t *testing.T) {
-	l := newLog(t)
+	l := sqlitetest.Log(t, attestlog.Config{})
 	client, _ := serve(t, l, auditrpc.Config{Record: every, Service: "mail", Actor: func(_ context.Context, c auditrpc.Call) attestlog.Actor {
 		for _, user := range c.Header("User") {
 			return attestlog.Actor{ID: user}
@@ -142,11 +128,12 @@ func TestCallsBecomeEvents(t *testing.T) {
 // before its handler has returned.
 func events(t *testing.T, l *attestlog.Log, n int) (out []attestlog.Event) {
 	t.Helper()
-	for e, err := range l.Tail(t.Context(), 0, query.Query{}) {
+	for e, err := range l.Tail(testwait.Context(t), 0, query.Query{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if out = append(out, e.Event); len(out) == n {
+		out = append(out, e.Event)
+		if len(out) == n {
 			break
 		}
 	}
@@ -154,7 +141,7 @@ func events(t *testing.T, l *attestlog.Log, n int) (out []attestlog.Event) {
 }
 
 func TestHealthChecksAreNotRecorded(t *testing.T) {
-	l := newLog(t)
+	l := sqlitetest.Log(t, attestlog.Config{})
 	client, s := serve(t, l, auditrpc.Config{})
 	if _, err := client.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{}); err != nil || s.ran.Load() != 1 {
 		t.Fatal(err)
@@ -168,8 +155,8 @@ func TestHealthChecksAreNotRecorded(t *testing.T) {
 }
 
 func TestACallThatFailsClosedDoesNothingUnrecorded(t *testing.T) {
-	l := newLog(t)
-	client, s := serve(t, l, auditrpc.Config{Record: every, FailClosed: every, Logger: slog.New(slog.DiscardHandler)})
+	l := sqlitetest.Log(t, attestlog.Config{})
+	client, s := serve(t, l, auditrpc.Config{Record: every, FailClosed: every, Logger: testlog.Quiet})
 	if _, err := client.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{}); err != nil {
 		t.Errorf("while the log takes events: %v", err)
 	}

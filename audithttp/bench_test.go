@@ -4,27 +4,18 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"testing"
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/audithttp"
-	"github.com/attestlog/attestlog/sqlite"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
 )
 
-// BenchmarkOverhead measures a request with the middleware and a log behind it,
-// as its goroutine sees it: it never waits for the log, which works beside it.
-// Its handler alone takes the time of BenchmarkHandler.
+// BenchmarkOverhead measures a request with the middleware and a log, as the
+// request's goroutine sees it: it never waits for the log, which works in
+// goroutines of its own. BenchmarkHandler is the time of the handler alone.
 func BenchmarkOverhead(b *testing.B) {
-	store, err := sqlite.Open(b.Context(), filepath.Join(b.TempDir(), "audit.db"), sqlite.Config{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	l, err := attestlog.New(b.Context(), store, attestlog.Config{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer l.Close(context.Background())
+	l := sqlitetest.Log(b, attestlog.Config{})
 	h := middleware(b, l, audithttp.Config{Actor: func(*http.Request) attestlog.Actor { return attestlog.Actor{ID: "alice"} }})(handler)
 	const queue = 10_000 // half of it
 	b.ReportAllocs()

@@ -13,6 +13,8 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/audithttp"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
+	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/query"
 )
 
@@ -38,7 +40,7 @@ func get(t *testing.T, h http.Handler, target string) (*http.Response, []byte) {
 }
 
 func TestHandlerListsPageByPage(t *testing.T) {
-	l := newLog(t, nil)
+	l := sqlitetest.Log(t, attestlog.Config{})
 	for n := range 25 {
 		e := attestlog.Event{Action: []string{"mail.view", "mail.send"}[n%2], Actor: attestlog.Actor{ID: "alice"}, Tenant: fmt.Sprint("t", n%3)}
 		if _, err := l.Append(t.Context(), e); err != nil {
@@ -77,7 +79,7 @@ func TestHandlerListsPageByPage(t *testing.T) {
 }
 
 func TestHandlerShowsNoMoreThanWithin(t *testing.T) {
-	l := newLog(t, nil)
+	l := sqlitetest.Log(t, attestlog.Config{})
 	for n := range 6 {
 		if _, err := l.Append(t.Context(), attestlog.Event{Action: "a", Actor: attestlog.Actor{ID: "x"}, Tenant: fmt.Sprint("t", n%3)}); err != nil {
 			t.Fatal(err)
@@ -107,8 +109,8 @@ func TestHandlerShowsNoMoreThanWithin(t *testing.T) {
 }
 
 func TestHandlerAnswersNonsenseWithAProblem(t *testing.T) {
-	l := newLog(t, nil)
-	h := audithttp.Handler(l, audithttp.ListConfig{Logger: quiet})
+	l := sqlitetest.Log(t, attestlog.Config{})
+	h := audithttp.Handler(l, audithttp.ListConfig{Logger: testlog.Quiet})
 	for _, target := range []string{"/?q=%28", "/?limit=x", "/?limit=-1", "/?limit=0", "/?cursor=zzz", "/?q=ip:10.*", "/?q=actor:bob;limit=3", "/?q=actor:bob%zz"} {
 		resp, body := get(t, h, target)
 		var p struct {

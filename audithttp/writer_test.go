@@ -13,12 +13,13 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/audithttp"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
 )
 
 func TestWhatAHandlerDoesWithItsWriterWorks(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		t.Run(fmt.Sprint("http2=", http2), func(t *testing.T) {
-			l := newLog(t, nil)
+			l := sqlitetest.Log(t, attestlog.Config{})
 			proceed := make(chan struct{})
 			mux := http.NewServeMux()
 			mux.HandleFunc("/stream", func(w http.ResponseWriter, _ *http.Request) {
@@ -72,7 +73,7 @@ func TestWhatAHandlerDoesWithItsWriterWorks(t *testing.T) {
 }
 
 func TestAHijackedConnectionIsRecordedOnce(t *testing.T) {
-	l := newLog(t, nil)
+	l := sqlitetest.Log(t, attestlog.Config{})
 	recorded := make(chan struct{})
 	h := middleware(t, l, audithttp.Config{Record: func(*http.Request) bool { return true }})(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		conn, rw, err := http.NewResponseController(w).Hijack()

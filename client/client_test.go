@@ -5,11 +5,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -20,6 +18,10 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/client"
+	"github.com/attestlog/attestlog/internal/servertest"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
+	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/server"
 	"github.com/attestlog/attestlog/sqlite"
@@ -40,39 +42,22 @@ type service struct {
 
 func serve(t *testing.T) *service {
 	t.Helper()
-	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
-	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "audit.db"), sqlite.Config{Logger: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
-	log, err := attestlog.New(t.Context(), store, attestlog.Config{Logger: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv, err := server.New(server.Config{Logs: []server.Log{{Name: "mail", Log: log, Tokens: store}}, Logger: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &service{log: log, home: store.Home(), tokens: store}
-	if s.token, err = server.CreateToken(t.Context(), store, &server.Token{Scopes: []string{server.ScopeAppend, server.ScopeRead}}); err != nil {
-		t.Fatal(err)
-	}
-	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if fault := s.fault.Load(); fault != nil {
-			(*fault)(w, r, srv)
-			return
-		}
-		srv.ServeHTTP(w, r)
-	}))
-	s.url = h.URL + "/mail"
-	t.Cleanup(func() {
-		srv.Stop()
-		h.CloseClientConnections()
-		h.Close()
-		if err := errors.Join(srv.Close(context.Background()), log.Close(context.Background())); err != nil {
-			t.Error(err)
-		}
+	store := sqlitetest.Store(t, sqlitetest.Path(t), sqlite.Config{})
+	s := &service{log: testlog.New(t, store, attestlog.Config{}), home: store.Home(), tokens: store}
+	t.Cleanup(func() { testlog.Close(t, s.log) })
+
+	logs := []server.Log{{Name: "mail", Log: s.log, Tokens: store}}
+	url := servertest.Start(t, server.Config{Logs: logs}, func(srv *server.Server) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if fault := s.fault.Load(); fault != nil {
+				(*fault)(w, r, srv)
+				return
+			}
+			srv.ServeHTTP(w, r)
+		})
 	})
+	s.url = url + "/mail"
+	s.token = servertest.Token(t, store, server.Token{Scopes: []string{server.ScopeAppend, server.ScopeRead}})
 	return s
 }
 
@@ -93,7 +78,9 @@ func (s *service) dial(t *testing.T, cfg client.Config) *client.Client {
 	if cfg.Token == "" {
 		cfg.Token = s.token
 	}
-	cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	if cfg.Logger == nil {
+		cfg.Logger = testlog.Quiet
+	}
 	c, err := client.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -164,7 +151,8 @@ func TestReadsWhatTheLogHas(t *testing.T) {
 			t.Fatal(err)
 		}
 		pages = append(pages, page.Entries...)
-		if opts.Cursor = page.Next; page.Next == "" {
+		opts.Cursor = page.Next
+		if opts.Cursor == "" {
 			break
 		}
 	}
@@ -274,23 +262,36 @@ func TestErrorsAreThoseOfALog(t *testing.T) {
 	if _, err := wrong.Append(t.Context(), event(0)); !errors.Is(err, client.ErrDenied) {
 		t.Errorf("Append with a wrong token = %v, want ErrDenied", err)
 	}
+
+	// Append tries again until its context ends, which is as soon as it says so.
 	s.set(away)
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	if _, err := c.Append(ctx, event(0)); !errors.Is(err, attestlog.ErrUnavailable) || !errors.As(err, &failed) {
+	patient := s.dial(t, client.Config{Logger: slog.New(slog.NewTextHandler(onWrite(cancel), nil))})
+	defer patient.Close(t.Context())
+	if _, err := patient.Append(ctx, event(0)); !errors.Is(err, attestlog.ErrUnavailable) || !errors.As(err, &failed) {
 		t.Errorf("Append while the server is away = %v, want ErrUnavailable", err)
 	}
 	s.set(nil)
 }
 
-// cutting cuts an answer off behind some bytes.
+// onWrite is a writer that calls a function.
+type onWrite func()
+
+func (f onWrite) Write(p []byte) (int, error) {
+	f()
+	return len(p), nil
+}
+
+// cutting cuts an answer off after some bytes.
 type cutting struct {
 	http.ResponseWriter
 	left int
 }
 
 func (c *cutting) Write(p []byte) (int, error) {
-	if c.left -= len(p); c.left < 0 {
+	c.left -= len(p)
+	if c.left < 0 {
 		panic(http.ErrAbortHandler)
 	}
 	return c.ResponseWriter.Write(p)
@@ -318,13 +319,13 @@ func TestStreamsGoOnWhereTheyBroke(t *testing.T) {
 	})
 	q := query.Field("action", "mail.view")
 	var followed []string
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
+	ctx := testwait.Context(t)
 	for e, err := range c.Tail(ctx, 0, q) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if followed = append(followed, e.Message); len(followed) == n {
+		followed = append(followed, e.Message)
+		if len(followed) == n {
 			break
 		}
 	}

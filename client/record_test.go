@@ -148,7 +148,7 @@ func TestARefusedRecordHoldsNothingUp(t *testing.T) {
 	}
 }
 
-// A server that does not answer is away as much as one that cannot be reached.
+// Records go to the spool also when the server is reached and does not answer.
 func TestRecordsGoToTheSpoolWhenAServerHangs(t *testing.T) {
 	s := serve(t)
 	hang := make(chan struct{})
@@ -163,7 +163,7 @@ func TestRecordsGoToTheSpoolWhenAServerHangs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := s.dial(t, client.Config{Spool: sp, SpoolAfter: time.Millisecond, Timeout: 50 * time.Millisecond, QueueEvents: 10})
+	c := s.dial(t, client.Config{Spool: sp, SpoolAfter: time.Millisecond, Timeout: 500 * time.Millisecond, QueueEvents: 10})
 	for i := range 30 { // the queue has no room for them
 		if err := c.Record(t.Context(), event(i)); err != nil {
 			t.Fatal(err)
@@ -182,8 +182,8 @@ func TestRecordsGoToTheSpoolWhenAServerHangs(t *testing.T) {
 	}
 }
 
-// An event that the token may not write is refused; those behind it are not held
-// up, whether they are sent at once or out of the spool.
+// An event that the token may not write is refused. It does not hold up those
+// after it, whether they are sent at once or out of the spool.
 func TestAnEventOfAnotherTenantHoldsNothingUp(t *testing.T) {
 	for _, spooled := range []bool{false, true} {
 		s := serve(t)
@@ -202,7 +202,8 @@ func TestAnEventOfAnotherTenantHoldsNothingUp(t *testing.T) {
 		c := s.dial(t, cfg)
 		for i := range 8 {
 			e := event(i)
-			if e.Tenant = "acme"; i == 3 {
+			e.Tenant = "acme"
+			if i == 3 {
 				e.Tenant = "other"
 			}
 			if err := c.Record(t.Context(), e); err != nil {
@@ -233,7 +234,7 @@ func TestARedirectIsNoAnswer(t *testing.T) {
 		http.Redirect(w, r, "/elsewhere", http.StatusMovedPermanently)
 	})
 	if _, err := c.Append(t.Context(), event(0)); err == nil || errors.Is(err, attestlog.ErrUnavailable) {
-		t.Errorf("Append behind a redirect = %v", err)
+		t.Errorf("Append after a redirect = %v", err)
 	}
 	if diff := cmp.Diff([]string{"POST /api/v1/logs/mail/entries"}, asked); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)

@@ -1,10 +1,8 @@
 package examples
 
 import (
-	"context"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"testing"
 
 	"github.com/gin-gonic/gin"
@@ -14,7 +12,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/audithttp"
-	"github.com/attestlog/attestlog/sqlite"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
 )
 
 // Each router is an http.Handler, so that the middleware stands in front of it.
@@ -70,15 +68,7 @@ func TestAdapters(t *testing.T) {
 		{"chi", "/mail/{id}", nil, audithttp.Config{Route: func(r *http.Request) string { return chi.RouteContext(r.Context()).RoutePattern() }}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "audit.db"), sqlite.Config{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			log, err := attestlog.New(t.Context(), store, attestlog.Config{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer log.Close(context.Background())
+			log := sqlitetest.Log(t, attestlog.Config{})
 			audit, err := audithttp.New(log, test.cfg)
 			if err != nil {
 				t.Fatal(err)

@@ -3,7 +3,6 @@ package examples
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,11 +12,14 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/pgtest"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
+	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/postgres"
 	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/sqlite"
@@ -81,11 +83,7 @@ func send(t *testing.T, method, url, body string) (int, string) {
 // entries opens a log and returns what fn says of each entry.
 func entries(t *testing.T, store attestlog.Store, fn func(attestlog.Entry) string) (out []string) {
 	t.Helper()
-	log, err := attestlog.New(t.Context(), store, attestlog.Config{ReadOnly: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close(context.Background())
+	log := testlog.New(t, store, attestlog.Config{ReadOnly: true})
 	if _, err := verify.Log(t.Context(), log, verify.Options{}); err != nil {
 		t.Errorf("Verify = %v", err)
 	}
@@ -100,11 +98,7 @@ func entries(t *testing.T, store attestlog.Store, fn func(attestlog.Entry) strin
 
 func openFile(t *testing.T, dir string) attestlog.Store {
 	t.Helper()
-	store, err := sqlite.Open(t.Context(), filepath.Join(dir, "audit.db"), sqlite.Config{ReadOnly: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return store
+	return sqlitetest.Store(t, filepath.Join(dir, "audit.db"), sqlite.Config{ReadOnly: true})
 }
 
 func TestHTTP(t *testing.T) {
@@ -115,15 +109,11 @@ func TestHTTP(t *testing.T) {
 	if _, text := send(t, "GET", url+"/notes/1", ""); text != "bread" {
 		t.Errorf("the note is %q", text)
 	}
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) { // they are stored behind the answers
+	// The entries are stored after the requests were answered.
+	testwait.Until(t, "both changes are on the audit page", func() bool {
 		status, text := send(t, "GET", url+"/admin/audit?q=actor:alice", "")
-		if status == 200 && strings.Contains(text, `"entries":[{"index":1`) {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("the audit page answers %d, %s", status, text)
-		}
-	}
+		return status == 200 && strings.Contains(text, `"entries":[{"index":1`)
+	})
 	end()
 	got := entries(t, openFile(t, dir), func(e attestlog.Entry) string {
 		return fmt.Sprintf("%s %s %s %v %s->%s", e.Actor.ID, e.Request.Route, e.Outcome, e.Targets, e.Changes[0].Old, e.Changes[0].New)
@@ -154,7 +144,7 @@ func TestWorker(t *testing.T) {
 }
 
 func TestChi(t *testing.T) {
-	cluster := startServer(t)
+	cluster := pgtest.New(t, "fsync=off").DSN("postgres")
 	home := filepath.Join(t.TempDir(), "home")
 	path := build(t, "chi")
 	first, endFirst := start(t, path, "-dsn", cluster, "-home", home)
@@ -169,15 +159,10 @@ func TestChi(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log, err := attestlog.New(t.Context(), store, attestlog.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	log := testlog.New(t, store, attestlog.Config{})
 	endFirst()
 	endSecond()
-	if err := log.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	testlog.Flush(t, log)
 	orders, requests := map[string]int{}, map[string]int{}
 	for e, err := range log.Entries(t.Context(), query.Query{}) {
 		if err != nil {
@@ -195,7 +180,5 @@ func TestChi(t *testing.T) {
 	if diff := cmp.Diff(map[string]int{"/orders/{id} 201": 2, "/orders/{id} 409": 1}, requests); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
 	}
-	if err := log.Close(t.Context()); err != nil {
-		t.Error(err)
-	}
+	testlog.Close(t, log)
 }

@@ -7,11 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -22,6 +19,9 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/servertest"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
+	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/server"
 	"github.com/attestlog/attestlog/sqlite"
 )
@@ -67,36 +67,16 @@ func (k slowKeys) Keys(ctx context.Context, fn func(attestlog.IDKey, uint64) err
 
 func serveLog(t *testing.T) *served {
 	t.Helper()
-	ctx := context.Background()
 	s := &served{t: t, tokens: map[string]string{}, closed: make(chan struct{}), seen: map[string]bool{}}
-	quiet := slog.New(slog.DiscardHandler)
-	store, err := sqlite.Open(ctx, filepath.Join(t.TempDir(), "log.db"), sqlite.Config{Logger: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s.log, err = attestlog.New(ctx, slowKeys{store, s}, attestlog.Config{Logger: quiet}); err != nil {
-		t.Fatal(err)
-	}
-	srv, err := server.New(server.Config{
-		Logs: []server.Log{{Name: "default", Log: s.log, Tokens: faultyTokens{store, s}}}, MaxBody: 1 << 20, Logger: quiet,
-		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := sqlitetest.Store(t, sqlitetest.Path(t), sqlite.Config{})
+	s.log = testlog.New(t, slowKeys{store, s}, attestlog.Config{})
 	for _, scope := range server.Scopes {
-		if s.tokens[scope], err = server.CreateToken(ctx, store, &server.Token{Scopes: []string{scope}}); err != nil {
-			t.Fatal(err)
-		}
+		s.tokens[scope] = servertest.Token(t, store, server.Token{Scopes: []string{scope}})
 	}
-	h := httptest.NewServer(srv)
-	s.url = h.URL
-	t.Cleanup(func() {
-		srv.Stop()
-		h.Close()
-		srv.Close(ctx)
-		s.log.Close(ctx)
-	})
+	s.url = servertest.Start(t, server.Config{
+		Logs:    []server.Log{{Name: "default", Log: s.log, Tokens: faultyTokens{store, s}}},
+		MaxBody: 1 << 20, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+	}, nil)
 	return s
 }
 

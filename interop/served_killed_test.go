@@ -17,7 +17,7 @@ import (
 	sdklog "go.opentelemetry.io/otel/sdk/log"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/sqlite"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
 	"github.com/attestlog/attestlog/verify"
 )
 
@@ -105,15 +105,7 @@ func TestKilledServerLosesAndRepeatsNothing(t *testing.T) {
 	clients.Wait()
 	p.kill()
 
-	store, err := sqlite.Open(t.Context(), p.file, sqlite.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	log, err := attestlog.New(t.Context(), store, attestlog.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close(t.Context())
+	log := sqlitetest.LogAt(t, p.file, attestlog.Config{})
 	entries := map[string][]attestlog.Entry{}
 	for _, e := range entriesOf(t, log) {
 		entries[e.Action] = append(entries[e.Action], e)

@@ -24,6 +24,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/server"
 )
 
@@ -98,14 +100,11 @@ func syslogText(i int) string {
 func (d *rsyslog) send(n int) {
 	d.t.Helper()
 	var conn net.Conn
-	for deadline := time.Now().Add(10 * time.Second); conn == nil; time.Sleep(10 * time.Millisecond) {
+	testwait.Until(d.t, "rsyslogd takes connections", func() bool {
 		c, err := net.Dial("unix", filepath.Join(d.dir, "in"))
-		if err == nil {
-			conn = c
-		} else if time.Now().After(deadline) {
-			d.t.Fatalf("%v\n%s", err, &d.log)
-		}
-	}
+		conn = c
+		return err == nil
+	})
 	defer conn.Close()
 	for range n {
 		i := d.sent
@@ -153,15 +152,8 @@ func checkSyslogEntries(t testing.TB, entries []attestlog.Entry, n int) {
 // await waits until n entries are in the log, and returns all that are.
 func (s *host) await(t testing.TB, n int) []attestlog.Entry {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		size, err := s.log.Size(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if size >= uint64(n) || time.Now().After(deadline) {
-			return s.entries(t)
-		}
-	}
+	testwait.Until(t, fmt.Sprintf("%d entries are in the log", n), func() bool { return testlog.Size(t, s.log) >= uint64(n) })
+	return s.entries(t)
 }
 
 // serveSyslog listens for syslog, and returns the port.

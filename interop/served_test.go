@@ -2,7 +2,6 @@ package interop
 
 import (
 	"context"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,6 +13,9 @@ import (
 	"testing"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/servertest"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
+	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/server"
 	"github.com/attestlog/attestlog/sqlite"
@@ -21,7 +23,7 @@ import (
 
 // A host is a log behind a server on loopback.
 type host struct {
-	*httptest.Server
+	URL    string
 	server *server.Server
 	log    *attestlog.Log
 	file   *sqlite.Store // the log's database, opened once more
@@ -84,38 +86,22 @@ func (f *faulty) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 // serve starts a host of a new log named default.
 func serve(t testing.TB, cfg server.Config) *host {
 	t.Helper()
-	ctx := context.Background()
-	path := filepath.Join(t.TempDir(), "audit.db")
-	open := func() *sqlite.Store {
-		store, err := sqlite.Open(ctx, path, sqlite.Config{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return store
-	}
-	s := &host{store: &faulty{Store: open()}, key: path + ".pub"}
-	quiet := slog.New(slog.DiscardHandler)
-	var err error
-	if s.log, err = attestlog.New(ctx, s.store, attestlog.Config{Origin: "example.com/interop", Logger: quiet}); err != nil {
-		t.Fatal(err)
-	}
-	s.file = open()
-	cfg.Logs, cfg.Logger = []server.Log{{Name: "default", Log: s.log, Tokens: s.store}}, quiet
-	if s.server, err = server.New(cfg); err != nil {
-		t.Fatal(err)
-	}
-	if s.token, err = server.CreateToken(ctx, s.store, &server.Token{Scopes: []string{server.ScopeAdmin}}); err != nil {
-		t.Fatal(err)
-	}
-	s.Server = httptest.NewServer(http.HandlerFunc(s.handle))
+	path := sqlitetest.Path(t)
+	s := &host{store: &faulty{Store: sqlitetest.Store(t, path, sqlite.Config{})}, key: path + ".pub"}
+	s.log = testlog.New(t, s.store, attestlog.Config{Origin: "example.com/interop"})
+	s.file = sqlitetest.Store(t, path, sqlite.Config{})
 	t.Cleanup(func() {
-		s.server.Stop()
-		s.Server.Close()
-		for _, end := range []func() error{func() error { return s.server.Close(ctx) }, func() error { return s.log.Close(ctx) }, s.file.Close} {
-			if err := end(); err != nil {
-				t.Error(err)
-			}
+		testlog.Close(t, s.log)
+		if err := s.file.Close(); err != nil {
+			t.Error(err)
 		}
+	})
+
+	s.token = servertest.Token(t, s.store, server.Token{Scopes: []string{server.ScopeAdmin}})
+	cfg.Logs = []server.Log{{Name: "default", Log: s.log, Tokens: s.store}}
+	s.URL = servertest.Start(t, cfg, func(srv *server.Server) http.Handler {
+		s.server = srv
+		return http.HandlerFunc(s.handle)
 	})
 	return s
 }
@@ -209,7 +195,7 @@ func (s *host) entries(t testing.TB) []attestlog.Entry {
 
 func entriesOf(t testing.TB, log *attestlog.Log) (out []attestlog.Entry) {
 	t.Helper()
-	for e, err := range log.Entries(context.Background(), query.Query{}.OrderBy(query.ByIndex)) {
+	for e, err := range log.Entries(t.Context(), query.Query{}.OrderBy(query.ByIndex)) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,6 +18,8 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/server"
 	"github.com/attestlog/attestlog/verify"
 )
@@ -76,22 +78,12 @@ func TestTesseraFsckAcceptsARunningServer(t *testing.T) {
 			end := s.growing(t)
 			defer end()
 			check := func(token string) ([]byte, error) {
-				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // fsck v1.0.4 may never end over an error
-				defer cancel()
+				ctx := testwait.Context(t) // fsck v1.0.4 may never end after an error
 				return exec.CommandContext(ctx, fsck, "-storage_url="+s.URL+tt.path, "-public_key="+s.key, "-N=2", "-ui=false", "-bearer_token="+token).CombinedOutput()
 			}
-			size := func() uint64 {
-				n, err := s.log.Size(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				return n
-			}
 			for range 5 {
-				before := size()
-				for size() == before {
-					time.Sleep(time.Millisecond)
-				}
+				before := testlog.Size(t, s.log)
+				testwait.Until(t, "the log grows", func() bool { return testlog.Size(t, s.log) > before })
 				if out, err := check(s.token); err != nil {
 					t.Fatalf("fsck: %v\n%s", err, out)
 				}
@@ -120,7 +112,7 @@ func TestTesseraHammerEndsWithoutErrors(t *testing.T) {
 	const goal = 30_000
 	began := time.Now()
 	out, err := exec.Command(hammer, "-log_public_key="+strings.TrimSpace(string(key)), "-log_url="+s.URL+"/", "-bearer_token="+s.token, "-num_writers=256", "-max_write_ops=50000",
-		fmt.Sprintf("-leaf_write_goal=%d", goal), "-max_runtime=60s", "-show_ui=false", "-dup_chance=0.1", "-leaf_min_size=300", "-num_readers_full=1", "-num_readers_random=1").CombinedOutput()
+		fmt.Sprintf("-leaf_write_goal=%d", goal), "-max_runtime="+testwait.Patience().String(), "-show_ui=false", "-dup_chance=0.1", "-leaf_min_size=300", "-num_readers_full=1", "-num_readers_random=1").CombinedOutput()
 	took := time.Since(began)
 	if err != nil || regexp.MustCompile(`(?m)^E|(?i)\berror`).Match(out) {
 		t.Errorf("hammer: %v\n%.4000s", err, out)

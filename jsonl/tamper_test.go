@@ -2,10 +2,8 @@ package jsonl_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,32 +13,26 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
+	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/jsonl"
 	"github.com/attestlog/attestlog/sqlite"
 	"github.com/attestlog/attestlog/verify"
 )
 
 // followedLog returns the file that a follower wrote of a log of 12 entries,
-// its lines, and what to verify it with. Checkpoints stand below entries 3 and
-// 11.
+// its lines, and what to verify it with. Checkpoints follow entries 3 and 11.
 func followedLog(t *testing.T) (path string, lines [][]byte, opts verify.Options) {
 	t.Helper()
 	dir := t.TempDir()
 	path = filepath.Join(dir, "audit.jsonl")
-	ctx := context.Background()
 	for from := range 2 {
 		f, err := jsonl.Open(path, jsonl.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := sqlite.Open(ctx, filepath.Join(dir, "log.db"), sqlite.Config{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		l, err := attestlog.New(ctx, s, attestlog.Config{Followers: []attestlog.Follower{f}, Logger: slog.New(slog.DiscardHandler)})
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := sqlitetest.Store(t, filepath.Join(dir, "log.db"), sqlite.Config{})
+		l := testlog.New(t, s, attestlog.Config{Followers: []attestlog.Follower{f}})
 		var events []attestlog.Event
 		for n := from * 4; n < 4+from*8; n++ {
 			events = append(events, attestlog.Event{
@@ -48,12 +40,8 @@ func followedLog(t *testing.T) (path string, lines [][]byte, opts verify.Options
 				Actor: attestlog.Actor{ID: "alice"}, Source: attestlog.Source{IP: "192.0.2.7"},
 			})
 		}
-		if _, err := l.Append(ctx, events...); err != nil {
-			t.Fatal(err)
-		}
-		if err := l.Close(ctx); err != nil {
-			t.Fatal(err)
-		}
+		testlog.Append(t, l, events...)
+		testlog.Close(t, l)
 		if opts.Checkpoint, err = s.Home().Checkpoint(); err != nil {
 			t.Fatal(err)
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"strings"
 	"testing"
@@ -12,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/postgres"
 	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/verify"
@@ -47,9 +47,12 @@ func TestACallAcrossTwoPartitions(t *testing.T) {
 	o := newLog(t)
 	dsn := database(t)
 	name, _, _ := strings.Cut(strings.TrimPrefix(dsn, "postgres:///"), "?")
+
 	upTo(t, dsn, o, boundary-300)
+
 	conn := admin(t, cluster.DSN("postgres"))
 	execute(t, conn, "CREATE DATABASE "+name+"_copy TEMPLATE "+name+" STRATEGY FILE_COPY")
+
 	other := newLog(t)
 	for _, suffix := range []string{".key", ".pub", ".checkpoint"} {
 		data, err := os.ReadFile(o.home + suffix)
@@ -60,6 +63,7 @@ func TestACallAcrossTwoPartitions(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	t.Run("by INSERT", func(t *testing.T) {
 		t.Parallel()
 		crossBoundary(t, dsn, o, 50, verify.Options{Index: true})
@@ -81,16 +85,17 @@ func upTo(t *testing.T, dsn string, o opener, size int) {
 		}
 		n = to
 	}
-	closeLog(t, l)
+	testlog.Close(t, l)
 }
 
-// crossBoundary fills the first partition but for some entries, and appends a
+// crossBoundary fills the first partition except for some entries, and appends a
 // call of twice as many.
 func crossBoundary(t *testing.T, dsn string, o opener, some int, opts verify.Options) {
 	l := openWith(t, dsn, postgres.Config{Log: o.log, Home: o.home}, attestlog.Config{})
 	if _, err := l.Append(t.Context(), smallEvents(boundary-300, boundary-some)...); err != nil {
 		t.Fatal(err)
 	}
+
 	got, err := l.Append(t.Context(), smallEvents(boundary-some, boundary+some)...)
 	if err != nil {
 		t.Fatalf("Append across the boundary = %v", err)
@@ -100,12 +105,14 @@ func crossBoundary(t *testing.T, dsn string, o opener, some int, opts verify.Opt
 			t.Fatalf("event %d is said to be entry %d", boundary-some+i, r.Index)
 		}
 	}
+
 	again, err := l.Append(t.Context(), smallEvents(boundary-some, boundary+some)...)
 	if err != nil || again[0] != got[0] || again[2*some-1] != got[2*some-1] {
 		t.Errorf("Append again = %v, want the first receipts", err)
 	}
+
 	readAcross(t, l, got, some)
-	closeLog(t, l)
+	testlog.Close(t, l)
 
 	l = openWith(t, dsn, postgres.Config{Log: o.log, Home: o.home}, attestlog.Config{})
 	if n, err := l.Count(t.Context(), query.Field("actor", "edge"), 0); err != nil || n != 40 {
@@ -114,7 +121,7 @@ func crossBoundary(t *testing.T, dsn string, o opener, some int, opts verify.Opt
 	if r, err := verify.Log(t.Context(), l, opts); err != nil || r.Signed != uint64(boundary+some) {
 		t.Errorf("Verify = %+v, %v; want %d signed entries", r, err, boundary+some)
 	}
-	closeLog(t, l)
+	testlog.Close(t, l)
 	partitionRefusesChanges(t, dsn, o)
 }
 
@@ -129,6 +136,7 @@ func readAcross(t *testing.T, l *attestlog.Log, receipts []attestlog.Receipt, so
 			t.Errorf("EntryByID(%s) = entry %d, %v; want %d", r.ID, e.Index, err, r.Index)
 		}
 	}
+
 	for _, q := range []query.Query{
 		query.Field("actor", "edge"),
 		query.Field("actor", "edge").OrderBy(query.ByTime),
@@ -139,6 +147,7 @@ func readAcross(t *testing.T, l *attestlog.Log, receipts []attestlog.Receipt, so
 			t.Errorf("Query(%v) = %d entries, %v; want the 40 about the boundary", q, len(page.Entries), err)
 		}
 	}
+
 	next := uint64(boundary - some)
 	for e, err := range l.Entries(t.Context(), query.Indexes(boundary-uint64(some), boundary+uint64(some))) {
 		if err != nil || e.Index != next {
@@ -164,8 +173,9 @@ func partitionRefusesChanges(t *testing.T, dsn string, o opener) {
 			t.Errorf("%s: %v, want an error of the server", sql, err)
 		}
 	}
+
 	execute(t, conn, "ALTER TABLE "+o.log+".entries_1 DISABLE TRIGGER refuse")
-	s, err := postgres.Open(t.Context(), dsn, postgres.Config{Log: o.log, Home: o.home, ReadOnly: true, Logger: slog.New(slog.DiscardHandler)})
+	s, err := postgres.Open(t.Context(), dsn, postgres.Config{Log: o.log, Home: o.home, ReadOnly: true, Logger: testlog.Quiet})
 	if err != nil {
 		t.Fatal(err)
 	}

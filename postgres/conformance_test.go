@@ -2,8 +2,8 @@ package postgres_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -14,6 +14,7 @@ import (
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/pgtest"
 	"github.com/attestlog/attestlog/internal/storetest"
+	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/postgres"
 )
 
@@ -21,6 +22,9 @@ import (
 var cluster *pgtest.Cluster
 
 func TestMain(m *testing.M) {
+	// The tests mostly wait: for servers, and for timeouts to pass. So more of
+	// them run at a time than there are processors, unless -parallel is given.
+	flag.Set("test.parallel", "8")
 	os.Exit(func() int {
 		var err error
 		if cluster, err = pgtest.Start("fsync=off"); err != nil {
@@ -34,9 +38,15 @@ func TestMain(m *testing.M) {
 
 var logs atomic.Int64
 
-// newLog returns a place for a new log.
+// newHome returns the path of the files of a new log: see postgres.Config.Home.
+func newHome(t *testing.T) string {
+	t.Helper()
+	return filepath.Join(t.TempDir(), "home")
+}
+
+// newLog returns a place for a new log in the shared cluster.
 func newLog(t *testing.T) opener {
-	return opener{fmt.Sprintf("log_%d", logs.Add(1)), filepath.Join(t.TempDir(), "home")}
+	return opener{fmt.Sprintf("log_%d", logs.Add(1)), newHome(t)}
 }
 
 func TestConformance(t *testing.T) {
@@ -57,7 +67,7 @@ func (o opener) Open(ctx context.Context, opts storetest.Options) (attestlog.Sto
 func (o opener) open(ctx context.Context, cfg postgres.Config) (*postgres.Store, error) {
 	cfg.Log, cfg.Home = o.log, o.home
 	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
+		cfg.Logger = testlog.Quiet
 	}
 	return postgres.Open(ctx, cluster.DSN("postgres"), cfg)
 }
@@ -74,16 +84,21 @@ func (o opener) tamper(ctx context.Context, script string) error {
 		return err
 	}
 	defer conn.Close(ctx)
-	_, err = conn.Exec(ctx, `BEGIN;
-		DO $$ DECLARE t record; BEGIN
-			FOR t IN SELECT tgrelid::regclass AS rel, tgname FROM pg_trigger JOIN pg_class c ON c.oid = tgrelid WHERE c.relnamespace = current_schema()::regnamespace AND NOT tgisinternal LOOP
-				EXECUTE format('ALTER TABLE %s DISABLE TRIGGER %I', t.rel, t.tgname);
-			END LOOP; END $$;
-		`+script+`;
-		DO $$ DECLARE t record; BEGIN
-			FOR t IN SELECT tgrelid::regclass AS rel, tgname FROM pg_trigger JOIN pg_class c ON c.oid = tgrelid WHERE c.relnamespace = current_schema()::regnamespace AND NOT tgisinternal LOOP
-				EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', t.rel, t.tgname);
-			END LOOP; END $$;
-		COMMIT`, pgx.QueryExecModeSimpleProtocol)
+	sql := "BEGIN; " + eachTrigger("DISABLE TRIGGER") + script + "; " + eachTrigger("ENABLE ALWAYS TRIGGER") + "COMMIT"
+	_, err = conn.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol)
 	return err
+}
+
+// eachTrigger returns the SQL that enables or disables every trigger of a log.
+func eachTrigger(what string) string {
+	return `
+		DO $$ DECLARE t record; BEGIN
+			FOR t IN
+				SELECT tgrelid::regclass AS rel, tgname FROM pg_trigger JOIN pg_class c ON c.oid = tgrelid
+				WHERE c.relnamespace = current_schema()::regnamespace AND NOT tgisinternal
+			LOOP
+				EXECUTE format('ALTER TABLE %s ` + what + ` %I', t.rel, t.tgname);
+			END LOOP;
+		END $$;
+	`
 }

@@ -3,8 +3,6 @@ package postgres_test
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 
@@ -12,53 +10,20 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/postgres"
 	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/verify"
 )
 
-func testEvent(n int) attestlog.Event {
-	return attestlog.Event{
-		ID: fmt.Sprintf("019a9f0c-2f5e-7cc1-9c1e-%012x", n), Action: "mail.view", Outcome: attestlog.Success,
-		Actor: attestlog.Actor{ID: "alice", Name: "Alice Adams"}, Source: attestlog.Source{IP: "192.0.2.7"},
-		Targets: []attestlog.Target{{ID: fmt.Sprint(n), Type: "mail"}},
-	}
-}
-
-func testEvents(from, to int) (out []attestlog.Event) {
-	for n := from; n < to; n++ {
-		out = append(out, testEvent(n))
-	}
-	return out
-}
-
-// openLog opens a log; the caller closes it.
+// openLog opens the log; what cannot be opened ends the test.
 func (o opener) openLog(t *testing.T, cfg postgres.Config) *attestlog.Log {
 	t.Helper()
-	l, err := o.tryLog(t.Context(), cfg)
+	s, err := o.open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return l
-}
-
-func (o opener) tryLog(ctx context.Context, cfg postgres.Config) (*attestlog.Log, error) {
-	s, err := o.open(ctx, cfg)
-	if err != nil {
-		return nil, err
-	}
-	l, err := attestlog.New(ctx, s, attestlog.Config{ReadOnly: cfg.ReadOnly, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		s.Close()
-	}
-	return l, err
-}
-
-func closeLog(t *testing.T, l *attestlog.Log) {
-	t.Helper()
-	if err := l.Close(context.Background()); err != nil {
-		t.Error(err)
-	}
+	return testlog.New(t, s, attestlog.Config{ReadOnly: cfg.ReadOnly})
 }
 
 // filled returns a closed log of n entries.
@@ -67,11 +32,11 @@ func filled(t *testing.T, n int) opener {
 	o := newLog(t)
 	l := o.openLog(t, postgres.Config{})
 	for from := 0; from < n; from += 100 {
-		if _, err := l.Append(t.Context(), testEvents(from, min(n, from+100))...); err != nil {
+		if _, err := l.Append(t.Context(), testlog.Events(from, min(n, from+100))...); err != nil {
 			t.Fatal(err)
 		}
 	}
-	closeLog(t, l)
+	testlog.Close(t, l)
 	return o
 }
 
@@ -85,14 +50,19 @@ func (o opener) connect(t *testing.T, params ...string) *pgx.Conn {
 	return conn
 }
 
-// verify opens the log for reading and verifies it.
+// verify opens the log for reading and verifies it. What already keeps it from
+// being opened is returned as well.
 func (o opener) verify(t *testing.T, opts verify.Options) (verify.Report, error) {
 	t.Helper()
-	l, err := o.tryLog(t.Context(), postgres.Config{ReadOnly: true})
+	s, err := o.open(t.Context(), postgres.Config{ReadOnly: true})
 	if err != nil {
 		return verify.Report{}, err
 	}
-	defer closeLog(t, l)
+	l, err := attestlog.New(t.Context(), s, attestlog.Config{ReadOnly: true, Logger: testlog.Quiet})
+	if err != nil {
+		return verify.Report{}, errors.Join(err, s.Close())
+	}
+	defer testlog.Close(t, l)
 	return verify.Log(t.Context(), l, opts)
 }
 
@@ -154,6 +124,7 @@ func TestTablesRefuseChanges(t *testing.T) {
 			}
 		}
 	}
+
 	if r, err := o.verify(t, verify.Options{Index: true}); err != nil || r.Size != 600 {
 		t.Errorf("Verify afterwards = %+v, %v", r, err)
 	}
@@ -195,6 +166,7 @@ func TestVerifyFindsAChangedSchema(t *testing.T) {
 			if _, err := o.connect(t).Exec(t.Context(), sql); err != nil {
 				t.Fatal(err)
 			}
+
 			_, err := o.verify(t, verify.Options{})
 			var corrupt *attestlog.CorruptError
 			if !errors.As(err, &corrupt) || corrupt.Where != "schema" {
@@ -208,6 +180,7 @@ func TestRolesCanDoTheirWorkAndNoMore(t *testing.T) {
 	t.Parallel()
 	o := filled(t, 300)
 	writer, reader := o.log+"_writer", o.log+"_reader"
+
 	s, err := o.open(t.Context(), postgres.Config{NoIndex: true})
 	if err != nil {
 		t.Fatal(err)
@@ -218,6 +191,7 @@ func TestRolesCanDoTheirWorkAndNoMore(t *testing.T) {
 		}
 	}
 	s.Close()
+
 	admin := o.connect(t)
 	for _, role := range []string{writer, reader} {
 		if _, err := admin.Exec(t.Context(), "ALTER ROLE "+role+" LOGIN"); err != nil {
@@ -234,7 +208,7 @@ func TestRolesCanDoTheirWorkAndNoMore(t *testing.T) {
 	}
 
 	as := func(role string, cfg postgres.Config) *attestlog.Log {
-		cfg.Log, cfg.Home, cfg.Logger = o.log, o.home, slog.New(slog.DiscardHandler)
+		cfg.Log, cfg.Home, cfg.Logger = o.log, o.home, testlog.Quiet
 		s, err := postgres.Open(t.Context(), cluster.DSN("postgres", "user="+role), cfg)
 		if err != nil {
 			t.Fatal(err)
@@ -246,13 +220,14 @@ func TestRolesCanDoTheirWorkAndNoMore(t *testing.T) {
 		return l
 	}
 	l := as(writer, postgres.Config{})
-	if r, err := l.Append(t.Context(), testEvents(300, 600)...); err != nil || r[0].Index != 300 {
+	if r, err := l.Append(t.Context(), testlog.Events(300, 600)...); err != nil || r[0].Index != 300 {
 		t.Errorf("Append as the writer = %v", err)
 	}
 	if _, err := l.Publish(t.Context()); err != nil {
 		t.Errorf("Publish as the writer = %v", err)
 	}
-	closeLog(t, l)
+	testlog.Close(t, l)
+
 	l = as(reader, postgres.Config{ReadOnly: true})
 	if n, err := l.Count(t.Context(), query.Field("actor", "alice"), 0); err != nil || n != 600 {
 		t.Errorf("Count as the reader = %d, %v", n, err)
@@ -260,7 +235,7 @@ func TestRolesCanDoTheirWorkAndNoMore(t *testing.T) {
 	if r, err := verify.Log(t.Context(), l, verify.Options{Index: true}); err != nil || r.Size != 600 {
 		t.Errorf("Verify as the reader = %+v, %v", r, err)
 	}
-	closeLog(t, l)
+	testlog.Close(t, l)
 
 	forbidden := []string{
 		"UPDATE entries SET leaves = ''", "INSERT INTO entries_0 VALUES (5, 1, '')", "DELETE FROM entries_0", "TRUNCATE entries_0", "DELETE FROM keys", "DELETE FROM disclosures",
@@ -268,6 +243,7 @@ func TestRolesCanDoTheirWorkAndNoMore(t *testing.T) {
 		"ALTER TABLE entries ADD COLUMN x int", "CREATE TABLE mine (x int)", "SET session_replication_role = replica",
 		"DELETE FROM tree", "INSERT INTO meta VALUES ('x', '')",
 	}
+
 	asWriter, asReader := o.connect(t, "user="+writer), o.connect(t, "user="+reader)
 	for _, sql := range forbidden {
 		for _, conn := range []*pgx.Conn{asWriter, asReader} {
@@ -276,6 +252,7 @@ func TestRolesCanDoTheirWorkAndNoMore(t *testing.T) {
 			}
 		}
 	}
+
 	for _, sql := range []string{"INSERT INTO keys VALUES (gen_random_uuid(), 1)", "UPDATE tree SET size = size + 1", "SELECT make_partition(1)", "DELETE FROM segments"} {
 		if _, err := asReader.Exec(t.Context(), sql); err == nil || !strings.Contains(err.Error(), "SQLSTATE 42501") {
 			t.Errorf("%s as the reader: %v, want it refused", sql, err)

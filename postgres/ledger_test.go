@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/postgres"
 	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/verify"
@@ -46,30 +47,39 @@ func (g *ledger) len() int {
 	return len(g.receipts)
 }
 
+// append appends events until that succeeds, as a caller does whose server is
+// away, and notes the receipts.
+func (g *ledger) append(t *testing.T, l *attestlog.Log, events ...attestlog.Event) {
+	t.Helper()
+	testwait.Until(t, "an Append that succeeds", func() bool {
+		got, err := l.Append(t.Context(), events...)
+		if err != nil && !errors.Is(err, attestlog.ErrUnavailable) {
+			t.Fatalf("Append = %v, want ErrUnavailable or success", err)
+		}
+		g.note(got)
+		return err == nil
+	})
+}
+
 // write appends n events at a time until stop is set, each call again until it
-// succeeds. Meanwhile only ErrUnavailable and the end of patience, where that
-// is positive, may come back.
-func (g *ledger) write(t *testing.T, l *attestlog.Log, n int, patience time.Duration) {
+// succeeds. Meanwhile only ErrUnavailable may come back.
+func (g *ledger) write(t *testing.T, l *attestlog.Log, n int) {
 	for !g.stop.Load() {
 		first := int(g.next.Add(int64(n))) - n
 		for {
-			ctx, cancel := context.Background(), func() {}
-			if patience > 0 {
-				ctx, cancel = context.WithTimeout(ctx, patience)
-			}
-			got, err := l.Append(ctx, testEvents(first, first+n)...)
-			cancel()
+			got, err := l.Append(context.Background(), testlog.Events(first, first+n)...)
 			if err == nil {
 				g.note(got)
 				break
 			}
+
 			g.failures.Add(1)
 			if got != nil {
 				t.Errorf("Append gave %d receipts together with the error %v", len(got), err)
 				return
 			}
 			var failed *attestlog.AppendError
-			if !errors.As(err, &failed) || len(failed.IDs) != n || !errors.Is(err, attestlog.ErrUnavailable) && ctx.Err() == nil {
+			if !errors.As(err, &failed) || len(failed.IDs) != n || !errors.Is(err, attestlog.ErrUnavailable) {
 				t.Errorf("Append = %v, want an *AppendError with %d ids that is ErrUnavailable", err, n)
 				return
 			}
@@ -86,6 +96,7 @@ func (g *ledger) check(t *testing.T, l *attestlog.Log) int {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	seen := map[string]bool{}
 	var last time.Time
 	next, others := uint64(0), 0
@@ -105,9 +116,11 @@ func (g *ledger) check(t *testing.T, l *attestlog.Log) int {
 		case r.Index != e.Index || r.LeafHash != attestlog.LeafHash(e.Leaf) || !r.LoggedTime.Equal(e.LoggedTime):
 			t.Fatalf("entry %d of %v has hash %v, its receipt is %+v", e.Index, e.LoggedTime, attestlog.LeafHash(e.Leaf), r)
 		}
-		seen[e.ID], last = true, e.LoggedTime
+		seen[e.ID] = true
+		last = e.LoggedTime
 		next++
 	}
+
 	if next != size {
 		t.Errorf("%d of %d entries were read", next, size)
 	}
@@ -124,9 +137,14 @@ func (g *ledger) check(t *testing.T, l *attestlog.Log) int {
 func (g *ledger) checkVerified(t *testing.T, dsn, home string) {
 	t.Helper()
 	l := openAt(t, dsn, home)
-	defer closeLog(t, l)
+	defer testlog.Close(t, l)
 	if others := g.check(t, l); others > 0 {
 		t.Errorf("%d entries were never acknowledged, though every call was repeated until it was", others)
+	}
+
+	// A process that ended while the server was away may not have signed all.
+	if _, err := l.Publish(t.Context()); err != nil {
+		t.Errorf("Publish = %v", err)
 	}
 	size := uint64(g.len())
 	if r, err := verify.Log(t.Context(), l, verify.Options{Index: true}); err != nil || r.Size != size || r.Signed != size {
@@ -134,29 +152,29 @@ func (g *ledger) checkVerified(t *testing.T, dsn, home string) {
 	}
 }
 
-// openWith opens a log whose store and whose own configuration are the test's.
+// Stores that meet a server or a network that hangs are told to give up soon,
+// so that their tests end soon. What does not hang must be done by then, also on
+// a busy machine.
+const lockTimeout = 500 * time.Millisecond
+
+func hangTimeout() time.Duration { return testwait.Patience() / 60 }
+
+// openAt opens the log that dsn names.
+func openAt(t *testing.T, dsn, home string) *attestlog.Log {
+	t.Helper()
+	return openWith(t, dsn, postgres.Config{Home: home}, attestlog.Config{})
+}
+
+// openWith opens the log that dsn names with the store's configuration and the
+// log's own.
 func openWith(t *testing.T, dsn string, sc postgres.Config, lc attestlog.Config) *attestlog.Log {
 	t.Helper()
-	sc.Logger, lc.Logger = slog.New(slog.DiscardHandler), slog.New(slog.DiscardHandler)
+	sc.Logger = testlog.Quiet
 	s, err := postgres.Open(t.Context(), dsn, sc)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := attestlog.New(t.Context(), s, lc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
-}
-
-// until polls a condition, and fails the test if it does not come true.
-func until(t *testing.T, what string, limit time.Duration, cond func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(limit); !cond(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s", limit, what)
-		}
-	}
+	return testlog.New(t, s, lc)
 }
 
 // admin connects to a database as the superuser.

@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/postgres"
 	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/verify"
@@ -23,7 +25,7 @@ const mergedWhenQuiet = 3
 // variedEvent has terms that nearly all entries have, that some have, and that
 // one has; and times that are not in the order of the entries.
 func variedEvent(n int) attestlog.Event {
-	e := testEvent(n)
+	e := testlog.Event(n)
 	e.Actor.ID = fmt.Sprintf("user%d", n%7)
 	e.Action = []string{"mail.view", "mail.send", "users.create"}[n%3]
 	e.Message = fmt.Sprintf("request %d of batch%d", n, n/1000)
@@ -53,19 +55,21 @@ func TestMergedSegmentsHoldWhatTheEntriesSay(t *testing.T) {
 			t.Fatal(err)
 		}
 		n += size
-		until(t, "a segment of them", 5*time.Second, func() bool {
+		testwait.Until(t, "a segment of them", func() bool {
 			return one[int](t, conn, "SELECT coalesce(max(hi), 0) FROM segments") == n
 		})
 	}
+
 	for n < 40_000 {
 		segment(5000)
 	}
-	until(t, "a large segment", 15*time.Second, func() bool { // once it is quiet
+	testwait.Until(t, "a large segment", func() bool { // once it is quiet
 		return levels(segmentSizes(t, conn))[2]
 	})
+
 	large := one[int](t, conn, "SELECT id FROM segments ORDER BY hi - lo DESC LIMIT 1")
 	var sizes []int
-	until(t, "segments of three levels", 15*time.Second, func() bool {
+	testwait.Until(t, "segments of three levels", func() bool {
 		segment(400)
 		sizes = segmentSizes(t, conn)
 		return len(levels(sizes)) == 3
@@ -74,11 +78,13 @@ func TestMergedSegmentsHoldWhatTheEntriesSay(t *testing.T) {
 		t.Errorf("the large segment was written anew for %d entries", n-40_000)
 	}
 	t.Logf("segments of %v entries", sizes)
+
 	checkAgainstScan(t, o, l, n)
+
 	for range mergedWhenQuiet {
 		segment(400)
 	}
-	until(t, "an index that is merged", 15*time.Second, func() bool {
+	testwait.Until(t, "an index that is merged", func() bool {
 		st, err := l.Stats(t.Context())
 		return err == nil && st.Store.IndexLag == 0 && !st.Store.IndexMerging && len(segmentSizes(t, conn)) < 2+mergedWhenQuiet
 	})
@@ -86,7 +92,8 @@ func TestMergedSegmentsHoldWhatTheEntriesSay(t *testing.T) {
 	if stray := one[int](t, conn, "SELECT count(*) FROM runs WHERE segment NOT IN (SELECT id FROM segments)"); stray > 0 {
 		t.Errorf("%d rows are left of segments that were merged", stray)
 	}
-	closeLog(t, l)
+
+	testlog.Close(t, l)
 	if r, err := o.verify(t, verify.Options{}); err != nil || r.Size != uint64(n) {
 		t.Errorf("Verify = %+v, %v; want %d entries", r, err, n)
 	}
@@ -138,6 +145,7 @@ func checkAgainstScan(t *testing.T, o opener, l *attestlog.Log, n int) {
 		t.Errorf("CheckIndex = %v", err)
 	}
 	s.Close()
+
 	day := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	var all []found
 	for _, q := range []query.Query{
@@ -154,6 +162,7 @@ func checkAgainstScan(t *testing.T, o opener, l *attestlog.Log, n int) {
 	} {
 		all = append(all, found{query: q})
 	}
+
 	for e, err := range l.Entries(t.Context(), query.Indexes(0, uint64(n))) {
 		if err != nil {
 			t.Fatal(err)
@@ -164,6 +173,7 @@ func checkAgainstScan(t *testing.T, o opener, l *attestlog.Log, n int) {
 			}
 		}
 	}
+
 	for _, f := range all {
 		f.check(t, l)
 	}
@@ -176,6 +186,7 @@ func (f *found) check(t *testing.T, l *attestlog.Log) {
 	if err != nil || count != uint64(len(f.matches)) || count == 0 {
 		t.Errorf("Count(%v) = %d, %v; want %d", f.query, count, err, len(f.matches))
 	}
+
 	for _, order := range []query.Order{query.ByIndex, query.ByTime} {
 		want := slices.Clone(f.matches)
 		slices.SortFunc(want, func(a, b place) int {
@@ -185,6 +196,7 @@ func (f *found) check(t *testing.T, l *attestlog.Log) {
 			return cmp.Compare(b.Index, a.Index)
 		})
 		want = want[:min(300, len(want))]
+
 		page, err := l.Query(t.Context(), f.query.OrderBy(order), attestlog.PageOptions{Limit: 300})
 		if err != nil {
 			t.Fatalf("Query(%v): %v", f.query, err)

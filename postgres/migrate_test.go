@@ -2,14 +2,13 @@ package postgres_test
 
 import (
 	"errors"
-	"log/slog"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/postgres"
 	"github.com/attestlog/attestlog/verify"
 )
@@ -19,19 +18,21 @@ import (
 func TestTheSchemaOfADryRunIsThatOfOpen(t *testing.T) {
 	t.Parallel()
 	opened, byHand, byParts := database(t), database(t), database(t)
-	closeLog(t, openAt(t, opened, filepath.Join(t.TempDir(), "home")))
+	testlog.Close(t, openAt(t, opened, newHome(t)))
 
 	script, err := postgres.DryRun(t.Context(), byHand)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := postgres.Open(t.Context(), byHand, postgres.Config{Home: filepath.Join(t.TempDir(), "home"), MustExist: true, Logger: slog.New(slog.DiscardHandler)}); !errors.Is(err, postgres.ErrNoLog) {
+	cfg := postgres.Config{Home: newHome(t), MustExist: true, Logger: testlog.Quiet}
+	if _, err := postgres.Open(t.Context(), byHand, cfg); !errors.Is(err, postgres.ErrNoLog) {
 		t.Errorf("Open after the dry run = %v, want ErrNoLog: it changes nothing", err)
 	}
 	psql(t, byHand, script)
 	if again, err := postgres.DryRun(t.Context(), byHand); err != nil || again != "" {
 		t.Errorf("DryRun of the finished schema = %q, %v; want nothing to do", again, err)
 	}
+
 	parts, err := postgres.Migrations(postgres.DefaultLog, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -43,18 +44,19 @@ func TestTheSchemaOfADryRunIsThatOfOpen(t *testing.T) {
 	if !strings.Contains(want, "CREATE TRIGGER refuse") || !strings.Contains(want, "ENABLE ALWAYS TRIGGER") {
 		t.Fatalf("the dump lacks the triggers:\n%s", want)
 	}
+
 	for name, dsn := range map[string]string{"in a transaction": byHand, "by statements": byParts} {
 		if diff := cmp.Diff(want, dump(t, dsn)); diff != "" {
 			t.Errorf("run %s, the schema differs (-opened +by hand):\n%s", name, diff)
 		}
-		l := openWith(t, dsn, postgres.Config{Home: filepath.Join(t.TempDir(), "home"), MustExist: true}, attestlog.Config{})
-		if _, err := l.Append(t.Context(), testEvents(0, 300)...); err != nil {
+		l := openWith(t, dsn, postgres.Config{Home: newHome(t), MustExist: true}, attestlog.Config{})
+		if _, err := l.Append(t.Context(), testlog.Events(0, 300)...); err != nil {
 			t.Errorf("Append = %v", err)
 		}
 		if _, err := verify.Log(t.Context(), l, verify.Options{Index: true}); err != nil && !errors.Is(err, verify.ErrCannotVerify) {
 			t.Errorf("Verify = %v", err)
 		}
-		closeLog(t, l)
+		testlog.Close(t, l)
 		if diff := cmp.Diff(want, dump(t, dsn)); diff != "" {
 			t.Errorf("opening and appending changed the schema that was made %s:\n%s", name, diff)
 		}
@@ -78,6 +80,7 @@ func dump(t *testing.T, dsn string) string {
 	if err != nil {
 		t.Fatalf("pg_dump: %v\n%s", err, out)
 	}
+
 	var text strings.Builder
 	for line := range strings.Lines(string(out)) {
 		// The newer releases of pg_dump guard a dump by a random word.

@@ -9,9 +9,10 @@ import (
 	"runtime"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/postgres"
 )
 
@@ -31,12 +32,14 @@ func newNamespace(t *testing.T) *namespace {
 	if err := n.do(func() error { return syscall.Unshare(syscall.CLONE_NEWNET) }); err != nil {
 		t.Skipf("a network namespace is not permitted: %v", err)
 	}
+
 	err := n.do(func() error {
 		return ip("link", "add", n.wire, "type", "veth", "peer", "name", outside, "netns", fmt.Sprint(os.Getpid()))
 	})
 	if err != nil {
 		t.Skipf("a wire into a network namespace is not permitted: %v", err)
 	}
+
 	t.Cleanup(func() { ip("link", "delete", outside) })
 	for _, err := range []error{
 		n.do(func() error { return ip("addr", "add", "198.51.100.2/30", "dev", n.wire) }),
@@ -51,14 +54,17 @@ func newNamespace(t *testing.T) *namespace {
 	return n
 }
 
-// serve runs what do is given, on one thread, which ends with it. The process's
-// main thread is left alone: its namespace stands for the process.
+// serve runs the functions that do is given, on one thread, which ends with it.
+// That is not the process's main thread, whose namespace is the process's.
 func (n *namespace) serve() {
 	runtime.LockOSThread() // and never unlocked
 	if syscall.Gettid() == os.Getpid() {
 		defer runtime.UnlockOSThread()
 		done := make(chan struct{})
-		go func() { n.serve(); close(done) }()
+		go func() {
+			n.serve()
+			close(done)
+		}()
 		<-done // keeps the main thread from the other goroutine
 		return
 	}
@@ -90,9 +96,9 @@ func ip(args ...string) error {
 	return nil
 }
 
-// The wire to the server is cut, and nothing tells either side: what is waited
-// for without a deadline ends all the same, whether the server has acknowledged
-// the question or not, and the log goes on over the mended wire.
+// The wire to the server is cut, and nothing tells either side. A question
+// without a deadline ends nevertheless, whether the server has acknowledged it or
+// not, and the log goes on over the mended wire.
 func TestACutWireIsNoticed(t *testing.T) {
 	t.Parallel()
 	n := newNamespace(t)
@@ -102,13 +108,10 @@ func TestACutWireIsNoticed(t *testing.T) {
 	}
 	o := newLog(t)
 	p := newProxyAt(t, cluster, listener)
-	l := openWith(t, p.dsn(), postgres.Config{Log: o.log, Home: o.home, LockTimeout: 500 * time.Millisecond, Timeout: 3 * time.Second, NoIndex: true}, attestlog.Config{})
+	cfg := postgres.Config{Log: o.log, Home: o.home, LockTimeout: lockTimeout, Timeout: hangTimeout(), NoIndex: true}
+	l := openWith(t, p.dsn(), cfg, attestlog.Config{})
 	var g ledger
-	got, err := l.Append(t.Context(), testEvents(0, 300)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g.note(got)
+	g.append(t, l, testlog.Events(0, 300)...)
 
 	holder := o.connect(t)
 	execute(t, holder, "BEGIN", "LOCK TABLE tree IN ACCESS EXCLUSIVE MODE")
@@ -117,8 +120,9 @@ func TestACutWireIsNoticed(t *testing.T) {
 		_, err := l.Size(context.Background())
 		ended <- err
 	}
+
 	go size()
-	until(t, "the question to be with the server", 5*time.Second, func() bool {
+	testwait.Until(t, "the question is with the server", func() bool {
 		return one[int](t, holder, "SELECT count(*) FROM pg_locks WHERE relation = 'tree'::regclass AND NOT granted") > 0
 	})
 	if err := n.do(func() error { return ip("link", "set", n.wire, "down") }); err != nil {
@@ -126,26 +130,18 @@ func TestACutWireIsNoticed(t *testing.T) {
 	}
 	go size()
 	for range 2 {
-		select {
-		case err := <-ended:
-			if err == nil {
-				t.Error("a question was answered over a cut wire")
-			}
-		case <-time.After(15 * time.Second):
-			t.Fatal("a question over a cut wire does not end")
+		if err := testwait.Receive(t, "the end of a question over a cut wire", ended); err == nil {
+			t.Error("a question was answered over a cut wire")
 		}
 	}
+
 	execute(t, holder, "ROLLBACK")
 	if err := n.do(func() error { return ip("link", "set", n.wire, "up") }); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "an Append that succeeds", 10*time.Second, func() bool {
-		got, err := l.Append(t.Context(), testEvents(300, 310)...)
-		g.note(got)
-		return err == nil
-	})
-	closeLog(t, l)
+	g.append(t, l, testlog.Events(300, 310)...)
+	testlog.Close(t, l)
 	l = o.openLog(t, postgres.Config{})
-	defer closeLog(t, l)
+	defer testlog.Close(t, l)
 	g.check(t, l)
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"net"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -56,9 +55,12 @@ func newProxy(t *testing.T, c *pgtest.Cluster) *proxy {
 }
 
 func newProxyAt(t *testing.T, c *pgtest.Cluster, listener net.Listener) *proxy {
-	p := &proxy{listener: listener, server: filepath.Join(c.Dir, ".s.PGSQL.5432"), links: map[*link]bool{}}
+	p := &proxy{listener: listener, server: c.Socket(), links: map[*link]bool{}}
 	accepting := make(chan struct{})
-	go func() { p.accept(); close(accepting) }()
+	go func() {
+		p.accept()
+		close(accepting)
+	}()
 	t.Cleanup(func() {
 		listener.Close()
 		<-accepting
@@ -106,10 +108,12 @@ func (p *proxy) carry(l *link, to, from net.Conn, ask *atomic.Pointer[func([]byt
 		if d := time.Duration(p.delay.Load()); d > 0 {
 			time.Sleep(d)
 		}
+
 		verdict := pass
 		if fn := ask.Load(); fn != nil {
 			verdict = (*fn)(buf[:n])
 		}
+
 		switch {
 		case verdict == cut:
 			return
@@ -149,8 +153,8 @@ func (p *proxy) cutAll() {
 	}
 }
 
-// cutLost resets the lost connections, as a network does that is asked about
-// one that it does not know.
+// cutLost resets the lost connections, as a network does with a packet of a
+// connection that it does not know.
 func (p *proxy) cutLost() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -165,7 +169,7 @@ func (p *proxy) cutLost() {
 }
 
 // loseAll makes the network a black hole, for connections that are open and
-// for new ones. They stay lost when it is none any more.
+// for new ones. They stay lost when it no longer is one.
 func (p *proxy) loseAll() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

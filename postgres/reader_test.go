@@ -1,74 +1,69 @@
 package postgres_test
 
 import (
-	"context"
 	"fmt"
-	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/pgtest"
+	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/postgres"
 	"github.com/attestlog/attestlog/query"
 )
 
-// paused holds a replica back at what it has received, until the end.
-func paused(t *testing.T, c *pgtest.Cluster, pause bool) {
+// pauseReplay keeps a replica at what it has, until resumeReplay.
+func pauseReplay(t *testing.T, onReplica *pgx.Conn) {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), c.DSN("postgres"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(context.Background())
-	call := map[bool]string{true: "SELECT pg_wal_replay_pause()", false: "SELECT pg_wal_replay_resume()"}[pause]
-	if _, err := conn.Exec(t.Context(), call); err != nil {
-		t.Fatal(err)
-	}
-	until(t, "the replica's pause", 10*time.Second, func() bool {
-		return one[string](t, conn, "SELECT pg_get_wal_replay_pause_state()") == map[bool]string{true: "paused", false: "not paused"}[pause]
-	})
+	execute(t, onReplica, "SELECT pg_wal_replay_pause()")
+	testwait.Until(t, "the replica has paused", func() bool { return replayState(t, onReplica) == "paused" })
+}
+
+func resumeReplay(t *testing.T, onReplica *pgx.Conn) {
+	t.Helper()
+	execute(t, onReplica, "SELECT pg_wal_replay_resume()")
+	testwait.Until(t, "the replica goes on", func() bool { return replayState(t, onReplica) == "not paused" })
+}
+
+func replayState(t *testing.T, onReplica *pgx.Conn) string {
+	t.Helper()
+	return one[string](t, onReplica, "SELECT pg_get_wal_replay_pause_state()")
 }
 
 func TestQueriesGoToTheReader(t *testing.T) {
 	t.Parallel()
-	primary := durable(t)
-	replica, err := primary.Replica("reader")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(replica.Remove)
-	cfg := postgres.Config{Home: filepath.Join(t.TempDir(), "home"), Reader: replica.DSN("postgres")}
+	primary := pgtest.New(t)
+	replica := primary.Replica(t, "reader")
+	onReplica := admin(t, replica.DSN("postgres"))
+	cfg := postgres.Config{Home: newHome(t), Reader: replica.DSN("postgres")}
 	l := openWith(t, primary.DSN("postgres"), cfg, attestlog.Config{})
-	defer closeLog(t, l)
-	append1 := func(from, to int) {
-		t.Helper()
-		if _, err := l.Append(t.Context(), testEvents(from, to)...); err != nil {
-			t.Fatal(err)
-		}
-	}
+	defer testlog.Close(t, l)
+
 	alice := query.Field("actor", "alice")
 	sees := func(size uint64) bool {
 		page, err := l.Query(t.Context(), alice, attestlog.PageOptions{Limit: 1})
 		return err == nil && page.Size == size
 	}
-	append1(0, 300)
-	until(t, "the replica's receipt of 300 entries", 10*time.Second, func() bool { return sees(300) })
 
-	paused(t, replica, true)
-	append1(300, 500)
+	testlog.Append(t, l, testlog.Events(0, 300)...)
+	testwait.Until(t, "the replica has 300 entries", func() bool { return sees(300) })
+
+	pauseReplay(t, onReplica)
+	testlog.Append(t, l, testlog.Events(300, 500)...)
 	page, err := l.Query(t.Context(), alice, attestlog.PageOptions{})
 	if err != nil || page.Size != 300 || page.Entries[0].Index != 299 {
-		t.Errorf("Query while the replica is behind: of %d entries, the first %d, %v; want what it has received", page.Size, page.Entries[0].Index, err)
+		t.Errorf("Query while the replica has paused: of %d entries, the first %d, %v; want what it has received",
+			page.Size, page.Entries[0].Index, err)
 	}
 	if n, err := l.Count(t.Context(), alice, 0); err != nil || n != 300 {
 		t.Errorf("Count = %d, %v; want 300", n, err)
 	}
-	if e, err := l.EntryByID(t.Context(), testEvent(499).ID); err != nil || e.Index != 499 {
+	if e, err := l.EntryByID(t.Context(), testlog.Event(499).ID); err != nil || e.Index != 499 {
 		t.Errorf("EntryByID = %d, %v; want what was just appended", e.Index, err)
 	}
+
 	// A page that began where more had been received is answered there.
 	primaryAlone := cfg
 	primaryAlone.Reader = ""
@@ -77,20 +72,21 @@ func TestQueriesGoToTheReader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	closeLog(t, ahead)
-	if page, err := l.Query(t.Context(), alice, attestlog.PageOptions{Cursor: first.Next}); err != nil || page.Size != 500 || page.Entries[0].Index != 498 {
-		t.Errorf("the page behind entry 499: of %d entries, %+v; want 498 first", page.Size, err)
+	testlog.Close(t, ahead)
+	page, err = l.Query(t.Context(), alice, attestlog.PageOptions{Cursor: first.Next})
+	if err != nil || page.Size != 500 || page.Entries[0].Index != 498 {
+		t.Errorf("the page after entry 499: of %d entries, %+v; want 498 first", page.Size, err)
 	}
+
 	// Tail gives what the reader has, and waits for the rest.
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
 	next := uint64(0)
-	for e, err := range l.Tail(ctx, 0, alice) {
+	for e, err := range l.Tail(testwait.Context(t), 0, alice) {
 		if err != nil || e.Index != next {
 			t.Fatalf("Tail = entry %d, %v; want %d", e.Index, err, next)
 		}
-		if next++; next == 300 {
-			paused(t, replica, false)
+		next++
+		if next == 300 {
+			resumeReplay(t, onReplica)
 		}
 		if next == 500 {
 			break
@@ -99,7 +95,7 @@ func TestQueriesGoToTheReader(t *testing.T) {
 	if next != 500 {
 		t.Errorf("Tail ended after %d entries", next)
 	}
-	until(t, "the replica's receipt of all", 10*time.Second, func() bool { return sees(500) })
+	testwait.Until(t, "the replica has all entries", func() bool { return sees(500) })
 }
 
 func TestAReaderOfAnotherLogIsRefused(t *testing.T) {
@@ -110,7 +106,7 @@ func TestAReaderOfAnotherLogIsRefused(t *testing.T) {
 	if _, err := conn.Exec(t.Context(), "CREATE DATABASE "+other); err != nil {
 		t.Fatal(err)
 	}
-	second := opener{a.log, filepath.Join(t.TempDir(), "home")}
+	second := opener{a.log, newHome(t)}
 	l, err := postgres.Open(t.Context(), cluster.DSN(other), postgres.Config{Log: second.log, Home: second.home})
 	if err != nil {
 		t.Fatal(err)

@@ -7,13 +7,14 @@ import (
 	"testing"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/postgres"
 	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/verify"
 )
 
 // A database that was put back to an earlier state, consistent in itself, is
-// read and not written, and Verify says that it is behind.
+// read and not written, and Verify names the first entry that it lacks.
 func TestAnOlderDatabaseIsNotWritten(t *testing.T) {
 	t.Parallel()
 	o := filled(t, 300)
@@ -26,23 +27,25 @@ func TestAnOlderDatabaseIsNotWritten(t *testing.T) {
 	if err := o.tamper(t.Context(), save.String()); err != nil {
 		t.Fatal(err)
 	}
+
 	l := o.openLog(t, postgres.Config{})
-	if _, err := l.Append(t.Context(), testEvents(300, 400)...); err != nil {
+	if _, err := l.Append(t.Context(), testlog.Events(300, 400)...); err != nil {
 		t.Fatal(err)
 	}
-	closeLog(t, l)
+	testlog.Close(t, l)
 	if err := o.tamper(t.Context(), putBack.String()); err != nil {
 		t.Fatal(err)
 	}
 
 	l = o.openLog(t, postgres.Config{NoIndex: true})
-	if _, err := l.Append(t.Context(), testEvent(400)); !errors.Is(err, attestlog.ErrReadOnly) {
+	if _, err := l.Append(t.Context(), testlog.Event(400)); !errors.Is(err, attestlog.ErrReadOnly) {
 		t.Errorf("Append to an older database = %v, want ErrReadOnly", err)
 	}
-	if e, err := l.Entry(t.Context(), 299); err != nil || e.ID != testEvent(299).ID {
+	if e, err := l.Entry(t.Context(), 299); err != nil || e.ID != testlog.Event(299).ID {
 		t.Errorf("Entry(299) = %q, %v", e.ID, err)
 	}
-	closeLog(t, l)
+	testlog.Close(t, l)
+
 	var corrupt *attestlog.CorruptError
 	if _, err := o.verify(t, verify.Options{}); !errors.As(err, &corrupt) || corrupt.Index != 300 {
 		t.Errorf("Verify = %v, want a *CorruptError at entry 300", err)
@@ -58,14 +61,16 @@ func TestANewerIndexIsLeftAlone(t *testing.T) {
 	if _, err := conn.Exec(t.Context(), "UPDATE segments SET terms = 99"); err != nil {
 		t.Fatal(err)
 	}
+
 	l := o.openLog(t, postgres.Config{})
-	if _, err := l.Append(t.Context(), testEvents(300, 400)...); err != nil {
+	if _, err := l.Append(t.Context(), testlog.Events(300, 400)...); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := l.Count(t.Context(), query.Field("actor", "alice"), 0); err != nil || n != 400 {
 		t.Errorf("Count = %d, %v; want 400", n, err)
 	}
-	closeLog(t, l) // which indexes what is left
+	testlog.Close(t, l) // which indexes what is left
+
 	var newer, others int
 	if err := conn.QueryRow(t.Context(), "SELECT count(*) FILTER (WHERE terms = 99), count(*) FILTER (WHERE terms <> 99) FROM segments").Scan(&newer, &others); err != nil || newer == 0 || others != 0 {
 		t.Errorf("%d segments of the newer terms and %d others, %v", newer, others, err)

@@ -2,14 +2,14 @@ package postgres_test
 
 import (
 	"errors"
-	"log/slog"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/postgres"
 	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/verify"
@@ -77,36 +77,42 @@ func TestSettingsOfTheDatabaseDoNotMatter(t *testing.T) {
 func TestADatabaseThatIsSetReadOnly(t *testing.T) {
 	t.Parallel()
 	dsn := database(t)
-	home := filepath.Join(t.TempDir(), "home")
+	home := newHome(t)
 	var g ledger
 	l := openAt(t, dsn, home)
-	got, err := l.Append(t.Context(), testEvents(0, 300)...)
+	got, err := l.Append(t.Context(), testlog.Events(0, 300)...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	g.note(got)
-	closeLog(t, l)
+	testlog.Close(t, l)
+
 	conn := admin(t, dsn)
 	name := one[string](t, conn, "SELECT current_database()")
 	execute(t, conn, "ALTER DATABASE "+name+" SET default_transaction_read_only = on")
 
-	if _, err := postgres.Open(t.Context(), dsn, postgres.Config{Log: "new", Home: home, Logger: slog.New(slog.DiscardHandler)}); err == nil || !strings.Contains(err.Error(), "read-only transaction") {
+	_, err = postgres.Open(t.Context(), dsn, postgres.Config{Log: "new", Home: home, Logger: testlog.Quiet})
+	if err == nil || !strings.Contains(err.Error(), "read-only transaction") {
 		t.Errorf("Open of a new log = %v, want the server's reason", err)
 	}
+
 	l = openWith(t, dsn, postgres.Config{Home: home, Retry: -1}, attestlog.Config{})
 	var failed *attestlog.AppendError
-	if got, err := l.Append(t.Context(), testEvent(300)); got != nil || !errors.As(err, &failed) || !errors.Is(err, attestlog.ErrUnavailable) || !strings.Contains(err.Error(), "read-only transaction") {
+	got, err = l.Append(t.Context(), testlog.Event(300))
+	refused := errors.As(err, &failed) && errors.Is(err, attestlog.ErrUnavailable) && strings.Contains(err.Error(), "read-only transaction")
+	if got != nil || !refused {
 		t.Errorf("Append = %v, %v; want ErrUnavailable with the server's reason, and no receipt", got, err)
 	}
 	g.check(t, l)
+
 	execute(t, conn, "SET default_transaction_read_only = off", "ALTER DATABASE "+name+" RESET default_transaction_read_only")
 	execute(t, conn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
-	until(t, "an Append that succeeds", 5*time.Second, func() bool {
-		got, err := l.Append(t.Context(), testEvents(300, 310)...)
+	testwait.Until(t, "an Append that succeeds", func() bool {
+		got, err := l.Append(t.Context(), testlog.Events(300, 310)...)
 		g.note(got)
 		return err == nil
 	})
-	closeLog(t, l)
+	testlog.Close(t, l)
 	g.checkVerified(t, dsn, home)
 }
 
@@ -114,23 +120,21 @@ func TestADatabaseThatIsSetReadOnly(t *testing.T) {
 // for good.
 func TestAShortStatementTimeoutDoesNotStopWriting(t *testing.T) {
 	t.Parallel()
-	dsn, home := database(t), filepath.Join(t.TempDir(), "home")
-	closeLog(t, openAt(t, dsn, home))
+	dsn, home := database(t), newHome(t)
+	testlog.Close(t, openAt(t, dsn, home))
 	conn := admin(t, dsn)
 	name := one[string](t, conn, "SELECT current_database()")
 	execute(t, conn, "ALTER DATABASE "+name+" SET statement_timeout = '20ms'")
+
 	var g ledger
 	l := openAt(t, dsn, home)
 	for n := 0; n < 30_000; n += 10_000 {
-		until(t, "a batch that is taken", 5*time.Second, func() bool { // BEGIN has its 20 ms too
-			got, err := l.Append(t.Context(), testEvents(n, n+10_000)...)
-			g.note(got)
-			return err == nil
-		})
+		g.append(t, l, testlog.Events(n, n+10_000)...) // BEGIN has its 20 ms too
 	}
-	until(t, "an index over all entries", 10*time.Second, func() bool {
+	testwait.Until(t, "an index over all entries", func() bool {
 		return one[int](t, conn, "SELECT coalesce(max(hi), 0) FROM attestlog.segments") == g.len()
 	})
+
 	execute(t, conn, "ALTER DATABASE "+name+" RESET statement_timeout")
 	l.Close(t.Context()) // its reading is still under the timeout
 	g.checkVerified(t, dsn, home)
@@ -140,28 +144,36 @@ func TestAShortStatementTimeoutDoesNotStopWriting(t *testing.T) {
 func TestIdleSessionsMayBeEnded(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, "idle_session_timeout = '100ms'")
-	home := filepath.Join(t.TempDir(), "home")
+	home := newHome(t)
 	var g ledger
 	l := openWith(t, dsn, postgres.Config{Home: home, NoIndex: true}, attestlog.Config{})
+
 	conn := admin(t, cluster.DSN("postgres"))
 	name, _, _ := strings.Cut(strings.TrimPrefix(dsn, "postgres:///"), "?")
 	for n := range 5 {
-		got, err := l.Append(t.Context(), testEvent(n))
+		got, err := l.Append(t.Context(), testlog.Event(n))
 		if err != nil {
 			t.Fatalf("Append = %v", err)
 		}
 		g.note(got)
-		until(t, "no session of the log", 5*time.Second, func() bool {
+		testwait.Until(t, "no session of the log", func() bool {
 			return one[int](t, conn, "SELECT count(*) FROM pg_stat_activity WHERE datname = $1", name) == 0
 		})
 	}
-	// Reading is not tried again, nor is the signing of the last checkpoint.
+
+	// Reading is not tried again, nor is the signing of the last checkpoint: the
+	// sessions that the server ends must have ended by then.
 	execute(t, conn, "ALTER DATABASE "+name+" RESET idle_session_timeout")
-	until(t, "a session that was not ended", 5*time.Second, func() bool {
+	reset := one[time.Time](t, conn, "SELECT clock_timestamp()")
+	testwait.Until(t, "no session from before the reset", func() bool {
+		return one[int](t, conn, "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND backend_start < $2", name, reset) == 0
+	})
+	testwait.Until(t, "a session that was not ended", func() bool {
 		_, err := l.Size(t.Context())
 		return err == nil
 	})
-	closeLog(t, l)
+
+	testlog.Close(t, l)
 	g.checkVerified(t, dsn, home)
 }
 
@@ -173,21 +185,23 @@ func TestProcessesUnderAnyDefaultIsolation(t *testing.T) {
 		t.Run(isolation, func(t *testing.T) {
 			t.Parallel()
 			dsn := database(t, "default_transaction_isolation = '"+isolation+"'")
-			home := filepath.Join(t.TempDir(), "home")
+			home := newHome(t)
 			var g ledger
 			var wg sync.WaitGroup
 			for range 4 {
 				wg.Go(func() {
-					s, err := postgres.Open(t.Context(), dsn, postgres.Config{Home: home, Logger: slog.New(slog.DiscardHandler)})
+					s, err := postgres.Open(t.Context(), dsn, postgres.Config{Home: home, Logger: testlog.Quiet})
 					if err != nil {
-						t.Errorf("Open beside others = %v", err)
+						t.Errorf("Open next to others = %v", err)
 						return
 					}
-					l, err := attestlog.New(t.Context(), s, attestlog.Config{Logger: slog.New(slog.DiscardHandler)})
+
+					l, err := attestlog.New(t.Context(), s, attestlog.Config{Logger: testlog.Quiet})
 					if err != nil {
-						t.Errorf("New beside others = %v", err)
+						t.Errorf("New next to others = %v", err)
 						return
 					}
+
 					for i := range 60 {
 						if i%20 == 10 {
 							if err := s.Reindex(t.Context(), nil); err != nil {
@@ -195,13 +209,13 @@ func TestProcessesUnderAnyDefaultIsolation(t *testing.T) {
 							}
 						}
 						first := int(g.next.Add(5)) - 5
-						got, err := l.Append(t.Context(), testEvents(first, first+5)...)
+						got, err := l.Append(t.Context(), testlog.Events(first, first+5)...)
 						if err != nil {
 							t.Errorf("Append = %v", err)
 						}
 						g.note(got)
 					}
-					closeLog(t, l)
+					testlog.Close(t, l)
 				})
 			}
 			wg.Wait()
@@ -215,14 +229,16 @@ func TestProcessesUnderAnyDefaultIsolation(t *testing.T) {
 func appendAndVerify(t *testing.T, dsn string, cfg postgres.Config) {
 	t.Helper()
 	if cfg.Home == "" {
-		cfg.Home = filepath.Join(t.TempDir(), "home")
+		cfg.Home = newHome(t)
 	}
+
+	cfg.Retry = testwait.Patience() // some settings end transactions now and then
 	l := openWith(t, dsn, cfg, attestlog.Config{})
 	var g ledger
 	n := 0
 	for _, size := range []int{1, 30, 300, 1, 700} {
 		for range 2 { // the second time the events are there
-			got, err := l.Append(t.Context(), testEvents(n, n+size)...)
+			got, err := l.Append(t.Context(), testlog.Events(n, n+size)...)
 			if err != nil {
 				t.Fatalf("Append of %d events = %v", size, err)
 			}
@@ -230,15 +246,17 @@ func appendAndVerify(t *testing.T, dsn string, cfg postgres.Config) {
 		}
 		n += size
 	}
+
 	if g.len() != n {
 		t.Errorf("%d events were acknowledged, want %d", g.len(), n)
 	}
 	if found, err := l.Count(t.Context(), query.Field("actor", "alice"), 0); err != nil || found != uint64(n) {
 		t.Errorf("Count = %d, %v; want %d", found, err, n)
 	}
-	closeLog(t, l)
+
+	testlog.Close(t, l)
 	l = openWith(t, dsn, cfg, attestlog.Config{})
-	defer closeLog(t, l)
+	defer testlog.Close(t, l)
 	if others := g.check(t, l); others > 0 {
 		t.Errorf("%d entries without a receipt", others)
 	}

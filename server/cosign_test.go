@@ -1,22 +1,22 @@
 package server_test
 
 import (
-	"context"
 	"crypto/rand"
-	"errors"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/servertest"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
+	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/server"
 	"github.com/attestlog/attestlog/sqlite"
@@ -37,16 +37,9 @@ type watched struct {
 
 func watch(t *testing.T, require bool) *watched {
 	t.Helper()
-	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
-	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "audit.db"), sqlite.Config{Logger: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &watched{alarms: make(chan string, 100)}
+	store := sqlitetest.Store(t, sqlitetest.Path(t), sqlite.Config{})
+	w := &watched{alarms: make(chan string, 100), log: testlog.New(t, store, attestlog.Config{})}
 	w.disk.Store(100 << 30)
-	if w.log, err = attestlog.New(t.Context(), store, attestlog.Config{Logger: quiet}); err != nil {
-		t.Fatal(err)
-	}
 	key, err := attestlog.VerifierKey(store.Home())
 	if err != nil {
 		t.Fatal(err)
@@ -67,7 +60,8 @@ func watch(t *testing.T, require bool) *watched {
 		t.Fatal(err)
 	}
 	other, err := witness.New(witness.Config{
-		Signer: signer, Logs: map[string][]note.Verifier{w.log.Origin(): {logKey}}, Dir: filepath.Join(t.TempDir(), "witness"), Create: true, Logger: quiet,
+		Signer: signer, Logs: map[string][]note.Verifier{w.log.Origin(): {logKey}},
+		Dir: filepath.Join(t.TempDir(), "witness"), Create: true, Logger: testlog.Quiet,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -82,31 +76,21 @@ func watch(t *testing.T, require bool) *watched {
 		text, _ := io.ReadAll(r.Body)
 		w.alarms <- string(text)
 	}))
-	srv, err := server.New(server.Config{
+	t.Cleanup(func() {
+		testlog.Close(t, w.log)
+		at.Close()
+		hook.Close()
+	})
+	w.url = servertest.Start(t, server.Config{
 		Logs: []server.Log{{
 			Name: "default", Log: w.log, Tokens: store, Disk: func() (uint64, uint64, error) { return w.disk.Load(), 200 << 30, nil },
 			Witnesses: &server.Witnesses{Require: require, Quorum: witness.Quorum{
 				Need: 1, Witnesses: []*witness.Client{{URL: at.URL, Verifier: w.verifier}},
 			}},
 		}},
-		Public: true, Webhook: hook.URL, Logger: quiet,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if w.token, err = server.CreateToken(t.Context(), store, &server.Token{Scopes: []string{server.ScopeRead}}); err != nil {
-		t.Fatal(err)
-	}
-	h := httptest.NewServer(srv)
-	w.url = h.URL
-	t.Cleanup(func() {
-		h.Close()
-		if err := errors.Join(srv.Close(context.Background()), w.log.Close(context.Background())); err != nil {
-			t.Error(err)
-		}
-		at.Close()
-		hook.Close()
-	})
+		Public: true, Webhook: hook.URL,
+	}, nil)
+	w.token = servertest.Token(t, store, server.Token{Scopes: []string{server.ScopeRead}})
 	return w
 }
 
@@ -132,21 +116,6 @@ func (w *watched) published(t *testing.T) (text string, size int64) {
 	return string(body), int64(c.Size)
 }
 
-// until asks again until ok, for as long as the test may take.
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(30 * time.Second)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("not within 30 s: %s", what)
-		}
-	}
-}
-
 func (w *watched) append(t *testing.T) {
 	t.Helper()
 	if _, err := w.log.Append(t.Context(), attestlog.Event{Action: "a", Actor: attestlog.Actor{ID: "b"}}); err != nil {
@@ -165,7 +134,7 @@ func TestOnlyWhatWitnessesCosignedIsPublished(t *testing.T) {
 	}
 	w.append(t)
 	var text string
-	until(t, "the first entry is published", func() bool {
+	testwait.Until(t, "the first entry is published", func() bool {
 		var size int64
 		text, size = w.published(t)
 		return size == 1
@@ -200,7 +169,10 @@ func TestOnlyWhatWitnessesCosignedIsPublished(t *testing.T) {
 		t.Errorf("the receipt waited: %d, %v", n, err)
 	}
 	w.away.Store(false)
-	until(t, "the second entry is published", func() bool { _, size := w.published(t); return size >= 2 })
+	testwait.Until(t, "the second entry is published", func() bool {
+		_, size := w.published(t)
+		return size >= 2
+	})
 }
 
 func TestAMissingWitnessHoldsNothingUpUnlessRequired(t *testing.T) {
@@ -212,7 +184,7 @@ func TestAMissingWitnessHoldsNothingUpUnlessRequired(t *testing.T) {
 		t.Errorf("%d entries are published, want 1", size)
 	}
 	w.away.Store(false)
-	until(t, "the checkpoint is cosigned", func() bool {
+	testwait.Until(t, "the checkpoint is cosigned", func() bool {
 		text, _ := w.published(t)
 		return strings.Count(text, "\n— ") == 2
 	})
@@ -229,7 +201,7 @@ func TestAFullDiskIsAnAlarm(t *testing.T) {
 	if got := <-w.alarms; !strings.Contains(got, `"alarm":"disk"`) || !strings.Contains(got, `"over":true`) {
 		t.Errorf("the webhook gets %s", got)
 	}
-	until(t, "both are in the log", func() bool {
+	testwait.Until(t, "both are in the log", func() bool {
 		n, err := w.log.Count(t.Context(), query.And(query.Field("action", "server.alarm"), query.Field("target", "alarm/disk")), 0)
 		return err == nil && n == 2
 	})

@@ -4,45 +4,30 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/servertest"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
+	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/server"
 	"github.com/attestlog/attestlog/sqlite"
 )
 
-// newLog opens another log in a file.
-func newLog(t *testing.T) (*attestlog.Log, *sqlite.Store) {
-	t.Helper()
-	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "log.db"), sqlite.Config{Logger: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
-	log, err := attestlog.New(t.Context(), store, attestlog.Config{Logger: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { log.Close(context.Background()) })
-	return log, store
-}
-
 func TestLogsAreListedForTheirTokens(t *testing.T) {
-	other, otherStore := newLog(t)
+	otherStore := sqlitetest.Store(t, sqlitetest.Path(t), sqlite.Config{})
+	other := testlog.New(t, otherStore, attestlog.Config{})
 	s := serve(t, func(s *service) { s.config.Logs = []server.Log{{Name: "other", Log: other, Tokens: otherStore}} })
 	s.append(events(0, 3)...)
 	mine := s.make(server.Token{Scopes: []string{server.ScopeRead, server.ScopeAppend}, Tenant: "acme", Actor: "alice"})
-	theirs, err := server.CreateToken(t.Context(), otherStore, &server.Token{Scopes: []string{server.ScopeAdmin}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	theirs := servertest.Token(t, otherStore, server.Token{Scopes: []string{server.ScopeAdmin}})
 	type info struct {
 		Name, Origin  string
 		Size          uint64
@@ -145,20 +130,11 @@ func TestFiguresAreThoseOfTheLog(t *testing.T) {
 	}
 	// A request is counted once its answer is written.
 	var a answer
-	missing := ""
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
-		a, missing = s.get("/metrics", token), ""
-		for _, want := range wanted {
-			if !strings.Contains(string(a.body), want+"\n") {
-				missing = want
-			}
-		}
-		if missing == "" {
-			break
-		}
-	}
-	if a.StatusCode != 200 || missing != "" {
-		t.Errorf("GET /metrics = %d without %s: %s", a.StatusCode, missing, a.body)
+	for _, want := range wanted {
+		testwait.Until(t, "GET /metrics has "+want, func() bool {
+			a = s.get("/metrics", token)
+			return a.StatusCode == 200 && strings.Contains(string(a.body), want+"\n")
+		})
 	}
 	for _, name := range regexp.MustCompile(`(?m)^[a-z_]+`).FindAllString(string(a.body), -1) {
 		if !strings.HasPrefix(name, "attestlog_") {

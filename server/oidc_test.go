@@ -9,12 +9,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -24,6 +22,8 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
+	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/server"
 	"github.com/attestlog/attestlog/sqlite"
 )
@@ -109,26 +109,20 @@ type signedService struct {
 
 func serveSigned(t *testing.T, p *provider, change func(*server.OIDC)) *signedService {
 	t.Helper()
-	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
-	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "audit.db"), sqlite.Config{Logger: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
-	log, err := attestlog.New(t.Context(), store, attestlog.Config{Logger: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := sqlitetest.Store(t, sqlitetest.Path(t), sqlite.Config{})
+	log := testlog.New(t, store, attestlog.Config{})
 	s := &signedService{log: log, now: time.Now}
 	var handler http.Handler
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.ServeHTTP(w, r) }))
-	cfg := server.OIDC{Issuer: p.URL, ClientID: "attestlog", ClientSecret: "s3cret", URL: s.URL, Roles: map[string][]string{
-		"auditors": {server.ScopeRead, server.ScopeVerify}, "ops": {server.ScopeAdmin},
-	}}
+
+	roles := map[string][]string{"auditors": {server.ScopeRead, server.ScopeVerify}, "ops": {server.ScopeAdmin}}
+	cfg := server.OIDC{Issuer: p.URL, ClientID: "attestlog", ClientSecret: "s3cret", URL: s.URL, Roles: roles}
 	if change != nil {
 		change(&cfg)
 	}
 	srv, err := server.New(server.Config{
-		Logs: []server.Log{{Name: "default", Log: log, Tokens: store}}, OIDC: &cfg, Logger: quiet, Clock: func() time.Time { return s.now() },
+		Logs: []server.Log{{Name: "default", Log: log, Tokens: store}}, OIDC: &cfg, Logger: testlog.Quiet,
+		Clock: func() time.Time { return s.now() },
 	})
 	if err != nil {
 		t.Fatal(err)

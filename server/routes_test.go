@@ -9,7 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
+	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/server"
+	"github.com/attestlog/attestlog/sqlite"
 )
 
 // A route is what a test needs to know of one: nothing may be served that is not
@@ -116,7 +120,8 @@ func (s *service) status(c call) int {
 }
 
 func TestEveryRouteAsksForItsToken(t *testing.T) {
-	other, otherStore := newLog(t)
+	otherStore := sqlitetest.Store(t, sqlitetest.Path(t), sqlite.Config{})
+	other := testlog.New(t, otherStore, attestlog.Config{})
 	c := &clock{now: time.Now()}
 	s := serve(t, viaProxy, func(s *service) {
 		s.config.Logs, s.config.Clock = []server.Log{{Name: "other", Log: other, Tokens: otherStore}}, c.time

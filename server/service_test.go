@@ -10,18 +10,18 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
+	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/server"
 	"github.com/attestlog/attestlog/sqlite"
 )
-
-var quiet = slog.New(slog.DiscardHandler)
 
 const api = "/api/v1/logs/default"
 
@@ -31,11 +31,12 @@ type service struct {
 	t       testing.TB
 	path    string // of the log's database
 	address string
-	config  server.Config // but for its Logs
-	sealed  []string      // beside the log's own
+	config  server.Config // its Logs are added to the service's own
+	sealed  []string      // besides the log's own
 	wrap    func(attestlog.Store) attestlog.Store
 	tokens  func(server.TokenStore) server.TokenStore
 	tune    func(*http.Server)
+	listen  func(net.Listener) net.Listener
 	beat    time.Duration
 
 	store *sqlite.Store
@@ -48,7 +49,7 @@ type service struct {
 // serve starts a server over a new log.
 func serve(t testing.TB, options ...func(*service)) *service {
 	t.Helper()
-	s := &service{t: t, path: filepath.Join(t.TempDir(), "log.db"), address: "127.0.0.1:0", config: server.Config{Logger: quiet}}
+	s := &service{t: t, path: sqlitetest.Path(t), address: "127.0.0.1:0", config: server.Config{Logger: testlog.Quiet}}
 	for _, option := range options {
 		option(s)
 	}
@@ -61,7 +62,7 @@ func (s *service) start() {
 	s.t.Helper()
 	ctx := context.Background()
 	var err error
-	if s.store, err = sqlite.Open(ctx, s.path, sqlite.Config{Logger: quiet}); err != nil {
+	if s.store, err = sqlite.Open(ctx, s.path, sqlite.Config{Logger: testlog.Quiet}); err != nil {
 		s.t.Fatal(err)
 	}
 	store, tokens := attestlog.Store(s.store), server.TokenStore(s.store)
@@ -72,9 +73,11 @@ func (s *service) start() {
 		tokens = s.tokens(tokens)
 	}
 	sealed := append(append([]string{}, attestlog.DefaultSealed...), s.sealed...)
-	if s.log, err = attestlog.New(ctx, store, attestlog.Config{Origin: "example.com/log", Logger: quiet, Sealed: append(sealed, server.Sealed...)}); err != nil {
+	sealed = append(sealed, server.Sealed...)
+	if s.log, err = attestlog.New(ctx, store, attestlog.Config{Origin: "example.com/log", Logger: testlog.Quiet, Sealed: sealed}); err != nil {
 		s.t.Fatal(err)
 	}
+
 	cfg := s.config
 	cfg.Logs = append([]server.Log{{Name: "default", Log: s.log, Tokens: tokens}}, cfg.Logs...)
 	if s.srv, err = server.New(cfg); err != nil {
@@ -83,12 +86,16 @@ func (s *service) start() {
 	if s.beat > 0 {
 		s.srv.SetBeat(s.beat)
 	}
+
 	l, err := net.Listen("tcp", s.address)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	if strings.HasSuffix(s.address, ":0") {
 		s.address = l.Addr().String()
+	}
+	if s.listen != nil {
+		l = s.listen(l)
 	}
 	s.http = &http.Server{Handler: s.srv, ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug)}
 	if s.tune != nil {
@@ -102,9 +109,9 @@ func (s *service) start() {
 	}()
 }
 
-// stop ends the server like attestlog serve does.
+// stop ends the server as attestlog serve does.
 func (s *service) stop() {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), testwait.Patience())
 	defer cancel()
 	if err := s.http.Shutdown(ctx); err != nil {
 		s.t.Errorf("Shutdown = %v", err)
@@ -131,7 +138,7 @@ func (s *service) make(t server.Token) string {
 	return text
 }
 
-// An answer is a response that was read whole.
+// An answer is a response whose body has been read.
 type answer struct {
 	*http.Response
 	body []byte
@@ -143,8 +150,11 @@ type call struct {
 	headers                   []string // names and values
 }
 
-var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100, DisableCompression: true}, Timeout: time.Minute,
-	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+var client = &http.Client{
+	Transport:     &http.Transport{MaxIdleConnsPerHost: 100, DisableCompression: true},
+	Timeout:       testwait.Patience(),
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
 
 func (s *service) request(ctx context.Context, c call) *http.Request {
 	s.t.Helper()
@@ -242,6 +252,14 @@ type clock struct {
 	now time.Time
 }
 
-func (c *clock) time() time.Time { c.mu.Lock(); defer c.mu.Unlock(); return c.now }
+func (c *clock) time() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
 
-func (c *clock) add(d time.Duration) { c.mu.Lock(); defer c.mu.Unlock(); c.now = c.now.Add(d) }
+func (c *clock) add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}

@@ -13,6 +13,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/server"
 )
 
@@ -43,12 +44,10 @@ func (s *service) verified(params, token string) verification {
 	if path != api+"/verifications/"+v.ID {
 		s.t.Fatalf("Location %q of %s", path, v.ID)
 	}
-	for deadline := time.Now().Add(20 * time.Second); v.State == "running"; {
-		if time.Now().After(deadline) {
-			s.t.Fatalf("not ended: %+v", v)
-		}
+	testwait.Until(s.t, "the verification ends", func() bool {
 		s.get(path, token).into(s.t, http.StatusOK, &v)
-	}
+		return v.State != "running"
+	})
 	return v
 }
 
@@ -133,7 +132,12 @@ func (g *gate) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.Raw
 
 func gated(t *testing.T) (*service, *gate) {
 	g := &gate{shut: make(chan struct{}), waiting: make(chan struct{}, 1)}
-	s := serve(t, func(s *service) { s.wrap = func(store attestlog.Store) attestlog.Store { g.Store = store; return g } })
+	s := serve(t, func(s *service) {
+		s.wrap = func(store attestlog.Store) attestlog.Store {
+			g.Store = store
+			return g
+		}
+	})
 	return s, g
 }
 

@@ -3,20 +3,20 @@ package sqlite_test
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"testing"
 
 	zombiezen "zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
 	"github.com/attestlog/attestlog/internal/storetest"
 	"github.com/attestlog/attestlog/sqlite"
 )
 
 func TestConformance(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Opener {
-		return opener{filepath.Join(t.TempDir(), "log.db")}
+		return opener{sqlitetest.Path(t)}
 	})
 }
 

@@ -11,6 +11,9 @@ import (
 	driver "zombiezen.com/go/sqlite"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
+	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/sqlite"
 	"github.com/attestlog/attestlog/verify"
@@ -22,10 +25,8 @@ func TestRollbackUnderARunningLogIsNotExtended(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()
 	path, old := filepath.Join(dir, "log.db"), filepath.Join(dir, "old.db")
-	s, l, err := openQuiet(ctx, path, sqlite.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := sqlitetest.Store(t, path, sqlite.Config{})
+	l := testlog.New(t, s, attestlog.Config{})
 	appendMany := func(n int) error {
 		for i := range n {
 			if _, err := l.Append(ctx, tamperEvent(i)); err != nil {
@@ -56,12 +57,12 @@ func TestRollbackUnderARunningLogIsNotExtended(t *testing.T) {
 	for range 3 { // also not once the first refusal has been forgotten
 		var corrupt *attestlog.CorruptError
 		if _, err := l.Append(ctx, fresh(500)...); !errors.As(err, &corrupt) {
-			t.Errorf("Append behind a rollback = %v, want a *CorruptError", err)
+			t.Errorf("Append after a rollback = %v, want a *CorruptError", err)
 		}
 	}
 	var corrupt *attestlog.CorruptError
 	if _, err := verify.Log(ctx, l, verify.Options{}); !errors.As(err, &corrupt) || corrupt.Index != 100 {
-		t.Errorf("Verify behind a rollback = %v, want a *CorruptError at entry 100", err)
+		t.Errorf("Verify after a rollback = %v, want a *CorruptError at entry 100", err)
 	}
 	l.Close(ctx)
 }
@@ -91,12 +92,9 @@ func putBack(t *testing.T, path, old string) {
 
 // A loop over entries may use the log, close it, or panic.
 func TestLoopsOverEntriesHoldNothing(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	_, l, err := openQuiet(ctx, filepath.Join(t.TempDir(), "log.db"), sqlite.Config{Readers: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
+	ctx := testwait.Context(t)
+	s := sqlitetest.Store(t, sqlitetest.Path(t), sqlite.Config{Readers: 1})
+	l := testlog.New(t, s, attestlog.Config{})
 	for i := range 300 {
 		if _, err := l.Append(ctx, tamperEvent(i)); err != nil {
 			t.Fatal(err)
@@ -135,10 +133,7 @@ func TestLoopsOverEntriesHoldNothing(t *testing.T) {
 // Many ids that are taken cost one transaction more, not one each.
 func TestManyConflictsAreRefusedTogether(t *testing.T) {
 	ctx := t.Context()
-	_, l, err := openQuiet(ctx, filepath.Join(t.TempDir(), "log.db"), sqlite.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := sqlitetest.Log(t, attestlog.Config{})
 	const n = 2000
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	events := make([]attestlog.Event, n)
@@ -176,11 +171,8 @@ func TestManyConflictsAreRefusedTogether(t *testing.T) {
 // does not end as if there were no more entries.
 func TestQueryUnderAnEmptiedIndexDoesNotEndEarly(t *testing.T) {
 	ctx := t.Context()
-	path := filepath.Join(t.TempDir(), "log.db")
-	_, l, err := openQuiet(ctx, path, sqlite.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	path := sqlitetest.Path(t)
+	l := sqlitetest.LogAt(t, path, attestlog.Config{})
 	const n = 2000
 	events := make([]attestlog.Event, n)
 	for i := range events {
@@ -196,14 +188,11 @@ func TestQueryUnderAnEmptiedIndexDoesNotEndEarly(t *testing.T) {
 		query.Field("actor", "y"),
 		query.Field("actor", "y").OrderBy(query.ByTime),
 	} {
-		emptied := filepath.Join(t.TempDir(), "log.db")
+		emptied := sqlitetest.Path(t)
 		for _, suffix := range []string{"", ".index", ".pub", ".checkpoint"} {
 			copyFile(t, path+suffix, emptied+suffix)
 		}
-		_, l, err := openQuiet(ctx, emptied, sqlite.Config{ReadOnly: true})
-		if err != nil {
-			t.Fatal(err)
-		}
+		l := sqlitetest.LogAt(t, emptied, attestlog.Config{ReadOnly: true})
 		seen := 0
 		var ended error
 		for _, err := range l.Entries(ctx, q) {
@@ -225,9 +214,9 @@ func TestQueryUnderAnEmptiedIndexDoesNotEndEarly(t *testing.T) {
 	}
 }
 
-// Closing empties the write-ahead log, also behind a transaction that was given up.
+// Closing empties the write-ahead log, also after an abandoned transaction.
 func TestCloseLeavesNoWriteAheadLog(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "log.db")
+	path := sqlitetest.Path(t)
 	s, err := sqlite.Open(t.Context(), path, sqlite.Config{})
 	if err != nil {
 		t.Fatal(err)
@@ -236,7 +225,12 @@ func TestCloseLeavesNoWriteAheadLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	if err := s.Write(ctx, func(attestlog.Tx) error { cancel(); time.Sleep(10 * time.Millisecond); return ctx.Err() }); err == nil {
+	err = s.Write(ctx, func(attestlog.Tx) error {
+		cancel()
+		time.Sleep(10 * time.Millisecond) // so that SQLite is interrupted too
+		return ctx.Err()
+	})
+	if err == nil {
 		t.Fatal("a transaction whose context ended was committed")
 	}
 	if err := s.Close(); err != nil {

@@ -4,7 +4,6 @@ package sqlite_test
 
 import (
 	"os"
-	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -13,6 +12,9 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
+	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/sqlite"
 	"github.com/attestlog/attestlog/verify"
 )
@@ -36,10 +38,7 @@ func countIn(t *testing.T, path, query string) (n int64) {
 // of its own, and waits until done reports true.
 func appendInSteps(t *testing.T, path string, from, steps, each int, done func(attestlog.Stats) bool) {
 	t.Helper()
-	_, l, err := openQuiet(t.Context(), path, sqlite.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := sqlitetest.LogAt(t, path, attestlog.Config{})
 	for step := range steps {
 		var events []attestlog.Event
 		for i := range each {
@@ -48,28 +47,11 @@ func appendInSteps(t *testing.T, path string, from, steps, each int, done func(a
 		if _, err := l.Append(t.Context(), events...); err != nil {
 			t.Fatal(err)
 		}
-		for st, err := l.Stats(t.Context()); st.Store.IndexLag > 0; st, err = l.Stats(t.Context()) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(time.Millisecond)
-		}
+		testlog.Indexed(t, l)
 	}
-	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-		st, err := l.Stats(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if done(st) {
-			break
-		}
-		if time.Since(began) > 20*time.Second {
-			t.Fatalf("%+v after 20 seconds", st.Store)
-		}
-	}
-	if err := l.Close(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+
+	testwait.Until(t, "the index is as awaited", func() bool { return done(testlog.Stats(t, l)) })
+	testlog.Close(t, l)
 }
 
 func merged(st attestlog.Stats) bool { return st.Store.IndexLag == 0 && !st.Store.IndexMerging }
@@ -83,7 +65,7 @@ const (
 // merge that was interrupted leaves nothing that is found, and the next process
 // clears it away.
 func TestSegmentsAreMerged(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "log.db")
+	path := sqlitetest.Path(t)
 	const steps, each = 10, 60
 	appendInSteps(t, path, 0, steps, each, merged)
 	few := countIn(t, path, segmentCount)
@@ -113,9 +95,10 @@ func TestSegmentsAreMerged(t *testing.T) {
 	}
 }
 
-// While another process merges, this one leaves the segments alone.
+// While another process merges, this one leaves the segments alone. It merges
+// them afterwards.
 func TestOneProcessMergesAtATime(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "log.db")
+	path := sqlitetest.Path(t)
 	held, err := os.OpenFile(path+".index.lock", os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		t.Fatal(err)
@@ -124,12 +107,27 @@ func TestOneProcessMergesAtATime(t *testing.T) {
 	if err := syscall.Flock(int(held.Fd()), syscall.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
+
 	const steps, each = 10, 60
-	waited := time.Now()
+	var asked time.Time // since when a merge is due
 	appendInSteps(t, path, 0, steps, each, func(st attestlog.Stats) bool {
-		return st.Store.IndexMerging && time.Since(waited) > 3*time.Second
+		if !st.Store.IndexMerging {
+			return false
+		}
+		if asked.IsZero() {
+			asked = time.Now()
+		}
+		return time.Since(asked) > time.Second // in which it is tried several times
 	})
 	if n := countIn(t, path, segmentCount); n != steps {
 		t.Errorf("%d segments, want the %d that were added", n, steps)
+	}
+
+	if err := syscall.Flock(int(held.Fd()), syscall.LOCK_UN); err != nil {
+		t.Fatal(err)
+	}
+	appendInSteps(t, path, steps*each, 1, each, merged)
+	if n := countIn(t, path, segmentCount); n >= steps/2 {
+		t.Errorf("%d segments are left of %d once the other process has ended", n, steps+1)
 	}
 }

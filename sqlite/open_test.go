@@ -16,6 +16,8 @@ import (
 	zombiezen "zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 
+	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
 	"github.com/attestlog/attestlog/sqlite"
 	"github.com/attestlog/attestlog/verify"
 )
@@ -50,7 +52,7 @@ func TestOpenRefusesWhatIsNoLog(t *testing.T) {
 		{"missing", func(*testing.T, string) {}, nil, fs.ErrNotExist},
 	} {
 		for _, readOnly := range []bool{true, false} {
-			path := filepath.Join(t.TempDir(), "log.db")
+			path := sqlitetest.Path(t)
 			test.make(t, path)
 			before, _ := os.ReadFile(path)
 			want := test.want
@@ -74,7 +76,7 @@ func TestOpenRefusesWhatIsNoLog(t *testing.T) {
 		s.Close()
 		t.Error("Open of a folder succeeded")
 	}
-	if _, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "log.db"), sqlite.Config{MustExist: true}); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := sqlite.Open(t.Context(), sqlitetest.Path(t), sqlite.Config{MustExist: true}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Open of a missing log with MustExist = %v, want fs.ErrNotExist", err)
 	}
 }
@@ -91,10 +93,7 @@ func openOrPanic(path string, cfg sqlite.Config) (s *sqlite.Store, err error) {
 
 func TestNewFilesAreForTheirOwnerOnly(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a log?#%.db")
-	_, l, err := openQuiet(t.Context(), path, sqlite.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := sqlitetest.LogAt(t, path, attestlog.Config{})
 	if _, err := l.Append(t.Context(), tamperEvent(0)); err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package sqlite_test
 
 import (
 	"context"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,8 +10,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
 	"github.com/attestlog/attestlog/query"
-	"github.com/attestlog/attestlog/sqlite"
 	"github.com/attestlog/attestlog/verify"
 )
 
@@ -21,11 +20,8 @@ import (
 func TestEverythingAtOnce(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	ctx := context.Background()
-	path := filepath.Join(t.TempDir(), "log.db")
-	_, l, err := openQuiet(ctx, path, sqlite.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	path := sqlitetest.Path(t)
+	l := sqlitetest.LogAt(t, path, attestlog.Config{})
 	const bound = 20_000
 	if _, err := l.Append(ctx, tamperEvent(3*bound)); err != nil {
 		t.Fatal(err)
@@ -119,7 +115,10 @@ func TestEverythingAtOnce(t *testing.T) {
 			})
 		}
 	}
-	for deadline := time.Now().Add(3 * time.Second); next.Load() < bound/2 && time.Now().Before(deadline); {
+
+	// All of them are at work for a while.
+	const enough = 3 * time.Second
+	for began := time.Now(); next.Load() < bound/2 && time.Since(began) < enough; {
 		time.Sleep(5 * time.Millisecond)
 	}
 	closing.Store(1)
@@ -128,10 +127,7 @@ func TestEverythingAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 
-	_, l, err = openQuiet(ctx, path, sqlite.Config{ReadOnly: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l = sqlitetest.LogAt(t, path, attestlog.Config{ReadOnly: true})
 	for e, err := range l.Entries(ctx, query.Query{}) {
 		if err != nil {
 			t.Fatal(err)

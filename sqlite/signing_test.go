@@ -3,7 +3,6 @@ package sqlite_test
 import (
 	"errors"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -11,17 +10,14 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/sqlite"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
 )
 
 // A tree row that a raw connection let grow is not signed.
 func TestTreeThatDoesNotFollowIsNotSigned(t *testing.T) {
 	ctx := t.Context()
-	path := filepath.Join(t.TempDir(), "log.db")
-	_, l, err := openQuiet(ctx, path, sqlite.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	path := sqlitetest.Path(t)
+	l := sqlitetest.LogAt(t, path, attestlog.Config{})
 	if _, err := l.Append(ctx, tamperEvent(0)); err != nil {
 		t.Fatal(err)
 	}
@@ -49,11 +45,8 @@ func TestTreeThatDoesNotFollowIsNotSigned(t *testing.T) {
 // A kept checkpoint that no key of the log signed is no reason to go on.
 func TestForgedKeptCheckpointMakesALogReadOnly(t *testing.T) {
 	ctx := t.Context()
-	path := filepath.Join(t.TempDir(), "log.db")
-	_, l, err := openQuiet(ctx, path, sqlite.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	path := sqlitetest.Path(t)
+	l := sqlitetest.LogAt(t, path, attestlog.Config{})
 	if _, err := l.Append(ctx, tamperEvent(0)); err != nil {
 		t.Fatal(err)
 	}
@@ -73,10 +66,7 @@ func TestForgedKeptCheckpointMakesALogReadOnly(t *testing.T) {
 	if err := os.WriteFile(path+".checkpoint", kept, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	_, l, err = openQuiet(ctx, path, sqlite.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l = sqlitetest.LogAt(t, path, attestlog.Config{})
 	defer l.Close(ctx)
 	if _, err := l.Append(ctx, tamperEvent(1)); !errors.Is(err, attestlog.ErrReadOnly) {
 		t.Errorf("Append behind a forged checkpoint = %v, want ErrReadOnly", err)

@@ -4,18 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	zombiezen "zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
+	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/sqlite"
 	"github.com/attestlog/attestlog/verify"
@@ -26,26 +26,11 @@ var indexQueries = []string{
 	"time:2026-03-01T10:01..2026-03-01T10:02", "time:2026-03-01T10:01..2026-03-01T10:02 order:time", "-tenant:t1 action:mail.*",
 }
 
-func openQuiet(ctx context.Context, path string, cfg sqlite.Config) (*sqlite.Store, *attestlog.Log, error) {
-	cfg.Logger = slog.New(slog.DiscardHandler)
-	s, err := sqlite.Open(ctx, path, cfg)
-	if err != nil {
-		return nil, nil, err
-	}
-	l, err := attestlog.New(ctx, s, attestlog.Config{Logger: cfg.Logger, ReadOnly: cfg.ReadOnly})
-	if err != nil {
-		s.Close()
-	}
-	return s, l, err
-}
-
 // checkAnswers compares what queries find with the entries themselves.
 func checkAnswers(t *testing.T, path string, cfg sqlite.Config) {
 	t.Helper()
-	_, l, err := openQuiet(t.Context(), path, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := sqlitetest.Store(t, path, cfg)
+	l := testlog.New(t, s, attestlog.Config{ReadOnly: cfg.ReadOnly})
 	defer l.Close(context.Background())
 	compareAnswers(t, l)
 }
@@ -125,12 +110,9 @@ func TestVerifyFindsTamperingWithTheIndex(t *testing.T) {
 			t.Parallel()
 			path := logCopy(t)
 			// Opened first: an index that does not belong is left aside when it is opened.
-			_, l, err := openQuiet(t.Context(), path, sqlite.Config{ReadOnly: true})
-			if err != nil {
-				t.Fatal(err)
-			}
+			l := sqlitetest.LogAt(t, path, attestlog.Config{ReadOnly: true})
 			defer l.Close(context.Background())
-			err = withConn(path+".index", func(conn *zombiezen.Conn) error { return sqlitex.ExecuteScript(conn, test.script+";", nil) })
+			err := withConn(path+".index", func(conn *zombiezen.Conn) error { return sqlitex.ExecuteScript(conn, test.script+";", nil) })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -213,10 +195,8 @@ func TestReindexMendsTheIndex(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, l, err := openQuiet(t.Context(), path, sqlite.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := sqlitetest.Store(t, path, sqlite.Config{})
+	l := testlog.New(t, s, attestlog.Config{})
 	r, err := verify.Log(t.Context(), l, verify.Options{Index: true})
 	wantCorrupt(t, r, err, anyIndex)
 	var done uint64
@@ -230,18 +210,10 @@ func TestReindexMendsTheIndex(t *testing.T) {
 	if _, err := l.Append(t.Context(), tamperEvent(2000)); err != nil {
 		t.Errorf("Append after Reindex = %v", err)
 	}
-	defer func() {
-		if err := l.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-		if err := s.Reindex(context.Background(), nil); !errors.Is(err, attestlog.ErrClosed) {
-			t.Errorf("Reindex of a closed log = %v, want ErrClosed", err)
-		}
-	}()
-	for began := time.Now(); time.Since(began) < 10*time.Second; time.Sleep(5 * time.Millisecond) {
-		if st, err := s.Stats(t.Context()); err != nil || st.IndexLag == 0 {
-			return
-		}
+	testlog.Indexed(t, l)
+
+	testlog.Close(t, l)
+	if err := s.Reindex(t.Context(), nil); !errors.Is(err, attestlog.ErrClosed) {
+		t.Errorf("Reindex of a closed log = %v, want ErrClosed", err)
 	}
-	t.Error("the index does not follow after Reindex")
 }

@@ -17,6 +17,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
 	"github.com/attestlog/attestlog/sqlite"
 	"github.com/attestlog/attestlog/verify"
 )
@@ -50,7 +51,7 @@ func logCopy(t *testing.T) string {
 	if tamperedLog.err != nil {
 		t.Fatal(tamperedLog.err)
 	}
-	path := filepath.Join(t.TempDir(), "log.db")
+	path := sqlitetest.Path(t)
 	for suffix, content := range tamperedLog.files {
 		if err := os.WriteFile(path+suffix, content, 0o600); err != nil {
 			t.Fatal(err)

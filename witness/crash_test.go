@@ -175,7 +175,8 @@ func TestKilledWhileCosigning(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	cosigned := uint64(0) // the largest that a client was given
-	for round := range rounds {
+	// On a slow machine many rounds may end before anything is cosigned.
+	for round := 0; round < rounds || cosigned == 0 && round < 20*rounds; round++ {
 		p := start(t, s)
 		time.AfterFunc(time.Duration(rnd.IntN(60))*time.Millisecond, func() { p.cmd.Process.Kill() })
 		var mu sync.Mutex
@@ -208,7 +209,7 @@ func TestKilledWhileCosigning(t *testing.T) {
 		p.kill()
 		checkAfterCrash(t, s, l, v, cosigned)
 	}
-	t.Logf("%d entries were cosigned in %d rounds", cosigned, rounds)
+	t.Logf("%d entries were cosigned", cosigned)
 	if cosigned == 0 {
 		t.Error("nothing was cosigned")
 	}

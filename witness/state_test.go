@@ -8,11 +8,11 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/testwait"
 )
 
 func TestNoStateIsNotAnEmptyState(t *testing.T) {
@@ -206,7 +206,11 @@ func TestHeldLock(t *testing.T) {
 	held, release := make(chan struct{}), make(chan struct{})
 	done := make(chan error)
 	go func() {
-		done <- other.state.locked(t.Context(), func() error { close(held); <-release; return nil })
+		done <- other.state.locked(t.Context(), func() error {
+			close(held)
+			<-release
+			return nil
+		})
 	}()
 	<-held
 	answered := make(chan error)
@@ -214,16 +218,12 @@ func TestHeldLock(t *testing.T) {
 		_, err := w.cosign(t.Context(), l.request(t, 0, 5).marshal())
 		answered <- err
 	}()
-	select {
-	case err := <-answered:
-		t.Fatalf("answered while the lock was held: %v", err)
-	case <-time.After(20 * time.Millisecond):
-	}
+	testwait.Blocked(t, "the answer while the lock is held", answered)
 	close(release)
-	if err := <-done; err != nil {
+	if err := testwait.Receive(t, "the lock is released", done); err != nil {
 		t.Error(err)
 	}
-	if err := <-answered; err != nil {
+	if err := testwait.Receive(t, "the answer", answered); err != nil {
 		t.Error(err)
 	}
 }

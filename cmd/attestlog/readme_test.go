@@ -3,7 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
+	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -11,7 +11,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/attestlog/attestlog/internal/testwait"
 )
 
 // What the README prints under "A server" works as it stands there, but for the
@@ -39,8 +40,7 @@ func TestServerOfTheReadme(t *testing.T) {
 	}
 	address := l.Addr().String()
 	l.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
+	ctx := testwait.Context(t)
 	serve := exec.CommandContext(ctx, program, "serve")
 	serve.Dir = dir
 	serve.Env = append(os.Environ(), "ATTESTLOG_LISTEN="+address)
@@ -64,19 +64,58 @@ func TestServerOfTheReadme(t *testing.T) {
 		if strings.TrimSpace(command) == "" {
 			continue
 		}
-		sh := exec.CommandContext(ctx, "sh", "-c", strings.Replace(command, "curl ", "curl -sSf ", 1))
+		command = strings.Replace(command, "curl ", "exec curl -sSf ", 1)
+		command, tail := cutTail(command)
+		sh := exec.CommandContext(ctx, "sh", "-c", command)
 		sh.Dir = dir
 		sh.Env = append(os.Environ(), "TOKEN="+token, "PATH="+dir+":"+os.Getenv("PATH"))
-		var stderr bytes.Buffer
-		sh.Stderr = &stderr
-		got, err := sh.Output()
-		tail := strings.Contains(command, "-m 2") // curl ends it, and says so
-		if err != nil && !tail || !strings.Contains(string(got), `"id":"`) && !strings.Contains(string(got), "alice  mail.view") {
-			t.Errorf("%s\n%v: %s%s", command, err, got, &stderr)
+		got, err := outputUntil(sh, tail, func(text string) bool {
+			return strings.Contains(text, `"id":"`) || strings.Contains(text, "alice  mail.view")
+		})
+		if err != nil {
+			t.Errorf("%s\n%v: %s", command, err, got)
 		}
 	}
 	serve.Process.Signal(os.Interrupt)
 	if err := serve.Wait(); err != nil {
 		t.Errorf("serve ended with %v", err)
 	}
+}
+
+// cutTail takes the limit of two seconds out of a command that tails the log:
+// the test ends that command as soon as it has printed an entry.
+func cutTail(command string) (without string, tail bool) {
+	without = strings.Replace(command, "-m 2 ", "", 1)
+	return without, without != command
+}
+
+// outputUntil runs a command, which must print what is wanted, to its end, or if
+// it is endless until it has printed that. It returns what was printed.
+func outputUntil(cmd *exec.Cmd, endless bool, wanted func(string) bool) (string, error) {
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", err
+	}
+	if err := cmd.Start(); err != nil {
+		return "", err
+	}
+
+	var text strings.Builder
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		text.WriteString(lines.Text() + "\n")
+		if endless && wanted(text.String()) {
+			cmd.Process.Kill()
+		}
+	}
+	err = cmd.Wait()
+	printed := text.String() + stderr.String()
+	if !wanted(text.String()) {
+		return printed, errors.New("it did not print an entry")
+	}
+	if endless {
+		err = nil // the kill
+	}
+	return printed, err
 }

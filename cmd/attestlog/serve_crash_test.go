@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/google/uuid"
 )
 
@@ -250,13 +251,8 @@ func TestServeEndsInTheMiddleOfEverything(t *testing.T) {
 // await waits for n acknowledgements.
 func (l *load) await(n int) {
 	l.t.Helper()
-	patience := time.After(30 * time.Second)
 	for range n {
-		select {
-		case <-l.acked:
-		case <-patience:
-			l.t.Fatalf("no acknowledgement for long: %s", l.stderr)
-		}
+		testwait.Receive(l.t, "an acknowledgement", l.acked)
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/attestlog/attestlog/internal/testwait"
 )
 
 // A servedProcess is a started "attestlog serve". Its log and its address outlive
@@ -65,7 +67,10 @@ func (p *servedProcess) start() {
 			p.token = m[1]
 		}
 	}
-	p.t.Cleanup(func() { p.cmd.Process.Kill(); p.cmd.Wait() }) // of no use once it has ended
+	p.t.Cleanup(func() { // which does nothing to a process that has ended
+		p.cmd.Process.Kill()
+		p.cmd.Wait()
+	})
 }
 
 // end sends a signal and returns the exit code, -1 for a process that was killed.
@@ -74,7 +79,7 @@ func (p *servedProcess) end(signal syscall.Signal) int {
 	if err := p.cmd.Process.Signal(signal); err != nil {
 		p.t.Fatal(err)
 	}
-	hung := time.AfterFunc(30*time.Second, func() { p.cmd.Process.Signal(syscall.SIGQUIT) })
+	hung := time.AfterFunc(testwait.Patience(), func() { p.cmd.Process.Signal(syscall.SIGQUIT) })
 	io.Copy(io.Discard, p.stdout)
 	p.cmd.Wait() // the exit code tells
 	if !hung.Stop() {

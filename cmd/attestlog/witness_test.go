@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -19,7 +18,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/sqlite"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
 	"github.com/attestlog/attestlog/witness"
 )
 
@@ -48,7 +47,10 @@ func startWitness(t *testing.T, dir string, args ...string) *witnessProcess {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() }) // of no use once it has ended
+	t.Cleanup(func() { // which does nothing to a process that has ended
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
 	w := &witnessProcess{cmd: cmd, stderr: bufio.NewReader(errs)}
 	for {
 		line, err := w.stderr.ReadString('\n')
@@ -89,15 +91,7 @@ type growingLog struct {
 
 func newGrowingLog(t *testing.T, dir string) *growingLog {
 	t.Helper()
-	store, err := sqlite.Open(t.Context(), filepath.Join(dir, "audit.db"), sqlite.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	log, err := attestlog.New(t.Context(), store, attestlog.Config{Origin: "example.com/audit"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { log.Close(context.Background()) })
+	log := sqlitetest.LogAt(t, filepath.Join(dir, "audit.db"), attestlog.Config{Origin: "example.com/audit"})
 	keys, err := os.ReadFile(filepath.Join(dir, "audit.db.pub"))
 	if err != nil {
 		t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/attestlog/attestlog/compat/auditlog"
+	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/verify"
 )
 
@@ -272,16 +273,27 @@ func TestAnInterruptedImportGoesOn(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
+		ended := make(chan struct{})
+		go func() {
+			cmd.Wait()
+			close(ended)
+		}()
+
 		size := int64(round) * 300_000 // of the log: some way further each time
-		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-			if info, err := os.Stat(path + auditlog.Suffix + "-wal"); err == nil && info.Size() > size {
-				break
-			} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		testwait.Until(t, "the import is under way", func() bool {
+			select {
+			case <-ended: // it was too quick to be interrupted
+				return true
+			default:
+			}
+			info, err := os.Stat(path + auditlog.Suffix + "-wal")
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				t.Fatal(err)
 			}
-		}
+			return err == nil && info.Size() > size
+		})
 		cmd.Process.Kill()
-		cmd.Wait()
+		<-ended
 	}
 	s := newStore(t, path)
 	if got := list(t, s, -1); len(got) != rows {

@@ -6,8 +6,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
 	"github.com/attestlog/attestlog/query"
-	"github.com/attestlog/attestlog/sqlite"
 )
 
 const timeFormat = "2006-01-02T15:04:05.000000Z"
@@ -16,15 +16,7 @@ const timeFormat = "2006-01-02T15:04:05.000000Z"
 // connection of this process may have it open.
 func openReading(t *testing.T, path string) *attestlog.Log {
 	t.Helper()
-	store, err := sqlite.Open(t.Context(), path, sqlite.Config{ReadOnly: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	log, err := attestlog.New(t.Context(), store, attestlog.Config{ReadOnly: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return log
+	return sqlitetest.LogAt(t, path, attestlog.Config{ReadOnly: true})
 }
 
 // entries returns what the log holds, as receipts by index. It checks that
@@ -88,9 +80,9 @@ type ledger struct {
 // were on their way. It gives them again and checks the log once more.
 func (l *ledger) recover(t *testing.T, n int) {
 	t.Helper()
-	switch r := runLog(t, l.path, "", "verify"); {
-	case r.code == 1, r.code != 0 && len(l.acked) > 0:
-		t.Errorf("verify after the crash: %v", r)
+	verified := runLog(t, l.path, "", "verify")
+	if verified.code == 1 || verified.code != 0 && len(l.acked) > 0 {
+		t.Errorf("verify after the crash: %v", verified)
 	}
 	if len(l.acked) > 0 {
 		wantReceipts(t, l.path, l.acked)
@@ -103,6 +95,7 @@ func (l *ledger) recover(t *testing.T, n int) {
 	if r.code != 0 || len(receipts) != n {
 		t.Fatalf("append of the same %d events gave %d receipts: %v", n, len(receipts), r)
 	}
+
 	l.acked = append(l.acked, receipts...)
 	all := entries(t, l.path)
 	wantReceipts(t, l.path, l.acked)

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/jsonl"
 	"github.com/attestlog/attestlog/sqlite"
 	"github.com/attestlog/attestlog/verify"
@@ -67,7 +68,7 @@ func follow(path string, in io.Reader, out io.Writer) (err error) {
 			continue
 		}
 		receipts, err := log.Append(ctx, e)
-		for deadline := time.Now().Add(patience); errors.Is(err, attestlog.ErrUnavailable) && time.Now().Before(deadline); {
+		for deadline := testwait.Deadline(); errors.Is(err, attestlog.ErrUnavailable) && time.Now().Before(deadline); {
 			receipts, err = log.Append(ctx, e)
 		}
 		if err != nil {

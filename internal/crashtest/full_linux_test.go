@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/sqlite"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
 )
 
 // mountSmall mounts a file system of some size, and returns its folder and
@@ -66,14 +66,7 @@ func TestDiskFull(t *testing.T) {
 func TestDiskFullWhileOpen(t *testing.T) {
 	dir, grow := mountSmall(t, "4m")
 	path := filepath.Join(dir, "a.db")
-	store, err := sqlite.Open(t.Context(), path, sqlite.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	log, err := attestlog.New(t.Context(), store, attestlog.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	log := sqlitetest.LogAt(t, path, attestlog.Config{})
 	source := newEvents(9, "open")
 	next := func() attestlog.Event {
 		e, err := attestlog.ParseEvent([]byte(source.event().line))

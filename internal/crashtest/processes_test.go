@@ -1,10 +1,12 @@
 package crashtest
 
 import (
+	"fmt"
 	"path/filepath"
 	"testing"
-	"time"
 
+	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -65,28 +67,15 @@ func TestIndexCatchesUpWhoeverDies(t *testing.T) {
 	}
 }
 
-// waitIndexed returns once the index has all of size entries.
+// waitIndexed waits until the log has size entries and the index has all of them.
 func waitIndexed(t *testing.T, path string, size uint64) {
 	t.Helper()
 	log := openReading(t, path)
 	defer log.Close(t.Context())
-	poll := time.NewTicker(5 * time.Millisecond)
-	defer poll.Stop()
-	deadline := time.After(patience)
-	for {
-		s, err := log.Stats(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if s.Size == size && s.Store.IndexLag == 0 {
-			return
-		}
-		select {
-		case <-poll.C:
-		case <-deadline:
-			t.Fatalf("the index lacks %d of %d entries, want 0 of %d", s.Store.IndexLag, s.Size, size)
-		}
-	}
+	testwait.Until(t, fmt.Sprintf("an index of all %d entries", size), func() bool {
+		s := testlog.Stats(t, log)
+		return s.Size == size && s.Store.IndexLag == 0
+	})
 }
 
 // seedLog appends n events, in transactions of up to 10,000.

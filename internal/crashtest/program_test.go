@@ -12,13 +12,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/attestlog/attestlog/internal/testwait"
 )
 
 // program is the path of the attestlog program, which TestMain builds.
 var program string
-
-// patience bounds a single process: one that takes longer hangs.
-const patience = 30 * time.Second
 
 func TestMain(m *testing.M) {
 	if path := os.Getenv(followEnv); path != "" {
@@ -84,8 +83,8 @@ type receipt struct {
 	LoggedTime string `json:"logged_time"`
 }
 
-// parseReceipts reads whole lines. What a killed process left of a line is no
-// receipt.
+// parseReceipts reads whole lines. A killed process may leave a part of a line,
+// which is not a receipt.
 func parseReceipts(t *testing.T, out string) []receipt {
 	t.Helper()
 	var all []receipt
@@ -144,11 +143,11 @@ func wait(t *testing.T, cmd *exec.Cmd, stdin io.Reader, stdout io.Writer) result
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	hung := time.AfterFunc(patience, func() { endGroup(cmd) })
+	hung := time.AfterFunc(testwait.Patience(), func() { endGroup(cmd) })
 	cmd.Wait() // the exit code tells
 	r := result{code: cmd.ProcessState.ExitCode(), stderr: stderr.String()}
 	if !hung.Stop() {
-		t.Fatalf("%v has not ended after %v: %v", cmd, patience, r)
+		t.Fatalf("%v has not ended after %v: %v", cmd, testwait.Patience(), r)
 	}
 	if strings.Contains(r.stderr, "panic: ") {
 		t.Errorf("%v panicked: %v", cmd, r)

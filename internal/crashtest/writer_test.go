@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/attestlog/attestlog/internal/testwait"
 )
 
 // A writer is a process that appends what it is fed, line by line, and prints
@@ -38,8 +40,12 @@ func startWriter(t *testing.T, cmd *exec.Cmd) *writer {
 		t.Fatal(err)
 	}
 	w.stdin, w.stdout = in, bufio.NewReader(out)
-	hang := time.AfterFunc(patience, func() { cmd.Process.Kill() })
-	t.Cleanup(func() { hang.Stop(); cmd.Process.Kill(); cmd.Wait() }) // of no use once it has ended
+	hang := time.AfterFunc(testwait.Patience(), func() { cmd.Process.Kill() })
+	t.Cleanup(func() { // which does nothing to a process that has ended
+		hang.Stop()
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
 	return w
 }
 

@@ -2,34 +2,36 @@ package pgtest
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
+	"testing"
+
+	"github.com/attestlog/attestlog/internal/testwait"
 )
 
-// Replica makes a streaming replica of the cluster and starts it. It is called
-// name in the cluster's pg_stat_replication and synchronous_standby_names.
-func (c *Cluster) Replica(name string) (*Cluster, error) {
-	dir, err := os.MkdirTemp("", "attestlog-pg-")
-	if err != nil {
-		return nil, err
+// Replica makes a streaming replica of the cluster and starts it; the end of
+// the test removes it. It is called name in the cluster's pg_stat_replication
+// and synchronous_standby_names. It has what the cluster had when Replica was
+// called, and the rest some time later: a test waits for what it needs there.
+func (c *Cluster) Replica(t testing.TB, name string) *Cluster {
+	t.Helper()
+	r := &Cluster{bin: c.bin, settings: c.settings}
+	if err := r.makeDir(); err != nil {
+		t.Fatal(err)
 	}
-	r := &Cluster{Dir: dir, bin: c.bin, settings: c.settings}
-	if err := r.dropRoot(); err != nil {
-		return nil, err
+	t.Cleanup(r.Remove)
+
+	primary := fmt.Sprintf("host=%s user=postgres application_name=%s", c.Dir, name)
+	if err := r.run("pg_basebackup", "-D", r.data(), "-R", "-X", "stream", "-c", "fast", "--no-sync", "-d", primary); err != nil {
+		t.Fatal(err)
 	}
-	out, err := r.Command("pg_basebackup", "-D", filepath.Join(dir, "data"), "-R", "-X", "stream", "-c", "fast", "--no-sync",
-		"-d", fmt.Sprintf("host=%s user=postgres application_name=%s", c.Dir, name)).CombinedOutput()
-	if err != nil {
-		return nil, fmt.Errorf("pg_basebackup: %w\n%s", err, out)
-	}
-	return r, r.Restart()
+	r.Restart(t)
+	return r
 }
 
 // Promote makes a replica a primary, and waits until it is one.
-func (c *Cluster) Promote() error {
-	out, err := c.Command("pg_ctl", "promote", "-w", "-D", filepath.Join(c.Dir, "data")).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("pg_ctl promote: %w\n%s", err, out)
+func (c *Cluster) Promote(t testing.TB) {
+	t.Helper()
+	seconds := fmt.Sprint(int(testwait.Patience().Seconds()))
+	if err := c.run("pg_ctl", "promote", "-w", "-t", seconds, "-D", c.data()); err != nil {
+		t.Fatal(err)
 	}
-	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/query"
 )
 
@@ -27,9 +28,9 @@ var appendTests = []namedTest{
 }
 
 func receiptsTellWhereEntriesAre(t *testing.T, o Opener) {
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+	l := openLog(t, o, attestlog.Config{})
 	var receipts []attestlog.Receipt
-	want := events(0, 306)
+	want := testlog.Events(0, 306)
 	for _, part := range [][]attestlog.Event{want[:1], want[1:6], want[6:]} {
 		got, err := l.Append(t.Context(), part...)
 		if err != nil {
@@ -37,6 +38,7 @@ func receiptsTellWhereEntriesAre(t *testing.T, o Opener) {
 		}
 		receipts = append(receipts, got...)
 	}
+
 	for i, r := range receipts {
 		e, err := l.Entry(t.Context(), uint64(i))
 		if err != nil {
@@ -56,10 +58,11 @@ func receiptsTellWhereEntriesAre(t *testing.T, o Opener) {
 }
 
 func absentIDAndTimeAreMade(t *testing.T, o Opener) {
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+	l := openLog(t, o, attestlog.Config{})
 	before := time.Now()
-	r := mustAppend(t, l, attestlog.Event{Action: "login", Actor: attestlog.Actor{ID: "bob"}})
+	r := testlog.Append(t, l, attestlog.Event{Action: "login", Actor: attestlog.Actor{ID: "bob"}})
 	after := time.Now()
+
 	e, err := l.EntryByID(t.Context(), r[0].ID)
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +73,8 @@ func absentIDAndTimeAreMade(t *testing.T, o Opener) {
 }
 
 func concurrentCallsStayWhole(t *testing.T, o Opener) {
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+	l := openLog(t, o, attestlog.Config{})
+
 	const writers, calls = 8, 25
 	var mu sync.Mutex
 	ids := map[uint64]string{}
@@ -79,7 +83,7 @@ func concurrentCallsStayWhole(t *testing.T, o Opener) {
 		wg.Go(func() {
 			for c := range calls {
 				from := (w*calls + c) * 4
-				call := events(from, from+1+c%4)
+				call := testlog.Events(from, from+1+c%4)
 				receipts, err := l.Append(t.Context(), call...)
 				if err != nil {
 					t.Error(err)
@@ -88,7 +92,8 @@ func concurrentCallsStayWhole(t *testing.T, o Opener) {
 				mu.Lock()
 				for i, r := range receipts {
 					if r.ID != call[i].ID || r.Index != receipts[0].Index+uint64(i) {
-						t.Errorf("receipt %d of a call is index %d, id %s; want index %d, id %s", i, r.Index, r.ID, receipts[0].Index+uint64(i), call[i].ID)
+						t.Errorf("receipt %d of a call is index %d, id %s; want index %d, id %s",
+							i, r.Index, r.ID, receipts[0].Index+uint64(i), call[i].ID)
 					}
 					ids[r.Index] = r.ID
 				}
@@ -97,6 +102,7 @@ func concurrentCallsStayWhole(t *testing.T, o Opener) {
 		})
 	}
 	wg.Wait()
+
 	next := uint64(0)
 	for e, err := range l.Entries(t.Context(), query.Query{}) {
 		if err != nil {
@@ -107,58 +113,65 @@ func concurrentCallsStayWhole(t *testing.T, o Opener) {
 		}
 		next++
 	}
+
 	if next != uint64(len(ids)) {
 		t.Errorf("log has %d entries, receipts were given for %d", next, len(ids))
 	}
-	mustVerify(t, l)
+	testlog.Verify(t, l)
 }
 
 func aCallIsAllOrNothing(t *testing.T, o Opener) {
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
-	mustAppend(t, l, event(0))
+	l := openLog(t, o, attestlog.Config{})
+	testlog.Append(t, l, testlog.Event(0))
 
-	bad := events(1, 4)
+	bad := testlog.Events(1, 4)
 	bad[2].Action = ""
 	var field *attestlog.FieldError
 	if _, err := l.Append(t.Context(), bad...); !errors.As(err, &field) || field.Event != 2 || field.Field != "action" {
 		t.Errorf("Append with a bad third event = %v, want a FieldError of event 2, action", err)
 	}
-	taken := events(1, 4)
-	taken[1] = event(0)
+
+	taken := testlog.Events(1, 4)
+	taken[1] = testlog.Event(0)
 	taken[1].Action = "mail.delete"
 	if _, err := l.Append(t.Context(), taken...); !errors.Is(err, attestlog.ErrConflict) {
 		t.Errorf("Append with a taken id = %v, want ErrConflict", err)
 	}
+
 	if size, err := l.Size(t.Context()); size != 1 || err != nil {
 		t.Errorf("Size = %d, %v; want 1", size, err)
 	}
-	for _, e := range events(1, 4) {
+	for _, e := range testlog.Events(1, 4) {
 		if _, err := l.EntryByID(t.Context(), e.ID); !errors.Is(err, attestlog.ErrNotFound) {
 			t.Errorf("EntryByID(%s) = %v, want ErrNotFound", e.ID, err)
 		}
 	}
-	if r := mustAppend(t, l, events(1, 4)...); r[0].Index != 1 || r[2].Index != 3 {
+
+	if r := testlog.Append(t, l, testlog.Events(1, 4)...); r[0].Index != 1 || r[2].Index != 3 {
 		t.Errorf("the same ids afterwards got indexes %d to %d, want 1 to 3", r[0].Index, r[2].Index)
 	}
-	mustVerify(t, l)
+	testlog.Verify(t, l)
 }
 
 func entriesAreFound(t *testing.T, o Opener) {
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
-	own := event(7)
+	l := openLog(t, o, attestlog.Config{})
+	own := testlog.Event(7)
 	own.ID = "order-7"
-	mustAppend(t, l, event(0), own)
-	for id, index := range map[string]uint64{event(0).ID: 0, "order-7": 1} {
+	testlog.Append(t, l, testlog.Event(0), own)
+
+	for id, index := range map[string]uint64{testlog.Event(0).ID: 0, "order-7": 1} {
 		e, err := l.EntryByID(t.Context(), id)
 		if err != nil || e.Index != index || e.ID != id {
 			t.Errorf("EntryByID(%s) = entry %d, id %s, %v; want entry %d", id, e.Index, e.ID, err, index)
 		}
 	}
-	for _, id := range []string{event(1).ID, "order-8", ""} {
+
+	for _, id := range []string{testlog.Event(1).ID, "order-8", ""} {
 		if _, err := l.EntryByID(t.Context(), id); err == nil || id != "" && !errors.Is(err, attestlog.ErrNotFound) {
 			t.Errorf("EntryByID(%q) = %v, want ErrNotFound", id, err)
 		}
 	}
+
 	for _, index := range []uint64{2, 1 << 40, 1<<62 - 1} {
 		if _, err := l.Entry(t.Context(), index); !errors.Is(err, attestlog.ErrNotFound) {
 			t.Errorf("Entry(%d) = %v, want ErrNotFound", index, err)
@@ -169,22 +182,23 @@ func entriesAreFound(t *testing.T, o Opener) {
 func aReopenedLogGoesOn(t *testing.T, o Opener) {
 	var origin string
 	for round := range 4 {
-		l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+		l := openLog(t, o, attestlog.Config{})
 		if round == 0 {
 			origin = l.Origin()
 		}
 		if l.Origin() != origin || l.ReadOnly() != nil {
 			t.Fatalf("reopened: origin %q, read-only: %v; want %q and writable", l.Origin(), l.ReadOnly(), origin)
 		}
-		r := mustAppend(t, l, events(round*300, (round+1)*300)...)
+		r := testlog.Append(t, l, testlog.Events(round*300, (round+1)*300)...)
 		if r[0].Index != uint64(round*300) {
 			t.Fatalf("first index after opening is %d, want %d", r[0].Index, round*300)
 		}
-		mustVerify(t, l)
+		testlog.Verify(t, l)
 		if err := l.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	s := openStore(t, o, Options{})
 	if _, err := attestlog.New(t.Context(), s, attestlog.Config{Origin: "example.com/other"}); err == nil {
 		t.Error("New with another origin succeeded")
@@ -193,11 +207,12 @@ func aReopenedLogGoesOn(t *testing.T, o Opener) {
 }
 
 func twoHandlesWriteOneOrder(t *testing.T, o Opener) {
-	a := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
-	b := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+	a := openLog(t, o, attestlog.Config{})
+	b := openLog(t, o, attestlog.Config{})
 	if a.Origin() != b.Origin() {
 		t.Fatalf("origins %q and %q", a.Origin(), b.Origin())
 	}
+
 	var mu sync.Mutex
 	var indexes []uint64
 	var wg sync.WaitGroup
@@ -205,7 +220,7 @@ func twoHandlesWriteOneOrder(t *testing.T, o Opener) {
 		wg.Go(func() {
 			for c := range 40 {
 				from := h*1000 + c*10
-				receipts, err := l.Append(t.Context(), events(from, from+10)...)
+				receipts, err := l.Append(t.Context(), testlog.Events(from, from+10)...)
 				if err != nil {
 					t.Error(err)
 					return
@@ -219,36 +234,40 @@ func twoHandlesWriteOneOrder(t *testing.T, o Opener) {
 		})
 	}
 	wg.Wait()
+
 	slices.Sort(indexes)
 	for i, index := range indexes {
 		if index != uint64(i) {
-			t.Fatalf("indexes are not 0 to 799: %d stands at %d", index, i)
+			t.Fatalf("indexes are not 0 to 799: %d is at place %d", index, i)
 		}
 	}
+
 	for _, l := range []*attestlog.Log{a, b} {
-		if r := mustVerify(t, l); r.Size != 800 || r.Signed != 800 {
+		if r := testlog.Verify(t, l); r.Size != 800 || r.Signed != 800 {
 			t.Errorf("Verify = %+v, want 800 entries, all signed", r)
 		}
 	}
 }
 
 // aNewLogCanBeOpenedAgain opens a log whose first entry is durable but not
-// signed yet: what a second process finds, and any process after a crash.
+// signed yet, as a second process does, or any process after a crash.
 func aNewLogCanBeOpenedAgain(t *testing.T, o Opener) {
-	a := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
-	mustAppend(t, a, event(0))
-	b := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+	a := openLog(t, o, attestlog.Config{})
+	testlog.Append(t, a, testlog.Event(0))
+
+	b := openLog(t, o, attestlog.Config{})
 	if err := b.ReadOnly(); err != nil {
 		t.Fatalf("ReadOnly() = %v, want a log that can be written", err)
 	}
-	mustAppend(t, b, event(1))
-	mustVerify(t, b)
+	testlog.Append(t, b, testlog.Event(1))
+	testlog.Verify(t, b)
 }
 
-// anAcknowledgedEntryIsSeenWhole reads entries the moment they appear: with
-// their sealed values, none of which was ever erased.
+// anAcknowledgedEntryIsSeenWhole reads entries the moment they appear. Their
+// sealed values must be there too: a missing one would look like an erased one.
 func anAcknowledgedEntryIsSeenWhole(t *testing.T, o Opener) {
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+	l := openLog(t, o, attestlog.Config{})
+
 	const total = 1500
 	var wg sync.WaitGroup
 	for range 2 {
@@ -270,8 +289,9 @@ func anAcknowledgedEntryIsSeenWhole(t *testing.T, o Opener) {
 			}
 		})
 	}
+
 	for n := range total {
-		if _, err := l.Append(t.Context(), event(n)); err != nil {
+		if _, err := l.Append(t.Context(), testlog.Event(n)); err != nil {
 			t.Error(err)
 			break
 		}

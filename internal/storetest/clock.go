@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/testlog"
 )
 
 var clockTests = []namedTest{
@@ -35,18 +36,19 @@ func (c *clock) move(by time.Duration) {
 }
 
 func loggedTimeNeverGoesBack(t *testing.T, o Opener) {
-	c := &clock{at: began}
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{Clock: c.now})
+	c := &clock{at: testlog.Began}
+	l := openLog(t, o, attestlog.Config{Clock: c.now})
 	n, last := 0, time.Time{}
 	rapid.Check(t, func(rt *rapid.T) {
 		by := rapid.Int64Range(-int64(time.Hour), int64(time.Hour)).Draw(rt, "by")
 		c.move(time.Duration(by))
-		call := events(n, n+rapid.IntRange(1, 3).Draw(rt, "events"))
+		call := testlog.Events(n, n+rapid.IntRange(1, 3).Draw(rt, "events"))
 		n += len(call)
 		receipts, err := l.Append(t.Context(), call...)
 		if err != nil {
 			rt.Fatal(err)
 		}
+
 		for _, r := range receipts {
 			if r.LoggedTime.Before(last) {
 				rt.Errorf("logged time %v after %v", r.LoggedTime, last)
@@ -57,21 +59,22 @@ func loggedTimeNeverGoesBack(t *testing.T, o Opener) {
 			last = r.LoggedTime
 		}
 	})
-	mustVerify(t, l)
+	testlog.Verify(t, l)
 }
 
 func jumpsAreCounted(t *testing.T, o Opener) {
-	c := &clock{at: began}
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{Clock: c.now})
+	c := &clock{at: testlog.Began}
+	l := openLog(t, o, attestlog.Config{Clock: c.now})
 	var want uint64
 	for n, step := range []struct {
 		by   time.Duration
 		jump bool
 	}{
-		{0, false}, {time.Second, false}, {time.Hour, true}, {0, false}, {-2 * time.Hour, true}, {time.Second, false}, {-4 * time.Second, false}, {3 * time.Hour, true},
+		{0, false}, {time.Second, false}, {time.Hour, true}, {0, false},
+		{-2 * time.Hour, true}, {time.Second, false}, {-4 * time.Second, false}, {3 * time.Hour, true},
 	} {
 		c.move(step.by)
-		mustAppend(t, l, event(n))
+		testlog.Append(t, l, testlog.Event(n))
 		if step.jump {
 			want++
 		}
@@ -82,16 +85,17 @@ func jumpsAreCounted(t *testing.T, o Opener) {
 }
 
 func aReopenedLogWaitsForTheClock(t *testing.T, o Opener) {
-	c := &clock{at: began}
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{Clock: c.now})
-	first := mustAppend(t, l, event(0))[0]
+	c := &clock{at: testlog.Began}
+	l := openLog(t, o, attestlog.Config{Clock: c.now})
+	first := testlog.Append(t, l, testlog.Event(0))[0]
 	if err := l.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+
 	c.move(-time.Hour)
-	l = openLog(t, openStore(t, o, Options{}), attestlog.Config{Clock: c.now})
-	if r := mustAppend(t, l, event(1)); !r[0].LoggedTime.Equal(first.LoggedTime) {
-		t.Errorf("logged time %v with a clock that is behind, want the last entry's %v", r[0].LoggedTime, first.LoggedTime)
+	l = openLog(t, o, attestlog.Config{Clock: c.now})
+	if r := testlog.Append(t, l, testlog.Event(1)); !r[0].LoggedTime.Equal(first.LoggedTime) {
+		t.Errorf("logged time %v with a clock that went back, want the last entry's %v", r[0].LoggedTime, first.LoggedTime)
 	}
 	if st, err := l.Stats(t.Context()); err != nil || st.ClockJumps != 1 {
 		t.Errorf("ClockJumps = %d, %v; want 1", st.ClockJumps, err)

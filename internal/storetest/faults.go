@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/testlog"
 )
 
 var faultTests = []namedTest{
@@ -18,8 +19,8 @@ var faultTests = []namedTest{
 	{"ATriedAgainBatchFollowsOthers", aTriedAgainBatchFollowsOthers},
 }
 
-// A flaky store fails those transactions that fail asks for, before or after
-// they are durable.
+// A flaky store fails transactions, before or after they are durable, as fail
+// says of the n-th.
 type flaky struct {
 	attestlog.Store
 	mu   sync.Mutex
@@ -35,6 +36,7 @@ func (f *flaky) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 	if before {
 		return fmt.Errorf("%w: fault before", attestlog.ErrUnavailable)
 	}
+
 	err := f.Store.Write(ctx, fn)
 	if err == nil && after {
 		err = fmt.Errorf("%w: fault after", attestlog.ErrUnavailable)
@@ -52,25 +54,33 @@ func transactionFails(t *testing.T, o Opener, persisted bool) {
 		failing = false
 		return was && !persisted, was && persisted
 	}}
-	arm := func() { mu.Lock(); failing = true; mu.Unlock() }
-	l := openLog(t, f, attestlog.Config{})
-	mustAppend(t, l, event(0))
-	// Once a checkpoint is out, no transaction but the next append's is near.
+
+	arm := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		failing = true
+	}
+
+	l := testlog.New(t, f, attestlog.Config{})
+	testlog.Append(t, l, testlog.Event(0))
+	// After this the next transaction is that of the append.
 	if _, err := l.Publish(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 
 	arm()
-	_, err := l.Append(t.Context(), events(1, 3)...)
+	_, err := l.Append(t.Context(), testlog.Events(1, 3)...)
 	var failed *attestlog.AppendError
 	if !errors.Is(err, attestlog.ErrUnavailable) || !errors.As(err, &failed) || len(failed.IDs) != 2 {
 		t.Fatalf("Append over a fault = %v, want an AppendError of ErrUnavailable with two ids", err)
 	}
+
 	size, err := l.Size(t.Context())
 	if want := map[bool]uint64{false: 1, true: 3}[persisted]; err != nil || size != want {
 		t.Fatalf("Size after the fault = %d, %v; want %d", size, err, want)
 	}
-	if r := mustAppend(t, l, events(1, 3)...); r[0].Index != 1 || r[1].Index != 2 {
+
+	if r := testlog.Append(t, l, testlog.Events(1, 3)...); r[0].Index != 1 || r[1].Index != 2 {
 		t.Errorf("retry got indexes %d and %d, want 1 and 2", r[0].Index, r[1].Index)
 	}
 
@@ -78,7 +88,7 @@ func transactionFails(t *testing.T, o Opener, persisted bool) {
 		t.Fatal(err)
 	}
 	arm()
-	if err := l.Record(t.Context(), event(3)); err != nil {
+	if err := l.Record(t.Context(), testlog.Event(3)); err != nil {
 		t.Fatal(err)
 	}
 	for range 100 { // a Flush that meets the fault gets its error
@@ -86,13 +96,13 @@ func transactionFails(t *testing.T, o Opener, persisted bool) {
 			break
 		}
 	}
-	if e, entryErr := l.Entry(t.Context(), 3); err != nil || entryErr != nil || e.ID != event(3).ID {
-		t.Errorf("after Flush = %v, entry 3 is %q, %v; want the recorded %q", err, e.ID, entryErr, event(3).ID)
+	if e, entryErr := l.Entry(t.Context(), 3); err != nil || entryErr != nil || e.ID != testlog.Event(3).ID {
+		t.Errorf("after Flush = %v, entry 3 is %q, %v; want the recorded %q", err, e.ID, entryErr, testlog.Event(3).ID)
 	}
 	if st, err := l.Stats(t.Context()); err != nil || st.Retries != 2 || st.Size != 4 {
 		t.Errorf("Stats = %+v, %v; want 2 retries and 4 entries", st, err)
 	}
-	mustVerify(t, l)
+	testlog.Verify(t, l)
 }
 
 func manyFaultsLoseNothing(t *testing.T, o Opener) {
@@ -100,12 +110,13 @@ func manyFaultsLoseNothing(t *testing.T, o Opener) {
 	f := &flaky{Store: openStore(t, o, Options{}), fail: func(n int) (bool, bool) {
 		return !mended.Load() && n%5 == 1, !mended.Load() && n%5 == 3
 	}}
-	l := openLog(t, f, attestlog.Config{})
+	l := testlog.New(t, f, attestlog.Config{})
+
 	var wg sync.WaitGroup
 	for w := range 6 {
 		wg.Go(func() {
 			for i := range 15 {
-				e := event(w*100 + i)
+				e := testlog.Event(w*100 + i)
 				if i%3 == 0 {
 					if err := l.Record(t.Context(), e); err != nil {
 						t.Errorf("Record = %v", err)
@@ -132,9 +143,10 @@ func manyFaultsLoseNothing(t *testing.T, o Opener) {
 		}
 	}
 	mended.Store(true)
+
 	for w := range 6 {
 		for i := range 15 {
-			if _, err := l.EntryByID(t.Context(), event(w*100+i).ID); err != nil {
+			if _, err := l.EntryByID(t.Context(), testlog.Event(w*100+i).ID); err != nil {
 				t.Errorf("EntryByID of event %d of writer %d: %v", i, w, err)
 			}
 		}
@@ -142,11 +154,12 @@ func manyFaultsLoseNothing(t *testing.T, o Opener) {
 	if size, err := l.Size(t.Context()); size != 90 || err != nil {
 		t.Errorf("Size = %d, %v; want 90", size, err)
 	}
-	mustVerify(t, l)
+	testlog.Verify(t, l)
 }
 
-// A rerun store gives its next transaction up when it puts its batch, and runs
-// it again after between, as a store may whose connection was lost.
+// A rerun store abandons its next transaction when the batch is put, calls
+// between, and runs the transaction again, as a store may do that has lost its
+// connection.
 type rerun struct {
 	attestlog.Store
 	between func()
@@ -160,9 +173,11 @@ func (noPut) Put(*attestlog.Batch) error { return errGivenUp }
 
 func (r *rerun) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 	between := r.between
-	if r.between = nil; between == nil {
+	r.between = nil
+	if between == nil {
 		return r.Store.Write(ctx, fn)
 	}
+
 	runs := 0
 	err := r.Store.Write(ctx, func(tx attestlog.Tx) error {
 		runs++
@@ -176,18 +191,19 @@ func (r *rerun) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 }
 
 // aTriedAgainBatchFollowsOthers has another handle append as many entries as
-// the batch that is given up had.
+// the abandoned batch had.
 func aTriedAgainBatchFollowsOthers(t *testing.T, o Opener) {
 	r := &rerun{Store: openStore(t, o, Options{})}
-	l := openLog(t, r, attestlog.Config{})
-	mustAppend(t, l, event(0))
-	other := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
-	if _, err := l.Publish(t.Context()); err != nil { // no transaction but the append's is near
+	l := testlog.New(t, r, attestlog.Config{})
+	testlog.Append(t, l, testlog.Event(0))
+	other := openLog(t, o, attestlog.Config{})
+	if _, err := l.Publish(t.Context()); err != nil { // the next transaction is the append's
 		t.Fatal(err)
 	}
-	r.between = func() { mustAppend(t, other, event(1)) }
-	if got := mustAppend(t, l, event(2)); got[0].Index != 2 {
+
+	r.between = func() { testlog.Append(t, other, testlog.Event(1)) }
+	if got := testlog.Append(t, l, testlog.Event(2)); got[0].Index != 2 {
 		t.Errorf("the batch that was tried again has index %d, want 2", got[0].Index)
 	}
-	mustVerify(t, l)
+	testlog.Verify(t, l)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/testlog"
 )
 
 var idempotenceTests = []namedTest{
@@ -24,7 +25,8 @@ var idempotenceTests = []namedTest{
 	{"OtherSealsAreTheSameContent", otherSealsAreTheSameContent},
 }
 
-// retries are second tries of an event, each as a change to it.
+// retries are first and second tries of one event: what is changed in each, and
+// whether the log takes them as the same content.
 var retries = []struct {
 	name   string
 	change func(first, second *attestlog.Event)
@@ -72,38 +74,42 @@ const (
 )
 
 func retry(t *testing.T, o Opener, how int) {
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+	l := openLog(t, o, attestlog.Config{})
 	firsts := make([]attestlog.Receipt, len(retries))
 	pairs := make([][2]attestlog.Event, len(retries))
 	for i, test := range retries {
-		pairs[i] = [2]attestlog.Event{event(i), event(i)}
+		pairs[i] = [2]attestlog.Event{testlog.Event(i), testlog.Event(i)}
 		test.change(&pairs[i][0], &pairs[i][1])
 		if how != oneCall {
-			firsts[i] = mustAppend(t, l, pairs[i][0])[0]
+			firsts[i] = testlog.Append(t, l, pairs[i][0])[0]
 		}
 	}
+
 	switch how {
 	case reopened:
 		if err := l.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		l = openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+		l = openLog(t, o, attestlog.Config{})
 	case secondHandle:
 		if _, err := l.Publish(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		l = openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+		l = openLog(t, o, attestlog.Config{})
 	}
+
 	size, err := l.Size(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for i, test := range retries {
 		call := []attestlog.Event{pairs[i][1]}
 		if how == oneCall {
 			call = []attestlog.Event{pairs[i][0], pairs[i][1]}
 		}
 		receipts, err := l.Append(t.Context(), call...)
+
 		switch {
 		case !test.same:
 			var failed *attestlog.AppendError
@@ -123,58 +129,63 @@ func retry(t *testing.T, o Opener, how int) {
 			size++
 			firsts[i] = receipts[0]
 		}
+
 		if test.same {
 			if diff := cmp.Diff(firsts[i], receipts[len(receipts)-1]); diff != "" {
 				t.Errorf("%s: receipt (-first +second):\n%s", test.name, diff)
 			}
 		}
+
 		e, err := l.Entry(t.Context(), firsts[i].Index)
 		if err != nil || e.LeafHash != firsts[i].LeafHash {
 			t.Errorf("%s: the first entry did not stay: hash %v, %v; want %v", test.name, e.LeafHash, err, firsts[i].LeafHash)
 		}
 	}
+
 	if got, err := l.Size(t.Context()); got != size || err != nil {
 		t.Errorf("Size = %d, %v; want %d", got, err, size)
 	}
-	mustVerify(t, l)
+	testlog.Verify(t, l)
 }
 
 func aConflictRejectsOnlyItsOwnCall(t *testing.T, o Opener) {
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
-	first := mustAppend(t, l, events(0, 5)...)
+	l := openLog(t, o, attestlog.Config{})
+	first := testlog.Append(t, l, testlog.Events(0, 5)...)
 	var wg sync.WaitGroup
 	for n := range 60 {
 		wg.Go(func() {
 			if n%6 > 0 {
-				if _, err := l.Append(t.Context(), event(100+n)); err != nil {
+				if _, err := l.Append(t.Context(), testlog.Event(100+n)); err != nil {
 					t.Errorf("Append of event %d = %v", n, err)
 				}
 				return
 			}
-			bad := event(n / 12)
+			bad := testlog.Event(n / 12)
 			bad.Reason = "other"
-			if _, err := l.Append(t.Context(), event(1000+n), bad); !errors.Is(err, attestlog.ErrConflict) {
+			if _, err := l.Append(t.Context(), testlog.Event(1000+n), bad); !errors.Is(err, attestlog.ErrConflict) {
 				t.Errorf("Append of a taken id = %v, want ErrConflict", err)
 			}
 		})
 		if n%6 == 3 {
-			if err := l.Record(t.Context(), event(2000+n)); err != nil {
+			if err := l.Record(t.Context(), testlog.Event(2000+n)); err != nil {
 				t.Error(err)
 			}
 		}
 	}
-	bad := event(4)
+	bad := testlog.Event(4)
 	bad.Reason = "recorded"
 	if err := l.Record(t.Context(), bad); err != nil {
 		t.Error(err)
 	}
 	wg.Wait()
+
 	if err := l.Flush(t.Context()); !errors.Is(err, attestlog.ErrConflict) {
 		t.Errorf("Flush = %v, want the recorded event's ErrConflict", err)
 	}
 	if err := l.Flush(t.Context()); err != nil {
 		t.Errorf("second Flush = %v, want nil", err)
 	}
+
 	if size, err := l.Size(t.Context()); size != 5+50+10 || err != nil {
 		t.Errorf("Size = %d, %v; want 65", size, err)
 	}
@@ -186,28 +197,31 @@ func aConflictRejectsOnlyItsOwnCall(t *testing.T, o Opener) {
 	if st, err := l.Stats(t.Context()); err != nil || st.Failed != 21 {
 		t.Errorf("Stats().Failed = %d, %v; want 21: ten calls of two events, and a record", st.Failed, err)
 	}
-	mustVerify(t, l)
+	testlog.Verify(t, l)
 }
 
 func erasedValuesCountAsEqual(t *testing.T, o Opener) {
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
-	r := mustAppend(t, l, event(0))
+	l := openLog(t, o, attestlog.Config{})
+	r := testlog.Append(t, l, testlog.Event(0))
 	if err := o.Erase(t.Context(), 0, "/source/ip"); err != nil {
 		t.Fatal(err)
 	}
+
 	e, err := l.Entry(t.Context(), 0)
 	if err != nil || e.Source.IP != "" || !cmp.Equal(e.Erased, []string{"/source/ip"}) {
 		t.Fatalf("Entry = ip %q, erased %q, %v; want /source/ip erased", e.Source.IP, e.Erased, err)
 	}
+
 	for _, ip := range []string{"192.0.2.7", "192.0.2.8"} {
-		again := event(0)
+		again := testlog.Event(0)
 		again.Source.IP = ip
 		got, err := l.Append(t.Context(), again)
 		if err != nil || got[0] != r[0] {
 			t.Errorf("Append with ip %s = %v, %v; want the first receipt", ip, got, err)
 		}
 	}
-	other := event(0)
+
+	other := testlog.Event(0)
 	other.Actor.Name = "Somebody else"
 	if _, err := l.Append(t.Context(), other); !errors.Is(err, attestlog.ErrConflict) {
 		t.Errorf("Append with another name = %v, want ErrConflict", err)
@@ -215,9 +229,10 @@ func erasedValuesCountAsEqual(t *testing.T, o Opener) {
 }
 
 func ownIDsAreUnique(t *testing.T, o Opener) {
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
-	base := event(0)
+	l := openLog(t, o, attestlog.Config{})
+	base := testlog.Event(0)
 	base.ID, base.Tenant, base.Service = "order", "ab", "c"
+
 	for i, change := range []func(e *attestlog.Event){
 		func(*attestlog.Event) {},
 		func(e *attestlog.Event) { e.Tenant, e.Service = "a", "bc" },
@@ -228,15 +243,17 @@ func ownIDsAreUnique(t *testing.T, o Opener) {
 		e := base
 		change(&e)
 		for range 2 {
-			if r := mustAppend(t, l, e); r[0].Index != uint64(i) || r[0].ID != e.ID {
+			if r := testlog.Append(t, l, e); r[0].Index != uint64(i) || r[0].ID != e.ID {
 				t.Errorf("event %d got index %d and id %s, want %d and %s", i, r[0].Index, r[0].ID, i, e.ID)
 			}
 		}
 	}
+
 	base.Time = base.Time.Add(time.Microsecond)
 	if _, err := l.Append(t.Context(), base); !errors.Is(err, attestlog.ErrConflict) {
 		t.Errorf("Append of the id in the same millisecond = %v, want ErrConflict", err)
 	}
+
 	base.Time = time.Time{}
 	var field *attestlog.FieldError
 	if _, err := l.Append(t.Context(), base); !errors.As(err, &field) || field.Field != "time" {
@@ -244,19 +261,19 @@ func ownIDsAreUnique(t *testing.T, o Opener) {
 	}
 }
 
-// otherSealsAreTheSameContent retries an event after the log was told to seal
-// other fields.
+// otherSealsAreTheSameContent retries an event after the log was configured to
+// seal other fields.
 func otherSealsAreTheSameContent(t *testing.T, o Opener) {
 	first := map[int]attestlog.Receipt{}
 	for round, sealed := range [][]string{nil, {}, {"/actor/id", "/attributes/k", "/message"}} {
-		l := openLog(t, openStore(t, o, Options{}), attestlog.Config{Sealed: sealed})
+		l := openLog(t, o, attestlog.Config{Sealed: sealed})
 		for n := range 3 {
-			e := event(n)
+			e := testlog.Event(n)
 			e.Message, e.Attributes = "hello", map[string]any{"k": fmt.Sprint(n), "l": 1}
 			if n > round {
 				continue
 			}
-			r := mustAppend(t, l, e)[0]
+			r := testlog.Append(t, l, e)[0]
 			if n < round && r != first[n] {
 				t.Errorf("round %d, event %d: receipt %v, want the first %v", round, n, r, first[n])
 			}
@@ -266,7 +283,7 @@ func otherSealsAreTheSameContent(t *testing.T, o Opener) {
 				t.Errorf("round %d, event %d with another message: %v, want ErrConflict", round, n, err)
 			}
 		}
-		mustVerify(t, l)
+		testlog.Verify(t, l)
 		if err := l.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/verify"
 )
 
@@ -20,7 +21,8 @@ var inputTests = []namedTest{
 }
 
 func badEventsAreRefused(t *testing.T, o Opener) {
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+	l := openLog(t, o, attestlog.Config{})
+
 	attribute := func(v any) func(e *attestlog.Event) {
 		return func(e *attestlog.Event) { e.Attributes = map[string]any{"a": v} }
 	}
@@ -28,6 +30,7 @@ func badEventsAreRefused(t *testing.T, o Opener) {
 	for range attestlog.MaxDepth {
 		deep = []any{deep}
 	}
+
 	for _, test := range []struct {
 		name, field string
 		change      func(e *attestlog.Event)
@@ -68,16 +71,20 @@ func badEventsAreRefused(t *testing.T, o Opener) {
 		{"2^53 before a change", "changes.old", func(e *attestlog.Event) { e.Changes = []attestlog.Change{{Old: uint64(1 << 53)}} }},
 		{"UTF-8 after a change", "changes.new", func(e *attestlog.Event) { e.Changes = []attestlog.Change{{New: []any{"\xff"}}} }},
 	} {
-		e := event(0)
+		e := testlog.Event(0)
 		test.change(&e)
 		var field *attestlog.FieldError
-		if _, err := l.Append(t.Context(), event(1), e); !errors.As(err, &field) || !strings.HasPrefix(field.Field, test.field) || field.Event != 1 || field.Rule == "" {
+		names := func(err error) bool {
+			return errors.As(err, &field) && strings.HasPrefix(field.Field, test.field) && field.Rule != ""
+		}
+		if _, err := l.Append(t.Context(), testlog.Event(1), e); !names(err) || field.Event != 1 {
 			t.Errorf("%s: Append = %v, want a FieldError of event 1, %s", test.name, err, test.field)
 		}
-		if err := l.Record(t.Context(), e); !errors.As(err, &field) || !strings.HasPrefix(field.Field, test.field) {
+		if err := l.Record(t.Context(), e); !names(err) {
 			t.Errorf("%s: Record = %v, want a FieldError of %s", test.name, err, test.field)
 		}
 	}
+
 	if size, err := l.Size(t.Context()); size != 0 || err != nil {
 		t.Errorf("Size = %d, %v; want 0", size, err)
 	}
@@ -87,9 +94,9 @@ func badEventsAreRefused(t *testing.T, o Opener) {
 }
 
 func reservedActionsAreRefused(t *testing.T, o Opener) {
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+	l := openLog(t, o, attestlog.Config{})
 	for _, action := range []string{"attestlog.", "attestlog.erase", attestlog.RestoreAction, attestlog.KeyAction} {
-		e := event(0)
+		e := testlog.Event(0)
 		e.Action = action
 		var field *attestlog.FieldError
 		if _, err := l.Append(t.Context(), e); !errors.As(err, &field) || field.Field != "action" {
@@ -99,8 +106,9 @@ func reservedActionsAreRefused(t *testing.T, o Opener) {
 			t.Errorf("Record of %s = %v, want a FieldError of action", action, err)
 		}
 	}
+
 	for n, action := range []string{"attestlog", "Attestlog.erase", "my.attestlog.erase"} {
-		e := event(n)
+		e := testlog.Event(n)
 		e.Action = action
 		if _, err := l.Append(t.Context(), e); err != nil {
 			t.Errorf("Append of %s = %v", action, err)
@@ -109,8 +117,8 @@ func reservedActionsAreRefused(t *testing.T, o Opener) {
 }
 
 func tooLarge(t *testing.T, o Opener) {
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{MaxEvents: 10})
-	e := event(0)
+	l := openLog(t, o, attestlog.Config{MaxEvents: 10})
+	e := testlog.Event(0)
 	e.Message = strings.Repeat("x", attestlog.MaxLeaf)
 	if _, err := l.Append(t.Context(), e); !errors.Is(err, attestlog.ErrTooLarge) {
 		t.Errorf("Append of a large leaf = %v, want ErrTooLarge", err)
@@ -118,21 +126,24 @@ func tooLarge(t *testing.T, o Opener) {
 	if err := l.Record(t.Context(), e); !errors.Is(err, attestlog.ErrTooLarge) {
 		t.Errorf("Record of a large leaf = %v, want ErrTooLarge", err)
 	}
-	if _, err := l.Append(t.Context(), events(0, 11)...); !errors.Is(err, attestlog.ErrTooLarge) {
+
+	if _, err := l.Append(t.Context(), testlog.Events(0, 11)...); !errors.Is(err, attestlog.ErrTooLarge) {
 		t.Errorf("Append of 11 events = %v, want ErrTooLarge", err)
 	}
-	mustAppend(t, l, events(0, 10)...)
+
+	testlog.Append(t, l, testlog.Events(0, 10)...)
 	if size, err := l.Size(t.Context()); size != 10 || err != nil {
 		t.Errorf("Size = %d, %v; want 10", size, err)
 	}
 }
 
 func boundsAreAllowed(t *testing.T, o Opener) {
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+	l := openLog(t, o, attestlog.Config{})
 	deep := any(1)
 	for range attestlog.MaxDepth - 2 {
 		deep = []any{deep}
 	}
+
 	for n, change := range []func(e *attestlog.Event){
 		func(e *attestlog.Event) { e.Action = strings.Repeat("a", attestlog.MaxAction) },
 		func(e *attestlog.Event) { e.ID = strings.Repeat("i", attestlog.MaxID) },
@@ -144,14 +155,17 @@ func boundsAreAllowed(t *testing.T, o Opener) {
 		func(e *attestlog.Event) { e.Message = strings.Repeat("x", attestlog.MaxLeaf-700) },
 		func(e *attestlog.Event) { e.Message = "\x00\x1f\u2028<>&\"\\/\U0001F600\uFFFD" },
 	} {
-		e := event(n)
+		e := testlog.Event(n)
 		change(&e)
-		r := mustAppend(t, l, e)
+		r := testlog.Append(t, l, e)
 		got, err := l.Entry(t.Context(), r[0].Index)
-		if err != nil || got.ID != e.ID || got.Action != e.Action || !got.Time.Equal(e.Time) || got.Message != e.Message || len(got.Original) != len(e.Original) {
+		same := got.ID == e.ID && got.Action == e.Action && got.Time.Equal(e.Time) &&
+			got.Message == e.Message && len(got.Original) == len(e.Original)
+		if err != nil || !same {
 			t.Errorf("event %d came back as id %q, %v", n, got.ID, err)
 		}
 	}
+
 	if r, err := verify.Log(t.Context(), l, verify.Options{}); err != nil && !errors.Is(err, verify.ErrCannotVerify) {
 		t.Errorf("Verify = %+v, %v", r, err)
 	}

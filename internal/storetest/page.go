@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/query"
 )
 
@@ -23,27 +24,33 @@ var pageTests = []namedTest{
 }
 
 func cursorsAreStable(t *testing.T, o Opener) {
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+	l := openLog(t, o, attestlog.Config{})
 	n := 0
 	arrive := func(count int) {
 		for range count {
-			e := event(n)
-			e.Time = began.Add(time.Duration(n*7919%500) * time.Second) // out of order, some equal
+			e := testlog.Event(n)
+			e.Time = testlog.Began.Add(time.Duration(n*7919%500) * time.Second) // out of order, some equal
 			e.Tenant = fmt.Sprint("tenant", n%3)
-			mustAppend(t, l, e)
+			testlog.Append(t, l, e)
 			n++
 		}
 	}
+
 	arrive(300)
-	for _, text := range []string{"", "order:time", "tenant:tenant1", "tenant:tenant1 order:time", "-tenant:tenant1 time:2026-03-01T10:01..2026-03-01T10:05 order:time"} {
+	for _, text := range []string{
+		"", "order:time", "tenant:tenant1", "tenant:tenant1 order:time",
+		"-tenant:tenant1 time:2026-03-01T10:01..2026-03-01T10:05 order:time",
+	} {
 		q, err := query.Parse(text)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		all, err := l.Query(t.Context(), q, attestlog.PageOptions{Limit: 10_000})
 		if err != nil || all.Next != "" {
 			t.Fatalf("Query(%s) = next %q, %v", text, all.Next, err)
 		}
+
 		var got []uint64
 		cursor := ""
 		for size := 1; ; size++ {
@@ -51,12 +58,14 @@ func cursorsAreStable(t *testing.T, o Opener) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			for _, e := range page.Entries {
 				// Entries that arrive meanwhile may come in between, by time.
 				if len(all.Entries) > 0 && e.Index <= newest(all.Entries) {
 					got = append(got, e.Index)
 				}
 			}
+
 			if page.Next == "" {
 				break
 			}
@@ -66,6 +75,7 @@ func cursorsAreStable(t *testing.T, o Opener) {
 			cursor = page.Next
 			arrive(2)
 		}
+
 		var want []uint64
 		for _, e := range all.Entries {
 			want = append(want, e.Index)
@@ -85,13 +95,14 @@ func newest(entries []attestlog.Entry) uint64 {
 }
 
 func aCursorIsOfItsQuery(t *testing.T, o Opener) {
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
-	mustAppend(t, l, events(0, 5)...)
+	l := openLog(t, o, attestlog.Config{})
+	testlog.Append(t, l, testlog.Events(0, 5)...)
 	q := query.Field("actor", "alice")
 	page, err := l.Query(t.Context(), q, attestlog.PageOptions{Limit: 2})
 	if err != nil || page.Next == "" {
 		t.Fatalf("Query = next %q, %v", page.Next, err)
 	}
+
 	for _, test := range []struct {
 		q      query.Query
 		cursor string
@@ -110,16 +121,18 @@ func aCursorIsOfItsQuery(t *testing.T, o Opener) {
 }
 
 func countIsExactOrCapped(t *testing.T, o Opener) {
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
-	all := events(0, 1000)
+	l := openLog(t, o, attestlog.Config{})
+	all := testlog.Events(0, 1000)
 	for i := range all {
 		all[i].Tenant = fmt.Sprint("t", i%4)
 	}
-	mustAppend(t, l, all...)
+	testlog.Append(t, l, all...)
+
 	for _, indexed := range []bool{false, true} {
 		if indexed {
-			waitForIndex(t, l)
+			testlog.Indexed(t, l)
 		}
+
 		for _, test := range []struct {
 			query string
 			limit uint64
@@ -131,7 +144,7 @@ func countIsExactOrCapped(t *testing.T, o Opener) {
 			{"-tenant:t1", 0, 750}, {"-tenant:t1", 749, 749}, {"tenant:t9", 0, 0},
 			{"tenant:t1 OR tenant:t2", 0, 500}, {"index:2000..", 0, 0}, {"index:5..4", 0, 0},
 			{"time:2026-03-01T10:01", 0, 60}, {"time:2026-03-01T10:01 tenant:t1", 7, 7},
-			{"id:" + event(77).ID, 0, 1}, {"id:" + event(7777).ID, 0, 0}, {"-id:" + event(77).ID, 0, 999},
+			{"id:" + testlog.Event(77).ID, 0, 1}, {"id:" + testlog.Event(7777).ID, 0, 0}, {"-id:" + testlog.Event(77).ID, 0, 999},
 		} {
 			q, err := query.Parse(test.query)
 			if err != nil {
@@ -145,10 +158,11 @@ func countIsExactOrCapped(t *testing.T, o Opener) {
 }
 
 func whatWasAcknowledgedIsFound(t *testing.T, o Opener) {
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
-	other := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+	l := openLog(t, o, attestlog.Config{})
+	other := openLog(t, o, attestlog.Config{})
+
 	for n := range 60 {
-		r := mustAppend(t, l, event(n))
+		r := testlog.Append(t, l, testlog.Event(n))
 		q := query.Field("target", fmt.Sprint("mail/", n))
 		for i, reader := range []*attestlog.Log{l, other} {
 			page, err := reader.Query(t.Context(), q.OrderBy(query.Order(n%2)), attestlog.PageOptions{})
@@ -163,8 +177,9 @@ func whatWasAcknowledgedIsFound(t *testing.T, o Opener) {
 }
 
 func prefixesOfSealedFieldsAreRefused(t *testing.T, o Opener) {
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{Sealed: []string{"/source/ip", "/attributes/secret"}})
-	mustAppend(t, l, event(0))
+	l := openLog(t, o, attestlog.Config{Sealed: []string{"/source/ip", "/attributes/secret"}})
+	testlog.Append(t, l, testlog.Event(0))
+
 	for text, ok := range map[string]bool{
 		"ip:192.*": false, "-ip:192.*": false, "(actor:x OR ip:192.*)": false, "attributes.secret:a*": false,
 		"attributes.secret.x:a*": false, "attributes.other:a*": true, "actor.name:A*": true, "ip:192.0.2.7": true, "ip:192.0.0.0/16": true,
@@ -183,19 +198,21 @@ func prefixesOfSealedFieldsAreRefused(t *testing.T, o Opener) {
 }
 
 func pagesAreBoundedInBytes(t *testing.T, o Opener) {
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+	l := openLog(t, o, attestlog.Config{})
 	const n, size = 12, 100_000
 	for i := range n {
-		e := event(i)
+		e := testlog.Event(i)
 		e.Original = bytes.Repeat([]byte{'x'}, size)
-		mustAppend(t, l, e)
+		testlog.Append(t, l, e)
 	}
+
 	for _, test := range []struct{ bytes, most int }{{1, 1}, {3*size + size/2, 3}, {0, n}} {
 		for _, text := range []string{"", "order:time"} {
 			q, err := query.Parse(text)
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			seen := map[uint64]bool{}
 			for opts := (attestlog.PageOptions{Bytes: test.bytes}); ; {
 				page, err := l.Query(t.Context(), q, opts)
@@ -208,10 +225,12 @@ func pagesAreBoundedInBytes(t *testing.T, o Opener) {
 				for _, e := range page.Entries {
 					seen[e.Index] = true
 				}
-				if opts.Cursor = page.Next; page.Next == "" {
+				opts.Cursor = page.Next
+				if opts.Cursor == "" {
 					break
 				}
 			}
+
 			if len(seen) != n {
 				t.Errorf("%q with %d bytes: %d entries, want %d", text, test.bytes, len(seen), n)
 			}

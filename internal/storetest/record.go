@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/verify"
 )
@@ -41,23 +43,25 @@ func (g *gate) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 }
 
 func theOrderIsThatOfTheCalls(t *testing.T, o Opener) {
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+	l := openLog(t, o, attestlog.Config{})
 	const total = 3000
 	for n := range total {
-		if err := l.Record(t.Context(), event(n)); err != nil {
+		if err := l.Record(t.Context(), testlog.Event(n)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if err := l.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+
 	next := 0
 	for e, err := range l.Entries(t.Context(), query.Query{}) {
-		if err != nil || e.ID != event(next).ID || e.Index != uint64(next) {
-			t.Fatalf("entry %d is %s, %v; want %s", e.Index, e.ID, err, event(next).ID)
+		if err != nil || e.ID != testlog.Event(next).ID || e.Index != uint64(next) {
+			t.Fatalf("entry %d is %s, %v; want %s", e.Index, e.ID, err, testlog.Event(next).ID)
 		}
 		next++
 	}
+
 	if next != total {
 		t.Errorf("log has %d entries, want %d", next, total)
 	}
@@ -65,51 +69,53 @@ func theOrderIsThatOfTheCalls(t *testing.T, o Opener) {
 
 func aFullQueueHoldsCallersBack(t *testing.T, o Opener) {
 	g := &gate{Store: openStore(t, o, Options{}), open: make(chan struct{})}
-	l := openLog(t, g, attestlog.Config{QueueEvents: 3})
+	l := testlog.New(t, g, attestlog.Config{QueueEvents: 3})
+
 	for n := range 3 {
-		if err := l.Record(t.Context(), event(n)); err != nil {
+		if err := l.Record(t.Context(), testlog.Event(n)); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := l.Record(ended, event(3)); !errors.Is(err, attestlog.ErrQueueFull) || !errors.Is(err, context.Canceled) {
+	if err := l.Record(ended, testlog.Event(3)); !errors.Is(err, attestlog.ErrQueueFull) || !errors.Is(err, context.Canceled) {
 		t.Errorf("Record into a full queue = %v, want ErrQueueFull and the context's error", err)
 	}
 	var failed *attestlog.AppendError
-	if _, err := l.Append(ended, event(4)); !errors.Is(err, attestlog.ErrQueueFull) || !errors.As(err, &failed) {
+	if _, err := l.Append(ended, testlog.Event(4)); !errors.Is(err, attestlog.ErrQueueFull) || !errors.As(err, &failed) {
 		t.Errorf("Append into a full queue = %v, want an AppendError of ErrQueueFull", err)
 	}
 	if st, err := l.Stats(t.Context()); err != nil || st.QueueEvents != 3 || st.Queued != 3 || st.QueueBytes == 0 {
 		t.Errorf("Stats = %+v, %v; want 3 events queued", st, err)
 	}
+
 	// A caller that waits gets in once there is room.
 	done := make(chan error)
-	go func() { done <- l.Record(t.Context(), event(5)) }()
-	select {
-	case err := <-done:
-		t.Errorf("Record into a full queue returned %v", err)
-	case <-time.After(20 * time.Millisecond):
-	}
+	go func() { done <- l.Record(t.Context(), testlog.Event(5)) }()
+	testwait.Blocked(t, "Record into a full queue", done)
 	close(g.open)
-	if err := <-done; err != nil {
+	if err := testwait.Receive(t, "the end of Record", done); err != nil {
 		t.Errorf("Record that waited = %v", err)
 	}
+
 	if err := l.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for n, in := range []bool{true, true, true, false, false, true} {
-		if _, err := l.EntryByID(t.Context(), event(n).ID); (err == nil) != in {
+		if _, err := l.EntryByID(t.Context(), testlog.Event(n).ID); (err == nil) != in {
 			t.Errorf("EntryByID of event %d = %v; is it in: want %v", n, err, in)
 		}
 	}
+
 	if st, err := l.Stats(t.Context()); err != nil || st.QueueEvents != 0 || st.QueueBytes != 0 {
 		t.Errorf("Stats = %+v, %v; want an empty queue", st, err)
 	}
 }
 
 func nothingIsLostThroughATinyQueue(t *testing.T, o Opener) {
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{QueueEvents: 4, QueueBytes: 2000})
+	l := openLog(t, o, attestlog.Config{QueueEvents: 4, QueueBytes: 2000})
+
 	const writers, each = 8, 60
 	var accepted, full atomic.Int64
 	var in sync.Map
@@ -117,17 +123,22 @@ func nothingIsLostThroughATinyQueue(t *testing.T, o Opener) {
 	for w := range writers {
 		wg.Go(func() {
 			for i := range each {
-				e := event(w*each + i)
-				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i%3)*time.Millisecond)
+				e := testlog.Event(w*each + i)
+
 				var err error
 				if i%5 == 4 {
 					_, err = l.Append(t.Context(), e)
-				} else if err = l.Record(ctx, e); errors.Is(err, attestlog.ErrQueueFull) {
-					full.Add(1)
+				} else {
+					// Impatient callers meet a full queue.
+					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i%3)*time.Millisecond)
+					err = l.Record(ctx, e)
 					cancel()
+				}
+				if errors.Is(err, attestlog.ErrQueueFull) {
+					full.Add(1)
 					continue
 				}
-				cancel()
+
 				if err != nil {
 					t.Errorf("event %d: %v", w*each+i, err)
 				}
@@ -140,6 +151,7 @@ func nothingIsLostThroughATinyQueue(t *testing.T, o Opener) {
 	if err := l.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+
 	n := int64(0)
 	for e, err := range l.Entries(t.Context(), query.Query{}) {
 		if err != nil {
@@ -150,22 +162,24 @@ func nothingIsLostThroughATinyQueue(t *testing.T, o Opener) {
 		}
 		n++
 	}
+
 	if n != accepted.Load() {
 		t.Errorf("log has %d entries, %d events were accepted and %d refused", n, accepted.Load(), full.Load())
 	}
 }
 
 func closeStoresWhatIsQueued(t *testing.T, o Opener) {
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+	l := openLog(t, o, attestlog.Config{})
 	for n := range 2000 {
-		if err := l.Record(t.Context(), event(n)); err != nil {
+		if err := l.Record(t.Context(), testlog.Event(n)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if err := l.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	l = openLog(t, openStore(t, o, Options{ReadOnly: true}), attestlog.Config{ReadOnly: true})
+
+	l = testlog.New(t, openStore(t, o, Options{ReadOnly: true}), attestlog.Config{ReadOnly: true})
 	r, err := verify.Log(t.Context(), l, verify.Options{Index: true})
 	if err != nil || r.Size != 2000 || r.Signed != 2000 {
 		t.Errorf("Verify = %+v, %v; want 2,000 entries, all signed", r, err)
@@ -174,50 +188,52 @@ func closeStoresWhatIsQueued(t *testing.T, o Opener) {
 
 func closeThatGivesUpNamesTheLost(t *testing.T, o Opener) {
 	g := &gate{Store: openStore(t, o, Options{}), open: make(chan struct{})}
-	l := openLog(t, g, attestlog.Config{})
+	l := testlog.New(t, g, attestlog.Config{})
 	for n := range 2 {
-		if err := l.Record(t.Context(), event(n)); err != nil {
+		if err := l.Record(t.Context(), testlog.Event(n)); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	appended := make(chan error)
 	go func() {
-		_, err := l.Append(t.Context(), event(2))
+		_, err := l.Append(t.Context(), testlog.Event(2))
 		appended <- err
 	}()
-	for g.waiting.Load() == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	testwait.Until(t, "the transaction waits", func() bool { return g.waiting.Load() > 0 })
+
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	var failed *attestlog.AppendError
 	if err := l.Close(ended); !errors.As(err, &failed) || !errors.Is(err, attestlog.ErrClosed) {
 		t.Errorf("Close = %v, want an AppendError of ErrClosed", err)
 	}
-	if err := <-appended; err == nil {
+	if err := testwait.Receive(t, "the end of Append", appended); err == nil {
 		t.Error("Append during a Close that gave up succeeded")
 	}
 }
 
 func aClosedLogRefuses(t *testing.T, o Opener) {
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
-	mustAppend(t, l, event(0))
+	l := openLog(t, o, attestlog.Config{})
+	testlog.Append(t, l, testlog.Event(0))
 	if err := l.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.Append(t.Context(), event(1)); !errors.Is(err, attestlog.ErrClosed) {
+
+	if _, err := l.Append(t.Context(), testlog.Event(1)); !errors.Is(err, attestlog.ErrClosed) {
 		t.Errorf("Append = %v, want ErrClosed", err)
 	}
-	if err := l.Record(t.Context(), event(1)); !errors.Is(err, attestlog.ErrClosed) {
+	if err := l.Record(t.Context(), testlog.Event(1)); !errors.Is(err, attestlog.ErrClosed) {
 		t.Errorf("Record = %v, want ErrClosed", err)
 	}
 	if err := l.Close(t.Context()); err != nil {
 		t.Errorf("second Close = %v, want the first's nil", err)
 	}
+
 	if _, err := l.Query(t.Context(), query.Query{}, attestlog.PageOptions{}); err == nil {
 		t.Error("Query of a closed log succeeded")
 	}
-	last := error(nil)
+	var last error
 	for _, err := range l.Tail(t.Context(), 0, query.Query{}) {
 		last = err
 	}

@@ -3,7 +3,6 @@ package storetest
 import (
 	"cmp"
 	"context"
-	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/query"
 )
 
@@ -28,7 +28,8 @@ type finder struct {
 	all []attestlog.Entry
 }
 
-// check compares every way to run q with a scan. pages draws page sizes.
+// check compares the results of q, run in every way, with a scan. pages returns
+// the size of the next page.
 func (f *finder) check(ctx context.Context, t interface{ Errorf(string, ...any) }, q query.Query, how string, pages func() int) {
 	for _, order := range []query.Order{query.ByIndex, query.ByTime} {
 		q := q.OrderBy(order)
@@ -44,10 +45,12 @@ func (f *finder) check(ctx context.Context, t interface{ Errorf(string, ...any) 
 			for _, e := range page.Entries {
 				got = append(got, e.Index)
 			}
-			if cursor = page.Next; cursor == "" {
+			cursor = page.Next
+			if cursor == "" {
 				break
 			}
 		}
+
 		if diff := gocmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: Query(%s) (-want +got):\n%s", how, q, diff)
 		}
@@ -59,12 +62,14 @@ func (f *finder) check(ctx context.Context, t interface{ Errorf(string, ...any) 
 			}
 			got = append(got, e.Index)
 		}
+
 		if order == query.ByIndex {
 			slices.Reverse(want)
 		}
 		if diff := gocmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: Entries(%s) (-want +got):\n%s", how, q, diff)
 		}
+
 		for _, limit := range []uint64{0, 1, uint64(pages())} {
 			n, err := f.l.Count(ctx, q, limit)
 			wantN := uint64(len(want))
@@ -86,12 +91,14 @@ func (f *finder) scan(q query.Query) []uint64 {
 			hits = append(hits, &f.all[i])
 		}
 	}
+
 	slices.SortFunc(hits, func(a, b *attestlog.Entry) int {
 		if q.Order() == query.ByTime && !a.Time.Equal(b.Time) {
 			return b.Time.Compare(a.Time)
 		}
 		return cmp.Compare(b.Index, a.Index)
 	})
+
 	out := []uint64{}
 	for _, e := range hits {
 		out = append(out, e.Index)
@@ -99,24 +106,29 @@ func (f *finder) scan(q query.Query) []uint64 {
 	return out
 }
 
-// read reads the entries without the search.
+// read reads all entries, without a search.
 func (f *finder) read(ctx context.Context) error {
 	size, err := f.l.Size(ctx)
-	f.all = nil
-	for i := uint64(0); i < size && err == nil; i++ {
-		var e attestlog.Entry
-		if e, err = f.l.Entry(ctx, i); err == nil {
-			f.all = append(f.all, e)
-		}
+	if err != nil {
+		return err
 	}
-	return err
+
+	f.all = nil
+	for i := range size {
+		e, err := f.l.Entry(ctx, i)
+		if err != nil {
+			return err
+		}
+		f.all = append(f.all, e)
+	}
+	return nil
 }
 
 func anyQueryFindsWhatAScanFinds(t *testing.T, open func(*testing.T) Opener) {
 	rapid.Check(t, func(rt *rapid.T) {
 		ctx := context.Background()
 		o := open(t)
-		cfg := attestlog.Config{Sealed: rapid.SampledFrom(someSeals).Draw(rt, "sealed"), Logger: slog.New(slog.DiscardHandler)}
+		cfg := attestlog.Config{Sealed: rapid.SampledFrom(someSeals).Draw(rt, "sealed"), Logger: testlog.Quiet}
 		openLog := func(opts Options) *attestlog.Log {
 			s, err := o.Open(ctx, opts)
 			if err != nil {
@@ -129,13 +141,16 @@ func anyQueryFindsWhatAScanFinds(t *testing.T, open func(*testing.T) Opener) {
 			}
 			return l
 		}
+
 		l := openLog(Options{})
 		defer l.Close(ctx)
+
 		submitted := drawEvents(rt)
 		half := len(submitted) / 2
 		if _, err := l.Append(ctx, submitted[:half]...); err != nil {
 			rt.Fatal(err)
 		}
+
 		queries := make([]query.Query, 6)
 		for i := range queries {
 			queries[i] = drawQuery(rt, 3)
@@ -143,9 +158,14 @@ func anyQueryFindsWhatAScanFinds(t *testing.T, open func(*testing.T) Opener) {
 				rt.Fatal(err)
 			}
 		}
+
 		sizes := rapid.SliceOfN(rapid.IntRange(1, 20), 16, 16).Draw(rt, "pages")
 		next := 0
-		pages := func() int { next++; return sizes[next%len(sizes)] }
+		pages := func() int {
+			next++
+			return sizes[next%len(sizes)]
+		}
+
 		f := &finder{l: l}
 		checkAll := func(how string) {
 			if err := f.read(ctx); err != nil {
@@ -155,17 +175,21 @@ func anyQueryFindsWhatAScanFinds(t *testing.T, open func(*testing.T) Opener) {
 				f.check(ctx, rt, q, how, pages)
 			}
 		}
-		waitForIndex(t, l)
+
+		testlog.Indexed(t, l)
 		if _, err := l.Append(ctx, submitted[half:]...); err != nil {
 			rt.Fatal(err)
 		}
-		checkAll("behind the index")
-		waitForIndex(t, l)
+		checkAll("not indexed yet")
+
+		testlog.Indexed(t, l)
 		checkAll("indexed")
+
 		without := openLog(Options{NoIndex: true})
 		defer without.Close(ctx)
 		f.l = without
 		checkAll("without an index")
+
 		for _, q := range queries {
 			checkText(rt, f, q)
 			checkText(rt, f, q.OrderBy(query.ByTime))
@@ -173,7 +197,7 @@ func anyQueryFindsWhatAScanFinds(t *testing.T, open func(*testing.T) Opener) {
 	})
 }
 
-// checkText reads a query's text and compares what comes out.
+// checkText parses a query's text, which must give the same query.
 func checkText(rt *rapid.T, f *finder, q query.Query) {
 	parsed, err := query.Parse(q.String())
 	if err != nil {
@@ -194,9 +218,10 @@ func largeLogsAreSearchedAlike(t *testing.T, o Opener) {
 	if raceEnabled {
 		t.Skip("12,000 entries, read many times")
 	}
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
+	l := openLog(t, o, attestlog.Config{})
+
 	rng := rand.New(rand.NewPCG(1, 2))
-	all := events(0, 12_000)
+	all := testlog.Events(0, 12_000)
 	for i := range all {
 		e := &all[i]
 		switch {
@@ -212,15 +237,17 @@ func largeLogsAreSearchedAlike(t *testing.T, o Opener) {
 			e.Time = e.Time.Add(-time.Duration(rng.IntN(6000)) * time.Second)
 		}
 		if i >= 9000 && i < 9500 { // imported history
-			e.Time = began.Add(-time.Duration(rng.IntN(1_000_000)) * time.Second)
+			e.Time = testlog.Began.Add(-time.Duration(rng.IntN(1_000_000)) * time.Second)
 		}
 	}
-	mustAppend(t, l, all...)
+	testlog.Append(t, l, all...)
+
 	f := &finder{l: l}
 	if err := f.read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	at := func(n int) time.Time { return began.Add(time.Duration(n) * time.Second) }
+
+	at := func(n int) time.Time { return testlog.Began.Add(time.Duration(n) * time.Second) }
 	queries := []query.Query{
 		query.Field("tenant", "old"),
 		query.Field("tenant", "rare"),
@@ -229,15 +256,16 @@ func largeLogsAreSearchedAlike(t *testing.T, o Opener) {
 		query.And(query.Field("tenant", "old"), query.Between(at(1000), at(1500))),
 		query.And(query.Field("service", "third"), query.Between(at(5000), at(5200))),
 		query.Between(at(7000), at(7100)),
-		query.Between(time.Time{}, began),
+		query.Between(time.Time{}, testlog.Began),
 		query.And(query.Between(time.Time{}, at(3000)), query.Indexes(3500, 9100)),
 		query.And(query.Not(query.Field("tenant", "old")), query.Between(at(3990), at(4300))),
 		query.And(query.Field("tenant", "old"), query.Indexes(1023, 2049)),
 		query.Between(at(11_990), time.Time{}),
 	}
+
 	for _, how := range []string{"at once", "indexed"} {
 		if how == "indexed" {
-			waitForIndex(t, l)
+			testlog.Indexed(t, l)
 		}
 		for i, q := range queries {
 			f.check(t.Context(), t, q, how, func() int { return []int{50, 700, 2500}[i%3] })
@@ -246,30 +274,40 @@ func largeLogsAreSearchedAlike(t *testing.T, o Opener) {
 }
 
 func deepAndWideQueries(t *testing.T, o Opener) {
-	l := openLog(t, openStore(t, o, Options{}), attestlog.Config{})
-	all := events(0, 40)
+	l := openLog(t, o, attestlog.Config{})
+	all := testlog.Events(0, 40)
 	for i := range all {
 		all[i].Tenant = []string{"a", "b", "c"}[i%3]
 	}
-	mustAppend(t, l, all...)
-	waitForIndex(t, l)
+	testlog.Append(t, l, all...)
+	testlog.Indexed(t, l)
+
 	f := &finder{l: l}
 	if err := f.read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+
 	deep := query.Field("tenant", "a")
 	for i := range 40 {
-		deep = query.And(query.Field("actor", "alice"), query.Or(deep, query.Field("target", []string{"mail/1", "mail/2"}[i%2])))
+		target := query.Field("target", []string{"mail/1", "mail/2"}[i%2])
+		deep = query.And(query.Field("actor", "alice"), query.Or(deep, target))
 	}
+
 	nots := query.Field("tenant", "a")
 	for range 40 {
 		nots = query.Not(query.And(nots, query.Field("actor", "alice")))
 	}
+
 	var wide []query.Query
 	for i := range 2000 {
 		wide = append(wide, query.Field("target.id", strings.Repeat("9", i%7)+"3"))
 	}
-	for name, q := range map[string]query.Query{"deep": deep, "negations": nots, "wide": query.Or(wide...), "wide negation": query.Not(query.Or(wide...)), "wide and": query.And(query.Field("tenant", "a"), query.Not(query.Or(wide...)))} {
+
+	for name, q := range map[string]query.Query{
+		"deep": deep, "negations": nots, "wide": query.Or(wide...),
+		"wide negation": query.Not(query.Or(wide...)),
+		"wide and":      query.And(query.Field("tenant", "a"), query.Not(query.Or(wide...))),
+	} {
 		want := f.scan(q)
 		page, err := l.Query(t.Context(), q, attestlog.PageOptions{Limit: 100})
 		if err != nil || len(page.Entries) != len(want) {
@@ -279,7 +317,7 @@ func deepAndWideQueries(t *testing.T, o Opener) {
 			t.Errorf("%s: Count = %d, %v; want %d", name, n, err, len(want))
 		}
 		if parsed, err := query.Parse(q.String()); err != nil || !parsed.Equal(q) {
-			t.Errorf("%s: ParseQuery of its text = another tree or %v", name, err)
+			t.Errorf("%s: ParseQuery of its text gives another tree, or %v", name, err)
 		}
 	}
 }

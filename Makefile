@@ -60,3 +60,24 @@ lint:
 	cd interop && $(GO) vet ./...
 	cd examples && $(GO) vet ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+
+# Static programs of the usual platforms in dist/, with their checksums.
+PLATFORMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 freebsd/amd64
+
+.PHONY: dist
+dist:
+	rm -rf dist
+	@set -e; for platform in $(PLATFORMS); do \
+		os=$${platform%/*} arch=$${platform#*/} exe=; \
+		test $$os != windows || exe=.exe; \
+		echo "dist/attestlog-$$os-$$arch$$exe"; \
+		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -trimpath \
+			-o dist/attestlog-$$os-$$arch$$exe ./cmd/attestlog; \
+	done
+	cd dist && sha256sum attestlog-* >SHA256SUMS
+
+# The man pages in man/, made from the program's own help.
+.PHONY: man
+man:
+	rm -rf man
+	$(GO) run ./cmd/attestlog man man

@@ -27,7 +27,7 @@ start=$(date +%s%N)
 "$dir/attestlog" --log "sqlite:$dir/floor.db" append "$dir/events" >"$dir/receipts"
 end=$(date +%s%N)
 
-sync # what the floor wrote shall not be written during the rest
+sync # so that the disk does not write the floor's bytes during the rest
 cd "$dir"
 address=127.0.0.1:${PORT:-8459}
 ./attestlog serve --listen "$address" >out 2>err &

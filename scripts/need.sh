@@ -1,6 +1,6 @@
 #!/bin/sh
-# Sees to it that the programs a test needs are there: installs Debian's
-# packages as root, and otherwise says what is missing.
+# Checks that the programs which the tests need are there. As root it installs
+# the Debian packages that are missing, otherwise it names them.
 set -eu
 missing=
 for pair in "$@"; do

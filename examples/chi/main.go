@@ -1,10 +1,10 @@
-// Command chi is a server of orders whose audit entry exists exactly if the
-// order does: chi, PostgreSQL and AppendTx.
+// Command chi is a server of orders, in which an order and its audit entry exist
+// together or not at all: chi, PostgreSQL and AppendTx.
 //
 //	go run ./chi -dsn postgres://app@localhost/shop
 //	curl -X POST http://127.0.0.1:8080/orders/17
 //
-// Several of it may run at a time.
+// Several of these servers may run at a time.
 package main
 
 import (

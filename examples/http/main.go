@@ -62,7 +62,7 @@ func run(ctx context.Context, dir, addr string) error {
 	notes := &notes{texts: map[string]string{}}
 	mux.HandleFunc("PUT /notes/{id}", notes.put)
 	mux.HandleFunc("GET /notes/{id}", notes.get)
-	mux.Handle("GET /admin/audit", audithttp.Handler(log, audithttp.ListConfig{})) // behind your own authentication
+	mux.Handle("GET /admin/audit", audithttp.Handler(log, audithttp.ListConfig{})) // put your own authentication in front
 
 	lis, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -83,7 +83,7 @@ func run(ctx context.Context, dir, addr string) error {
 	return <-ended // no handler runs any more, and the log may close
 }
 
-// notes stand for what an application does.
+// notes are in place of what an application does.
 type notes struct {
 	mu    sync.Mutex
 	texts map[string]string

@@ -1,5 +1,5 @@
-// Command worker runs jobs and logs with slog. What it marks goes into an audit
-// log, the rest to standard error.
+// Command worker runs jobs and logs with slog. Marked records go into an audit
+// log, the others to standard error.
 //
 //	go run ./worker -dir /tmp/worker -jobs 3
 package main

@@ -278,6 +278,7 @@ func (d *draft) addAnswer(panicked bool) {
 
 // record records the event, unless the handler vetoed it.
 func (m *middleware) record(d *draft, r *http.Request, began time.Time) {
+	// Goroutines of the handler may still run, but Edit no longer changes the event.
 	d.mu.Lock()
 	d.ended = true
 	e := d.event
@@ -288,6 +289,8 @@ func (m *middleware) record(d *draft, r *http.Request, began time.Time) {
 	}
 
 	e.Request.DurationUS = max(0, m.cfg.Clock().Sub(began).Microseconds())
+
+	// What the handler has set with Edit stays.
 	if e.Request.Route == "" {
 		e.Request.Route = m.routeOf(r)
 	}
@@ -362,7 +365,7 @@ func AddTargets(ctx context.Context, targets ...attestlog.Target) bool {
 	})
 }
 
-// AddChanges adds what the request changed; see attestlog.Changes. It reports
+// AddChanges adds what the request changed; see diff.Changes. It reports
 // whether it did, as Edit does.
 func AddChanges(ctx context.Context, changes ...attestlog.Change) bool {
 	return Edit(ctx, func(e *attestlog.Event) {

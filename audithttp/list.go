@@ -21,7 +21,7 @@ type Querier interface {
 
 // ListConfig configures Handler. The zero ListConfig is useful.
 type ListConfig struct {
-	// Within returns what a request may see, such as attestlog.Field("tenant",
+	// Within returns what a request may see, such as query.Field("tenant",
 	// …): it is ANDed onto the request's own query. An error is answered with
 	// status 403. Defaults to everything.
 	Within func(*http.Request) (query.Query, error)
@@ -39,7 +39,7 @@ const (
 // Handler answers GET with a page of entries as JSON, newest first. It has no
 // authentication of its own: mount it behind the application's.
 //
-// Parameters are q, a query as attestlog.ParseQuery reads it, limit (50 by
+// Parameters are q, a query as query.Parse reads it, limit (50 by
 // default) and cursor. The answer is
 //
 //	{"entries":[{"index":7,"leaf_hash":"…","logged_time":"…","action":"…",…}],
@@ -80,7 +80,7 @@ func (l *list) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	text, err := query.Parse(params.Get("q"))
+	q, err := query.Parse(params.Get("q"))
 	if err != nil {
 		writeProblem(w, http.StatusBadRequest, err.Error())
 		return
@@ -92,10 +92,10 @@ func (l *list) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			writeProblem(w, http.StatusForbidden, err.Error())
 			return
 		}
-		text = query.And(text, within)
+		q = query.And(q, within)
 	}
 
-	page, err := l.log.Query(r.Context(), text, attestlog.PageOptions{Limit: limit, Cursor: params.Get("cursor")})
+	page, err := l.log.Query(r.Context(), q, attestlog.PageOptions{Limit: limit, Cursor: params.Get("cursor")})
 	var badQuery *query.Error
 	switch {
 	case errors.Is(err, attestlog.ErrCursor), errors.As(err, &badQuery):

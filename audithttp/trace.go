@@ -11,7 +11,11 @@ import (
 // Trace if that is invalid.
 func TraceOf(header string) attestlog.Trace {
 	const size = len("00-") + 32 + len("-") + 16 + len("-00")
-	if len(header) < size || header[2] != '-' || header[35] != '-' || header[52] != '-' {
+	if len(header) < size {
+		return attestlog.Trace{}
+	}
+	hasDashes := header[2] == '-' && header[35] == '-' && header[52] == '-'
+	if !hasDashes {
 		return attestlog.Trace{}
 	}
 

@@ -90,7 +90,8 @@ type flush interface {
 }
 
 // wrapped returns the writer with exactly those optional interfaces that the
-// server's writer has. HTTP/1 has all three, HTTP/2 the first.
+// server's writer has, because a handler uses each that it finds. HTTP/1 has all
+// three, HTTP/2 the first.
 func (w *writer) wrapped() http.ResponseWriter {
 	_, f := w.ResponseWriter.(http.Flusher)
 	_, h := w.ResponseWriter.(http.Hijacker)

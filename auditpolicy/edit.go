@@ -211,7 +211,8 @@ func (ed *editor) redactSecrets() {
 // withoutSecrets returns a plain value of the editor's own without the secrets in
 // it. Any name in its path, except the first, may say that it is one.
 func (ed *editor) withoutSecrets(path []string, v any) any {
-	if v == nil || v == "" || v == diff.Redacted || ed.isExempt(path) {
+	nothingToHide := v == nil || v == "" || v == diff.Redacted
+	if nothingToHide || ed.isExempt(path) {
 		return v
 	}
 	_, isFlag := v.(bool) // such as "password": true
@@ -296,7 +297,7 @@ func (ed *editor) plainWithin(v any, depth int) any {
 
 	case map[string]any:
 		if v == nil {
-			return nil
+			return nil // null, as encoding/json writes it
 		}
 		out := make(map[string]any, min(len(v), maxValues))
 		for name, member := range v {

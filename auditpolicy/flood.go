@@ -83,6 +83,7 @@ func (f *floods) coalesce(e *attestlog.Event) bool {
 	return false
 }
 
+// count counts an event of the flood at a position, and reports what coalesce does.
 func (f *floods) count(i int, flood Flood, e *attestlog.Event) bool {
 	key := windowKey{flood: i, tenant: e.Tenant, actor: e.Actor.ID, action: e.Action, outcome: string(e.Outcome)}
 	if len(e.Targets) > 0 {
@@ -92,20 +93,13 @@ func (f *floods) count(i int, flood Flood, e *attestlog.Event) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 
+	// Without a window there will be no summary, so the event is recorded as it is.
 	if f.closed {
 		return false
 	}
-	w := f.open[key]
+	w := f.windowOf(key, flood.Window)
 	if w == nil {
-		if len(f.open) >= maxWindows {
-			return false
-		}
-		if f.open == nil {
-			f.open = map[windowKey]*window{}
-		}
-		w = &window{}
-		w.timer = time.AfterFunc(flood.Window, func() { f.endWindow(key, w) })
-		f.open[key] = w
+		return false
 	}
 
 	w.seen++
@@ -113,6 +107,7 @@ func (f *floods) count(i int, flood Flood, e *attestlog.Event) bool {
 		return false
 	}
 
+	// The summary is recorded later, and has the time of its last event.
 	when := e.Time
 	if when.IsZero() {
 		when = f.filter.cfg.Clock()
@@ -125,6 +120,26 @@ func (f *floods) count(i int, flood Flood, e *attestlog.Event) bool {
 	w.last.Time = when
 	f.filter.coalesced.Add(1)
 	return true
+}
+
+// windowOf returns the open window of a key, or opens one that lasts for a time.
+// It returns nil if too many are open. f.mu is held.
+func (f *floods) windowOf(key windowKey, lasts time.Duration) *window {
+	w := f.open[key]
+	if w != nil {
+		return w
+	}
+	if len(f.open) >= maxWindows {
+		return nil
+	}
+
+	if f.open == nil {
+		f.open = map[windowKey]*window{}
+	}
+	w = &window{}
+	w.timer = time.AfterFunc(lasts, func() { f.endWindow(key, w) })
+	f.open[key] = w
+	return w
 }
 
 // copyOf returns a copy of an event, as the log would take it, that shares nothing

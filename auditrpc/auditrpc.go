@@ -81,6 +81,8 @@ func New(rec attestlog.Recorder, cfg Config) (*Auditor, error) {
 	if cfg.FailClosed != nil && a.ready == nil {
 		return nil, errors.New("auditrpc: FailClosed needs a recorder with a method Ready")
 	}
+
+	// In the form in which ClientAddress compares the name.
 	switch strings.ToLower(cfg.ProxyHeader) {
 	case "", "x-forwarded-for":
 		a.cfg.ProxyHeader = "X-Forwarded-For"
@@ -165,6 +167,8 @@ func (a *Auditor) Begin(ctx context.Context, c Call) (context.Context, *Draft, e
 	e.Request.ID = first(c.Header("X-Request-Id"))
 	e.Request.Path = c.Procedure
 	e.Trace = audithttp.TraceOf(first(c.Header("Traceparent")))
+
+	// The handler's Edit finds the draft there.
 	return context.WithValue(ctx, draftKey{}, d), d, nil
 }
 

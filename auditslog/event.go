@@ -96,6 +96,8 @@ func valueOf(v slog.Value) any {
 	case slog.KindTime:
 		return v.Time().Format(time.RFC3339Nano)
 	case slog.KindAny:
+		// These become what the fields are read from. An error stays known as one, so
+		// that it can make the outcome a failure.
 		switch x := v.Any().(type) {
 		case attestlog.Outcome:
 			return string(x)
@@ -108,7 +110,7 @@ func valueOf(v slog.Value) any {
 				"on_behalf_of": x.OnBehalfOf,
 			}
 		case map[string]any:
-			return clone(x, 0)
+			return clone(x, 0) // it is the caller's, and fill takes members out
 		case attestlog.Target, []attestlog.Target:
 			return x
 		case error:
@@ -178,7 +180,7 @@ func fill(e *attestlog.Event, attrs map[string]any, message string) {
 	f.text("operation", &e.Operation)
 	f.text("reason", &e.Reason)
 	f.text("message", &e.Message)
-	f.outcome(e)
+	f.outcome(e) // after the reason, which an error gives only if there is none
 
 	f.group("actor", &e.Actor.ID, func(o object) {
 		o.text("id", &e.Actor.ID)
@@ -214,7 +216,7 @@ func fill(e *attestlog.Event, attrs map[string]any, message string) {
 	case e.Message == "":
 		e.Message = message
 	case message != "" && message != e.Message:
-		put(attrs, "msg", message)
+		put(attrs, "msg", message) // the attributes had both
 	}
 	if len(attrs) > 0 {
 		e.Attributes = attrs

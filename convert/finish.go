@@ -88,6 +88,7 @@ func (s *sweeper) list(v []any, named bool) ([]any, swept) {
 	for i, item := range v {
 		item, itemResult := s.value(item, named)
 		if itemResult != unchanged && result == unchanged {
+			// The items before the first that changes stay as they are.
 			result = changed
 			out = append(make([]any, 0, len(v)), v[:i]...)
 		}

@@ -27,6 +27,7 @@ func ByLine(
 			if err == io.EOF {
 				return
 			}
+			// A line that is too long is a record that is refused, and others follow it.
 			if err != nil && err != ErrTooLong {
 				yield(attestlog.Event{}, fmt.Errorf("line %d: %w", lines.number, err))
 				return
@@ -75,6 +76,8 @@ func (l *lineReader) next() ([]byte, error) {
 	for {
 		part, err := l.r.ReadSlice('\n')
 		l.end += int64(len(part))
+
+		// The rest of a line that is too long is read, but not kept.
 		if len(l.buf)+len(part) > MaxRecord+len("\r\n") {
 			tooLong = true
 			l.buf = l.buf[:0]

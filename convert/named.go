@@ -162,6 +162,8 @@ func Fill(e *attestlog.Event, o Object) {
 		e.Source.IP = findAddress(o)
 	}
 
+	// The order matters where fields share a name: msg is the action, and the message
+	// only if something else was the action.
 	for _, f := range [...]struct {
 		to    *string
 		names []string

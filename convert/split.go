@@ -128,7 +128,7 @@ func (s *splitter) next() ([]byte, error) {
 	for {
 		c, err := s.read()
 		if err == io.EOF && s.wrapped {
-			s.wrapped = false
+			s.wrapped = false // so the next call returns io.EOF
 			s.begin(0)
 			return nil, refuse(fmt.Errorf("the input ends inside {%q:[", s.name))
 		}
@@ -138,6 +138,7 @@ func (s *splitter) next() ([]byte, error) {
 
 		switch c {
 		case ' ', '\t', '\r', '\n', ',', '}', '[':
+			// between records: in arrays, and after the list of a wrapper
 		case ']':
 			s.wrapped = false
 		case '{':
@@ -215,6 +216,8 @@ func (s *splitter) object() ([]byte, error) {
 			s.unread(c)
 			return nil, s.reread(errTorn)
 		}
+
+		// An object that begins a line may be the record after a torn one.
 		if c == '{' && s.buf[len(s.buf)-1] == '\n' {
 			if s.tooLong && !s.wrapped {
 				s.unread(c) // most likely the next record
@@ -258,8 +261,9 @@ func (s *splitter) canFollow(last, c byte) bool {
 	closing := s.open[len(s.open)-1]
 	switch c {
 	case '{':
-		inArray := closing == ']'
-		return last == ':' || inArray && (last == '[' || last == ',')
+		isValue := last == ':'
+		isItem := closing == ']' && (last == '[' || last == ',')
+		return isValue || isItem
 	case '}', ']':
 		return c == closing
 	}
@@ -328,6 +332,7 @@ func (s *splitter) skipOther(c byte) error {
 		if len(ahead) == 0 || ahead[0] == '\n' {
 			break
 		}
+		// Only a string may have these in it.
 		if c != '"' && bytes.IndexByte([]byte(" \t\r,]}"), ahead[0]) >= 0 {
 			break
 		}
@@ -342,6 +347,7 @@ func (s *splitter) skipOther(c byte) error {
 		return refuse(errNotObject)
 	}
 
+	// Nothing says where it ends, and a brace in it need not begin a record.
 	for {
 		c, err := s.read()
 		if err == io.EOF || c == '\n' {

@@ -83,7 +83,7 @@ func ParseTime(text string, layouts ...string) (time.Time, bool) {
 // nanoseconds since 1970: the unit with which the time is between 1973 and 5138.
 func parseUnix(text string) (time.Time, bool) {
 	whole, fraction, _ := strings.Cut(text, ".")
-	if strings.ContainsAny(text, "eE") {
+	if strings.ContainsAny(text, "eE") { // JSON allows 1.7e9
 		f, err := strconv.ParseFloat(text, 64)
 		if err != nil || f < 0 || f >= 1<<63 {
 			return time.Time{}, false

@@ -390,7 +390,7 @@ func (a *attempt) members(given map[string]any) map[string]any {
 	if a.last {
 		budget -= maxAttributesNote
 	} else if leastMember*len(given) > budget {
-		a.failed = true
+		a.failed = true // not even the shortest values would fit
 		return out
 	}
 
@@ -398,6 +398,7 @@ func (a *attempt) members(given map[string]any) map[string]any {
 		value, w := a.attribute(name, given[name.given], budget)
 		budget -= w.size + w.notes.size()
 		if w.exceeded || budget < 0 {
+			// After any other attempt comes one that cuts more, and may keep them all.
 			if a.last {
 				a.leaveOut("/attributes", len(given), given)
 			} else {
@@ -429,12 +430,14 @@ func (a *attempt) attribute(name storedName, v any, budget int) (value any, w wa
 	}
 
 	if !w.exceeded {
-		_, isText := value.(string) // which has been cut
+		_, isText := value.(string) // which has been cut already
 		if isText || w.size+w.notes.size() <= budget {
 			return value, w
 		}
 	}
 
+	// Walked again without the notes of what is inside, whose pointers would name
+	// nothing in a text.
 	w = a.attributeWalker(name)
 	value = w.json(string(jsonOf(v)))
 	return value, w

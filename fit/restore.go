@@ -132,7 +132,7 @@ func (r *restorer) value(pointer string, v any) any {
 		switch {
 		case n.cut():
 			return v
-		case n.has("number"):
+		case n.has("number"): // the text may have been escaped as well
 			return json.Number(r.text(pointer, v))
 		case n.has("json"):
 			return json.RawMessage(r.text(pointer, v))

@@ -131,6 +131,7 @@ func (w *walker) value(v any, depth int) any {
 		return w.raw(v, depth)
 	}
 
+	// Of any other type, a log too stores the JSON.
 	raw, err := json.Marshal(v)
 	if err != nil {
 		return w.json(fmt.Sprintf("%T", v))

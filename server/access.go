@@ -149,6 +149,7 @@ func (s *Server) enterSignedIn(h *hosted, scope string, who session, r *request)
 		return nil, problem(http.StatusForbidden, "the request comes from another site: "+err.Error())
 	}
 
+	// A sign-in is good for all logs alike, so it may learn which there are.
 	if h == nil {
 		return nil, problem(http.StatusNotFound, "there is no such log")
 	}
@@ -176,6 +177,8 @@ func (s *Server) enterWithToken(ctx context.Context, h *hosted, scope string) (*
 		return nil, s.problemOf(ctx, err)
 	}
 
+	// Counted only now that the secret was checked: entries name the token's id, and
+	// nobody else may use up its rate.
 	if s.cfg.Rate > 0 && !s.requestRates.of(t.ID).Allow() {
 		return nil, huma.ErrorWithHeaders(
 			problem(http.StatusTooManyRequests, "the token makes more requests than it may"),

@@ -108,7 +108,8 @@ func parseEvents(body []byte) ([]attestlog.Event, error) {
 }
 
 // parseLines reads events one a line, as clients write them, in one pass. ok is
-// false if a line is no event; parseStream then finds out why.
+// false if a line is not an event, or if there are too many: parseStream then
+// reads the body another way, or says what is wrong with it.
 func parseLines(body []byte) (events []attestlog.Event, ok bool) {
 	for line := range bytes.Lines(body) {
 		line = bytes.TrimSpace(line)
@@ -188,6 +189,8 @@ func parseList(body []byte) ([]attestlog.Event, error) {
 	if err != nil {
 		return nil, notJSON(len(events), err)
 	}
+
+	// The body has to end here: what came after the list would be lost unnoticed.
 	_, err = dec.Token()
 	switch err {
 	case io.EOF:
@@ -235,6 +238,8 @@ func deriveIDs(events []attestlog.Event, key string) error {
 		case isV7:
 			e.ID = siblingOf(id, i).String()
 		case e.Time.IsZero():
+			// Any other id makes the entry's key together with its time. The time of
+			// the request would give a retry another key.
 			return problem(http.StatusBadRequest,
 				fmt.Sprintf("event %d has neither an id nor a time, so the Idempotency-Key has to be a UUIDv7", i))
 		default:
@@ -274,7 +279,7 @@ func (s *Server) appendOriginal(w http.ResponseWriter, r *http.Request) {
 	}
 
 	e := attestlog.Event{Action: "leaf.add", Operation: "create", Service: "attestlog", Actor: v.actor, Original: body}
-	if v.token.Actor != "" {
+	if v.token.Actor != "" { // then confine refuses any other actor
 		e.Actor = attestlog.Actor{ID: v.token.Actor}
 	}
 	err = v.confine(&e)

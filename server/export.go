@@ -60,7 +60,7 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) {
 		err = out.Flush()
 	}
 	if err != nil {
-		s.abortExport(ctx, v, err)
+		s.abortExport(ctx, v, err) // which panics
 	}
 	w.Header().Set("Attestlog-Size", strconv.FormatUint(x.size, 10))
 }
@@ -140,8 +140,9 @@ func (s *Server) newExport(ctx context.Context, v *visit, r *http.Request) (*exp
 		}
 	}
 
-	// The checkpoint is read before the size, so that the export covers it.
-	selectsAll := query.And(x.q.OrderBy(query.ByIndex)).Equal(query.Query{})
+	// The checkpoint is read before the size, so that the export has every entry that
+	// it covers. Without one, the export still has all entries.
+	selectsAll := x.q.OrderBy(query.ByIndex).Equal(query.Query{})
 	x.whole = selectsAll && x.format == "jsonl"
 	if x.whole {
 		c, err := v.hosted.publisher.newest(ctx)
@@ -219,7 +220,7 @@ func (x *export) writeTable(ctx context.Context, out *bufio.Writer) error {
 
 // eachEntry calls fn with the entries that the query selects, oldest first.
 func (x *export) eachEntry(ctx context.Context, fn func(*attestlog.Entry) error) error {
-	q := query.And(x.q.OrderBy(query.ByIndex), query.Indexes(x.from, x.size)).OrderBy(query.ByIndex)
+	q := query.And(x.q, query.Indexes(x.from, x.size)).OrderBy(query.ByIndex)
 	n := 0
 	var entry attestlog.Entry // one for all, because fn's argument is allocated
 	for e, err := range x.visit.log.Entries(ctx, q) {
@@ -274,6 +275,8 @@ func (x *export) writeWhole(ctx context.Context, out *bufio.Writer) error {
 	if err != nil {
 		return err
 	}
+
+	// A checkpoint over all of the entries comes after the last one.
 	return x.writeCheckpoint(out, x.size)
 }
 

@@ -37,6 +37,8 @@ func (s *Server) histogram(ctx context.Context, in *histogramInput) (*histogramO
 	if err != nil {
 		return nil, err
 	}
+	// Each bucket has a nanosecond at least. Sub saturates for a longer span than a
+	// Duration holds, which is long enough.
 	if in.Before.Sub(in.After) < time.Duration(in.Buckets) {
 		return nil, problem(http.StatusBadRequest, "before: not after the beginning, or too near for so many buckets")
 	}
@@ -128,7 +130,7 @@ func firstLogged(ctx context.Context, log *attestlog.Log, t time.Time, low, high
 
 // edge returns the beginning of a bucket, and with Buckets the end of the last one.
 //
-// It reckons seconds and nanoseconds apart: a Duration holds half of the years
+// It divides seconds and nanoseconds apart: a Duration holds half of the years
 // that a log can span.
 func (in *histogramInput) edge(i int) time.Time {
 	seconds := in.Before.Unix() - in.After.Unix()

@@ -73,6 +73,8 @@ type ingested struct {
 func (s *Server) ingest(src source, logOf func(*http.Request) string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
+
+		// The token comes before the body, as in enterFirst.
 		v, err := s.enter(ctx, logOf(r), ScopeAppend)
 		if err != nil {
 			src.refuse(w, r, err)
@@ -145,6 +147,9 @@ func (s *Server) store(
 		blames = func(error) bool { return false }
 	}
 
+	// With whole this is one batch, which checkWhole has made sure of. Without, the
+	// batches that were stored stay if a later one fails, so a sender that repeats the
+	// request depends on the records' ids.
 	for len(events) > 0 {
 		batch := events[:min(len(events), maxEvents)]
 		events = events[len(batch):]
@@ -176,6 +181,7 @@ func (s *Server) collect(
 		case errors.As(err, &refused):
 			got.refused = append(got.refused, err)
 		default:
+			// The rest cannot be read, or the token may not write this record.
 			return nil, s.problemOf(ctx, err)
 		}
 

@@ -16,7 +16,7 @@ import (
 //
 // Objects have no identity of their own, so equal ones are events of their own,
 // unless they come with the same Idempotency-Key. An object without a time gets
-// that of the request.
+// that of the request, or with such a key the start of 1970 (fit.Undated).
 func readJSON(s *Server, r *http.Request, body []byte) (iter.Seq2[attestlog.Event, error], error) {
 	fields, err := parseMapping(r.URL.Query()["map"])
 	if err != nil {
@@ -37,6 +37,8 @@ func readJSON(s *Server, r *http.Request, body []byte) (iter.Seq2[attestlog.Even
 		}
 		convert.Fill(&e, o)
 
+		// The body may be sent again with its key, and must then be the same events: a
+		// time of the request would be another one.
 		switch {
 		case key != "":
 			e.ID = ids.Next(raw)

@@ -171,6 +171,7 @@ func answerAudit(w http.ResponseWriter, _ *http.Request, got ingested) {
 	}
 	const delivered = "delivered_all_sinks"
 
+	// The source stores all records or none, so here each of them is delivered.
 	out := struct {
 		Status  string            `json:"status"`
 		Records map[string]status `json:"record_status_map"`

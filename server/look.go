@@ -103,7 +103,9 @@ func (l *looks) isFirstBundle(actor string) bool {
 	return true
 }
 
-// recordLook records that a log is looked into, or returns a problem.
+// recordLook records that a log is looked into, or returns a problem. Call it
+// before the answer is written, and answer with the problem: then nobody sees
+// entries without a record of that.
 func (s *Server) recordLook(ctx context.Context, v *visit, action, operation string, attributes map[string]any) error {
 	ctx, cancel := context.WithTimeout(ctx, lookWait)
 	defer cancel()

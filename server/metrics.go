@@ -71,8 +71,9 @@ func (m *metrics) register(registry *prometheus.Registry, logs logCollector) {
 	registry.MustRegister(m.requests, m.tokensRefused, m.tails, m.alarms, m.cosignedSize, m.witnessFailures, logs)
 }
 
-// observe counts a request under the pattern that it matched, never under its
-// path, which a client chooses.
+// observe counts a request under the pattern that it matched and a known method. A
+// client chooses the path and may make up a method, and each would be a series of
+// its own.
 func (m *metrics) observe(r *http.Request, status int, took time.Duration) {
 	route := r.Pattern
 	if route == "" {
@@ -201,6 +202,7 @@ func (c logCollector) Collect(ch chan<- prometheus.Metric) {
 	for name, h := range c.logs {
 		stats, err := h.log.Stats(ctx)
 		if err != nil {
+			// The handler leaves this out and answers with the rest: ContinueOnError.
 			ch <- prometheus.NewInvalidMetric(logFigures[0].desc, fmt.Errorf("log %s: %w", name, err))
 			continue
 		}

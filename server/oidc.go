@@ -122,7 +122,7 @@ func (p *oidcProvider) claims(ctx context.Context, code string, in *pendingSignI
 	if err != nil {
 		return nil, err
 	}
-	if token.Nonce != in.Nonce {
+	if token.Nonce != in.Nonce { // which Verify leaves to its caller
 		return nil, errors.New("the ID token has another nonce")
 	}
 

@@ -59,7 +59,8 @@ func (s *Server) inclusion(ctx context.Context, in *inclusionInput) (*noteOutput
 		}
 	}
 
-	// A new checkpoint is signed only for an entry that the newest does not cover.
+	// A new checkpoint is signed only for an entry that the newest does not cover, and
+	// only in a log that can be written.
 	publisher := v.hosted.publisher
 	c, err := publisher.newest(ctx)
 	covered := err == nil && in.Index < c.Size

@@ -130,6 +130,7 @@ func New(cfg Config) (*Server, error) {
 	s.metrics.register(cfg.Registry, logCollector{s.life.untilClose, s.logs})
 	s.addRoutes()
 
+	// Nothing can fail after this, so an error leaves no goroutine running.
 	s.life.start(hook.run)
 	for _, h := range s.logs {
 		s.life.start(h.watcher.run)

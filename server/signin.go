@@ -90,9 +90,13 @@ func newSignIn(cfg OIDC, recorder attestlog.Recorder, clock func() time.Time, lo
 	}
 
 	u, err := url.Parse(cfg.URL)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+	isWeb := err == nil && (u.Scheme == "http" || u.Scheme == "https")
+	if !isWeb || u.Host == "" {
 		return nil, fmt.Errorf("server: OIDC: %q is not the URL that people reach the server at", cfg.URL)
 	}
+
+	// The provider compares the callback's URL letter by letter with the one that it
+	// knows, so not even a slash at the end may stay.
 	cfg.URL = (&url.URL{Scheme: u.Scheme, Host: u.Host}).String()
 
 	cfg.setDefaults()
@@ -188,6 +192,8 @@ func (s *signIn) callback(w http.ResponseWriter, r *http.Request) {
 	err := s.cookies.get(r, pendingCookie, &in)
 	s.cookies.drop(w, pendingCookie)
 
+	// Anyone can send a browser here. The state shows that this browser began the
+	// sign-in, so nothing else in the parameters is believed before it was compared.
 	params := r.URL.Query()
 	switch {
 	case err != nil || s.clock().After(in.Until):

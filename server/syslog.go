@@ -53,9 +53,14 @@ func (s *Server) ServeSyslog(l net.Listener, log string) error {
 	defer senders.Wait()
 	defer context.AfterFunc(s.life.untilStop, func() { l.Close() })()
 
+	// A sender for whom there is no slot is sent away at once: left unaccepted, it
+	// would write into the kernel's buffers, and think that its messages arrived.
 	slots := make(chan struct{}, maxSyslogSenders)
 	for {
 		conn, err := l.Accept()
+
+		// Then the error is that of the listener that was closed above, or a last
+		// connection came before that.
 		if s.life.stopping() {
 			if err == nil {
 				conn.Close()

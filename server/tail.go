@@ -102,6 +102,9 @@ func sendEvent(w io.Writer, e *sharedEntry, asLine bool) error {
 func tailFrom(r *http.Request, size uint64) (uint64, error) {
 	given := r.URL.Query().Get("from")
 	skip := uint64(0)
+
+	// The header comes first: a browser that connects again sends it with the same
+	// URL as before, from included.
 	lastSeen := r.Header.Get("Last-Event-ID")
 	if lastSeen != "" {
 		given = lastSeen

@@ -33,6 +33,8 @@ func (s *Server) tiles(logOf func(*http.Request) string) http.HandlerFunc {
 		path := strings.TrimPrefix(r.PathValue("tile"), "/")
 		isBundle := strings.HasPrefix(path, bundlePrefix)
 
+		// Even where tiles are public, enter refuses a log that does not exist, so that
+		// nobody finds out the names of logs.
 		isPublic := s.cfg.Public && !isBundle
 		if !isPublic || s.logs[name] == nil {
 			err := s.enterTiles(ctx, name, isBundle)
@@ -54,7 +56,7 @@ func (s *Server) tiles(logOf func(*http.Request) string) http.HandlerFunc {
 			contentType = "text/plain; charset=utf-8"
 			cache = cacheCheckpoint
 		}
-		visibility := "private, "
+		visibility := "private, " // what needs a token may not stay in a shared cache
 		if isPublic {
 			visibility = "public, "
 		}

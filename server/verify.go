@@ -103,6 +103,7 @@ func (vs *verifications) start(index bool) (jobProgress, error) {
 		vs.order = vs.order[1:]
 	}
 
+	// Stop ends it, and not only Close: it can go on for hours.
 	vs.life.start(func(context.Context) { vs.run(vs.life.untilStop, v) })
 	return v.progress, nil
 }
@@ -161,6 +162,7 @@ func (p *jobProgress) end(got *verify.Report, err error, now time.Time) {
 		p.Error = err.Error()
 	}
 
+	// An error comes with a report too, of what was verified before it.
 	p.Report = &report{
 		Size:        got.Size,
 		Root:        base64.StdEncoding.EncodeToString(got.Root[:]),

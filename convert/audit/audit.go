@@ -132,6 +132,8 @@ func (r *Record) texts() []**string {
 // inFields returns an event whose fields hold the record.
 func (r *Record) inFields() attestlog.Event {
 	var e attestlog.Event
+
+	// A field holds NULL and an empty text alike, so the columns with NULL are named.
 	var null []any
 	text := func(name string, v *string) string {
 		if v == nil {
@@ -144,7 +146,7 @@ func (r *Record) inFields() attestlog.Event {
 	if r.Timestamp != nil {
 		e.Time = r.Timestamp.UTC()
 	} else {
-		null = append(null, "timestamp")
+		null = append(null, "timestamp") // also if it is Far, which is in the original
 	}
 	e.Action = text("event_type", r.EventType)
 	e.Actor.ID = text("username", r.Username)

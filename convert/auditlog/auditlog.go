@@ -133,10 +133,12 @@ func RowOf(e attestlog.Event) (Row, error) {
 		Status:   int64(e.Request.Status),
 	}
 	for i, to := range [...]*any{&r.TS, &r.Username, &r.Method, &r.Path, &r.Module, &r.Status} {
+		// A value that its field could not hold is described in the attribute.
 		v, other := own[columns[i]]
 		if !other {
 			continue
 		}
+
 		if o, _ := v.(map[string]any); o["original"] != nil {
 			*to, err = fromOriginal(e.Original, i)
 		} else {

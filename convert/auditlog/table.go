@@ -55,6 +55,8 @@ func (t *Table) open(path string) error {
 		return err
 	}
 
+	// A write-ahead log can be read as it is. A rollback journal has to be applied
+	// before anything is read, and that writes.
 	flags := sqlite.OpenReadOnly | sqlite.OpenURI
 	mode := "mode=ro"
 	switch {

@@ -18,9 +18,10 @@ func Append(dst []byte, e *attestlog.Entry) ([]byte, error) {
 	if name == "" {
 		name = e.Action
 	}
-	severity := "3"
+
+	severity := "3" // the highest of the standard's Low
 	if e.Outcome == attestlog.Failure {
-		severity = "6"
+		severity = "6" // the highest of its Medium
 	}
 
 	dst = append(dst, "CEF:0|attestlog|attestlog|1|"...)

@@ -82,6 +82,7 @@ func event(line []byte, ids *convert.MixedIDs) (attestlog.Event, error) {
 	}
 	o := r.extension
 
+	// The actor comes before the targets: both look for the destination user.
 	e := attestlog.Event{
 		ID:        ids.Next(line, o.Text("externalId") != ""),
 		Time:      when(o),

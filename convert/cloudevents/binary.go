@@ -54,6 +54,9 @@ func Structured(header map[string][]string, body []byte) ([]byte, error) {
 // attributes returns the context attributes of a header.
 func attributes(header map[string][]string) (map[string]any, error) {
 	o := map[string]any{}
+
+	// In their order, so that of several faults it is always the same one that is
+	// reported.
 	for _, name := range slices.Sorted(maps.Keys(header)) {
 		attribute, ok := strings.CutPrefix(name, "Ce-")
 		values := header[name]

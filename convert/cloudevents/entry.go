@@ -84,6 +84,15 @@ func parseAddition(data []byte) (a addition, ok bool) {
 	return a, err == nil
 }
 
+// isAddition reports whether a member of an entry is not one of its event.
+func isAddition(name string) bool {
+	switch name {
+	case "index", "leaf_hash", "logged_time", "erased":
+		return true
+	}
+	return false
+}
+
 // eventText returns the text of an entry's event. An event needs an actor, so
 // if the actor's id was erased, noActor, it gets a placeholder.
 func eventText(data []byte, noActor bool) []byte {
@@ -91,7 +100,7 @@ func eventText(data []byte, noActor bool) []byte {
 	actor := []byte(`"actor":{"id":"erased"}`)
 	for m := range loosejson.Members(data) {
 		switch {
-		case m.Name == "index" || m.Name == "leaf_hash" || m.Name == "logged_time" || m.Name == "erased":
+		case isAddition(m.Name):
 			// not the event's
 		case m.Name == "actor" && noActor:
 			rest := bytes.TrimSpace(bytes.TrimPrefix(m.Raw, []byte("{")))

@@ -115,7 +115,7 @@ func additionalOf(e *attestlog.Entry) object {
 	convert.SetText(o, "module", e.Module)
 	convert.SetText(o, "operation", e.Operation)
 	convert.SetText(o, "outcome", string(e.Outcome))
-	if e.Outcome != attestlog.Failure {
+	if e.Outcome != attestlog.Failure { // whose reason is the errorMessage
 		convert.SetText(o, "reason", e.Reason)
 	}
 	convert.SetText(o, "actor_type", e.Actor.Type)

@@ -291,7 +291,7 @@ func resources(o convert.Object) (found []attestlog.Target, complete bool) {
 	v, _ := o.At("resources")
 	list, _ := v.([]any)
 	_, repeated := o["resources"].(loosejson.Repeated)
-	complete = !repeated
+	complete = !repeated // At has returned only the last list
 
 	for _, v := range list {
 		members, _ := v.(map[string]any)
@@ -303,6 +303,7 @@ func resources(o convert.Object) (found []attestlog.Target, complete bool) {
 			}
 		}
 
+		// A resource with other members is not complete without them.
 		used := 0
 		for _, text := range [...]string{t.ID, t.Type} {
 			if text != "" {

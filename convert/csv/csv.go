@@ -128,7 +128,7 @@ func newTable(raw []byte) (*table, error) {
 		return nil, errLongNames
 	}
 
-	var found [256]bool // the separators that are there
+	var found [256]bool // the separators that are there, outside of quotes
 	state := scan{separators: separators, start: true}
 	for _, c := range raw {
 		state.next(c)
@@ -194,7 +194,7 @@ func (t *table) object(raw []byte) (convert.Object, error) {
 		if i < len(t.names) {
 			name = t.names[i]
 		}
-		if name == "" {
+		if name == "" { // a column without a name, or a cell after the last one
 			name = fmt.Sprintf("column_%d", i+1)
 		}
 		if t.isWriters {

@@ -93,6 +93,7 @@ func (s *rows) next() ([]byte, error) {
 		case tooLong:
 			return nil, convert.ErrTooLong
 		case state.inside():
+			// The lines after that of the quote may be rows.
 			if opened < s.pos.line {
 				s.back = row[after:]
 				s.pos = position{s.pos.offset - int64(len(s.back)), opened + 1}
@@ -166,6 +167,7 @@ func cells(row []byte, separators string) ([]string, error) {
 	var out []string
 	var cell []byte
 	endCell := func() {
+		// As in encoding/csv, a line's end in a cell is a line feed.
 		out = append(out, strings.ReplaceAll(string(cell), "\r\n", "\n"))
 		cell = cell[:0]
 	}

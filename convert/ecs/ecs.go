@@ -122,6 +122,8 @@ func event(raw []byte, ids *convert.MixedIDs) (attestlog.Event, error) {
 	if err != nil {
 		return attestlog.Event{}, err
 	}
+
+	// A hit has its document in _source, and the rest of it around that.
 	hasID := has(o, "_id")
 	if document := o.Object("_source"); document != nil {
 		delete(o, "_source")
@@ -139,7 +141,7 @@ func event(raw []byte, ids *convert.MixedIDs) (attestlog.Event, error) {
 		Operation: operation(o),
 		Original:  raw,
 	}
-	o.Drop("event.original")
+	o.Drop("event.original") // the record's bytes have it
 	unwrap(o)
 	e.Targets = targets(o)
 	e.Request = attestlog.Request{

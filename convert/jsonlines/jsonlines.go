@@ -81,6 +81,9 @@ func event(line []byte, ids *convert.IDs) (attestlog.Event, error) {
 	if err != nil {
 		return attestlog.Event{}, err
 	}
+
+	// Read as another program's record it would become an event about an entry, with
+	// disclosures that were never compared with their seals.
 	if o.Object("leaf") != nil && o.Text("index") != "" {
 		return attestlog.Event{}, errors.New("an entry that is not written as docs/format.md says")
 	}

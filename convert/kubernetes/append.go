@@ -204,7 +204,7 @@ func annotationsOf(e *attestlog.Entry) (map[string]string, error) {
 	set("trace_id", e.Trace.TraceID)
 	set("span_id", e.Trace.SpanID)
 	set("message", e.Message)
-	if e.Request.Status > math.MaxInt32 {
+	if e.Request.Status > math.MaxInt32 { // which responseOf leaves out
 		set("status", strconv.Itoa(e.Request.Status))
 	}
 

@@ -209,7 +209,7 @@ func (q *request) event(raw []byte, d document) (attestlog.Event, error) {
 	if err != nil {
 		return attestlog.Event{}, err
 	}
-	q.bytes += size
+	q.bytes += size // only of records that become events
 
 	e.Original = d.around(raw)
 	if e.ID == "" {

@@ -71,7 +71,7 @@ func counted(s *splitter, source string, event func([]byte) attestlog.Event) ite
 					Source: source, Record: record, Line: s.start.line, Offset: s.start.offset, Err: err,
 				}
 			}
-			if !yield(e, err) || isTorn {
+			if !yield(e, err) || isTorn { // the input has ended inside this message
 				return
 			}
 		}
@@ -226,6 +226,9 @@ func (s *splitter) readLine() ([]byte, error) {
 		part, err := s.r.ReadSlice('\n')
 		s.pos.Write(part)
 		s.buf.Write(part)
+
+		// The line's end does not count. Unless strict, the rest of a line that is too
+		// long is read, but not kept.
 		if s.buf.Len() > s.max+len("\r\n") {
 			if s.strict {
 				return nil, ErrTooLong

@@ -359,7 +359,7 @@ func (d *decoder) escape(out []byte) []byte {
 
 	c := d.data[d.pos]
 	switch c {
-	case '"', '\\', '/':
+	case '"', '\\', '/': // stand for themselves
 	case 'b':
 		c = '\b'
 	case 'f':

@@ -118,6 +118,8 @@ func (w *writer) list(f *field, data []byte, depth int) error {
 			return malformed(n)
 		}
 		data = data[n:]
+
+		// With another wire type it is an unknown field, as for protobuf's decoders.
 		if v.number != f.number || v.wire != f.wire {
 			continue
 		}
@@ -237,6 +239,8 @@ func (w *writer) join(parts *[]byte, part []byte) error {
 
 // scalar writes a value that is not a message.
 func (w *writer) scalar(f *field, v value) error {
+	// As ProtoJSON has it: integers of 64 bits are strings, because a float64 does not
+	// hold them all.
 	switch f.kind {
 	case protoreflect.StringKind:
 		if !utf8.Valid(v.bytes) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/field"
 )
 
 type showCmd struct {
@@ -67,20 +68,21 @@ func describe(e *attestlog.Entry) []byte {
 			fmt.Fprintf(&b, "%-16s %s\n", name, value)
 		}
 	}
-
-	for _, field := range []string{
-		"index", "id", "time", "logged_time", "tenant", "service", "module", "action", "operation", "outcome", "reason",
-		"actor", "actor.type", "actor.name", "actor.session", "actor.on_behalf_of", "ip", "host", "user_agent",
-	} {
-		line(field, fieldText(e, field))
-	}
-	for _, t := range e.Targets {
-		line("target", strings.TrimSpace(strings.Trim(t.Type+"/"+t.ID, "/")+" "+t.Name))
-	}
-	for _, field := range []string{
-		"request.id", "request.method", "request.path", "request.route", "request.status", "trace", "span", "message",
-	} {
-		line(field, fieldText(e, field))
+	line("index", fieldText(e, "index"))
+	for i := range field.All() {
+		f := &field.All()[i]
+		switch {
+		case f.ID == field.Time:
+			line("time", fieldText(e, "time"))
+			line("logged_time", fieldText(e, "logged_time"))
+		case f.ID == field.TargetID: // each target is a line
+			for _, t := range e.Targets {
+				line("target", strings.TrimSpace(strings.Trim(t.Type+"/"+t.ID, "/")+" "+t.Name))
+			}
+		case f.ID == field.TargetType || f.ID == field.TargetName || f.ID == field.ChangePath: // part of others
+		case f.Query != "":
+			line(f.Query, fieldText(e, f.Query))
+		}
 	}
 	if e.Request.DurationUS != 0 {
 		line("request.duration", fmt.Sprintf("%d µs", e.Request.DurationUS))

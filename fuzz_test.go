@@ -89,6 +89,7 @@ func FuzzParseLeaf(f *testing.F) {
 
 func FuzzParseLine(f *testing.F) {
 	seedLines(f, "log.jsonl", func(line []byte) []byte { return line })
+	f.Add([]byte(`{"index":0,"leaf":"\u`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := ParseLine(data)
 		if err == nil && !bytes.Equal(AppendLine(nil, &r), data) {

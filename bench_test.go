@@ -8,9 +8,15 @@ import (
 )
 
 var benchEvent = Event{
-	Action: "mail.view", Operation: "read", Outcome: Success, Service: "webmail", Tenant: "tenant-0001",
-	Actor: Actor{ID: "user-000123", Type: "user"}, Targets: []Target{{ID: "00001234", Type: "message"}},
-	Changes: []Change{{Op: "replace", Old: "inbox", New: "ar"}}, Request: Request{DurationUS: 1234},
+	Tenant:    "tenant-0001",
+	Service:   "webmail",
+	Action:    "mail.view",
+	Operation: "read",
+	Outcome:   Success,
+	Actor:     Actor{ID: "user-000123", Type: "user"},
+	Targets:   []Target{{ID: "00001234", Type: "message"}},
+	Changes:   []Change{{Op: "replace", Old: "inbox", New: "ar"}},
+	Request:   Request{DurationUS: 1234},
 }
 
 func BenchmarkEncode(b *testing.B) {
@@ -20,6 +26,7 @@ func BenchmarkEncode(b *testing.B) {
 	}
 	enc := &encoder{set}
 	now := time.Now()
+
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := enc.check(benchEvent, now); err != nil {
@@ -35,8 +42,9 @@ func BenchmarkTerms(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.ReportAllocs()
+
 	n := 0
+	b.ReportAllocs()
 	for b.Loop() {
 		if err := Terms(d.leaf(), nil, func(string, []byte) { n++ }); err != nil {
 			b.Fatal(err)
@@ -53,6 +61,7 @@ func BenchmarkParseLeaf(b *testing.B) {
 		b.Fatal(err)
 	}
 	d.finish(canon.AppendTime(nil, now, loggedDigits))
+
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := ParseLeaf(d.leaf()); err != nil {
@@ -67,10 +76,15 @@ func BenchmarkEncodeSealed(b *testing.B) {
 		b.Fatal(err)
 	}
 	enc := &encoder{set}
+
 	sealed := benchEvent
 	sealed.Actor.Name = "Benchmark User"
-	sealed.Source = Source{IP: "10.1.2.3", UserAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"}
+	sealed.Source = Source{
+		IP:        "10.1.2.3",
+		UserAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+	}
 	now := time.Now()
+
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := enc.check(sealed, now); err != nil {

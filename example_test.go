@@ -19,13 +19,15 @@ import (
 	"github.com/attestlog/attestlog/sqlite"
 )
 
-// exampleLog opens a new log in a folder of its own.
+// exampleLog opens a new log in a folder of its own, and returns what closes it
+// and removes the folder.
 func exampleLog(cfg attestlog.Config) (*attestlog.Log, func()) {
 	ctx := context.Background()
 	dir, err := os.MkdirTemp("", "attestlog-example-")
 	if err != nil {
 		panic(err)
 	}
+
 	store, err := sqlite.Open(ctx, filepath.Join(dir, "audit.db"), sqlite.Config{})
 	if err != nil {
 		panic(err)
@@ -34,6 +36,7 @@ func exampleLog(cfg attestlog.Config) (*attestlog.Log, func()) {
 	if err != nil {
 		panic(err)
 	}
+
 	return log, func() {
 		log.Close(ctx)
 		os.RemoveAll(dir)
@@ -67,6 +70,7 @@ func Example() {
 	if err != nil {
 		panic(err)
 	}
+
 	e, err := log.Entry(ctx, receipts[0].Index)
 	if err != nil {
 		panic(err)
@@ -77,15 +81,19 @@ func Example() {
 
 func ExampleLog_Append_retry() {
 	ctx := context.Background()
-	log, end := exampleLog(attestlog.Config{})
-	defer end()
+	log, closeLog := exampleLog(attestlog.Config{})
+	defer closeLog()
+
 	e := attestlog.Event{
-		ID: "invoice-17-approved", Time: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC),
-		Action: "invoice.approve", Actor: attestlog.Actor{ID: "bob"},
+		ID:     "invoice-17-approved",
+		Time:   time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC),
+		Action: "invoice.approve",
+		Actor:  attestlog.Actor{ID: "bob"},
 	}
 	first, _ := log.Append(ctx, e)
 	again, _ := log.Append(ctx, e)
 	fmt.Println(first[0] == again[0])
+
 	e.Actor.ID = "mallory"
 	_, err := log.Append(ctx, e)
 	fmt.Println(errors.Is(err, attestlog.ErrConflict))
@@ -96,17 +104,24 @@ func ExampleLog_Append_retry() {
 
 func ExampleLog_Record() {
 	ctx := context.Background()
-	log, end := exampleLog(attestlog.Config{})
-	defer end()
+	log, closeLog := exampleLog(attestlog.Config{})
+	defer closeLog()
+
 	for i := range 3 {
-		err := log.Record(ctx, attestlog.Event{Action: "job.run", Actor: attestlog.Actor{ID: fmt.Sprintf("worker-%d", i), Type: "service"}})
+		err := log.Record(ctx, attestlog.Event{
+			Action: "job.run",
+			Actor:  attestlog.Actor{ID: fmt.Sprintf("worker-%d", i), Type: "service"},
+		})
 		if err != nil {
 			panic(err)
 		}
 	}
-	if err := log.Flush(ctx); err != nil { // all three are durable
+
+	// After Flush, all three are durable.
+	if err := log.Flush(ctx); err != nil {
 		panic(err)
 	}
+
 	n, _ := log.Count(ctx, query.Field("action", "job.run"), 0)
 	fmt.Println(n)
 	// Output: 3
@@ -114,11 +129,13 @@ func ExampleLog_Record() {
 
 func ExampleLog_Query() {
 	ctx := context.Background()
-	log, end := exampleLog(attestlog.Config{})
-	defer end()
+	log, closeLog := exampleLog(attestlog.Config{})
+	defer closeLog()
+
 	for _, action := range []string{"mail.view", "mail.delete", "user.create"} {
 		log.Append(ctx, attestlog.Event{Action: action, Actor: attestlog.Actor{ID: "alice"}})
 	}
+
 	q, err := query.Parse("actor:alice action:mail.* -action:mail.delete")
 	if err != nil {
 		panic(err)
@@ -137,10 +154,12 @@ func ExampleCheckProof() {
 	ctx := context.Background()
 	signer, verifier, _ := attestlog.GenerateKey("example.com/audit")
 	s, _ := note.NewSigner(signer)
-	log, end := exampleLog(attestlog.Config{Signer: s})
-	defer end()
+	log, closeLog := exampleLog(attestlog.Config{Signer: s})
+	defer closeLog()
+
 	log.Append(ctx, attestlog.Event{Action: "door.open", Actor: attestlog.Actor{ID: "carol"}})
 	log.Publish(ctx)
+
 	proof, err := log.InclusionProof(ctx, 0)
 	if err != nil {
 		panic(err)
@@ -165,13 +184,14 @@ func ExampleFollower() {
 		panic(err)
 	}
 	defer os.RemoveAll(dir)
+
 	follower, err := jsonl.Open(filepath.Join(dir, "audit.jsonl"), jsonl.Config{})
 	if err != nil {
 		panic(err)
 	}
-	log, end := exampleLog(attestlog.Config{Followers: []attestlog.Follower{follower}})
+	log, closeLog := exampleLog(attestlog.Config{Followers: []attestlog.Follower{follower}})
 	log.Append(ctx, attestlog.Event{Action: "door.open", Actor: attestlog.Actor{ID: "carol"}})
-	end() // Close lets the follower catch up
+	closeLog() // and lets the follower catch up
 
 	r := jsonl.NewReader(filepath.Join(dir, "audit.jsonl"))
 	defer r.Close()
@@ -180,8 +200,8 @@ func ExampleFollower() {
 	// Output: 0 <nil>
 }
 
-// An event within a transaction of the application: it is in the log exactly if
-// the order is.
+// An event is written in a transaction of the application. It comes into the log
+// if the order is committed, and only then.
 func Example_outbox() {
 	ctx := context.Background()
 	dir, err := os.MkdirTemp("", "attestlog-example-")
@@ -189,45 +209,55 @@ func Example_outbox() {
 		panic(err)
 	}
 	defer os.RemoveAll(dir)
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "app.db")+"?_pragma=busy_timeout(5000)") // the application's own
+
+	// The application's own database.
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "app.db")+"?_pragma=busy_timeout(5000)")
 	if err != nil {
 		panic(err)
 	}
 	defer db.Close()
-	if _, err := db.Exec("CREATE TABLE orders (id INTEGER PRIMARY KEY)"); err != nil {
+	_, err = db.Exec("CREATE TABLE orders (id INTEGER PRIMARY KEY)")
+	if err != nil {
 		panic(err)
 	}
+
 	outbox, err := sqlite.OpenOutbox(ctx, db, sqlite.OutboxConfig{})
 	if err != nil {
 		panic(err)
 	}
-	log, done := exampleLog(attestlog.Config{Outboxes: []attestlog.Outbox{outbox}})
-	defer done()
+	log, closeLog := exampleLog(attestlog.Config{Outboxes: []attestlog.Outbox{outbox}})
+	defer closeLog()
 
 	for order := range 4 {
 		tx, err := db.BeginTx(ctx, nil)
 		if err != nil {
 			panic(err)
 		}
-		if _, err := tx.Exec("INSERT INTO orders (id) VALUES (?)", order); err != nil {
+		_, err = tx.Exec("INSERT INTO orders (id) VALUES (?)", order)
+		if err != nil {
 			panic(err)
 		}
 		err = outbox.AppendTx(ctx, tx, attestlog.Event{
-			Action: "order.create", Actor: attestlog.Actor{ID: "alice"},
+			Action:  "order.create",
+			Actor:   attestlog.Actor{ID: "alice"},
 			Targets: []attestlog.Target{{Type: "order", ID: fmt.Sprint(order)}},
 		})
 		if err != nil {
 			panic(err)
 		}
+
 		if order == 2 {
 			tx.Rollback()
 			continue
 		}
-		if err := tx.Commit(); err != nil {
+		err = tx.Commit()
+		if err != nil {
 			panic(err)
 		}
 	}
-	if err := log.Flush(ctx); err != nil { // or wait: it takes about 100 ms
+
+	// Without Flush, it takes about 100 ms.
+	if err := log.Flush(ctx); err != nil {
 		panic(err)
 	}
 	for e, err := range log.Entries(ctx, query.Query{}) {
@@ -242,7 +272,7 @@ func Example_outbox() {
 	// 2 order.create 3
 }
 
-// A spool keeps what is recorded while the store is away; see Policy.
+// A spool keeps what is recorded while the store cannot be reached; see Policy.
 func Example_spool() {
 	ctx := context.Background()
 	dir, err := os.MkdirTemp("", "attestlog-example-")
@@ -250,22 +280,27 @@ func Example_spool() {
 		panic(err)
 	}
 	defer os.RemoveAll(dir)
+
 	file, err := spool.Open(filepath.Join(dir, "audit.spool"), spool.Config{MaxBytes: 64 << 20})
 	if err != nil {
 		panic(err)
 	}
-	log, done := exampleLog(attestlog.Config{
+	log, closeLog := exampleLog(attestlog.Config{
 		Spool: file,
 		Policies: []attestlog.ActionPolicy{
-			{Action: "payment.*", Policy: attestlog.Fail}, // rather not at all than unseen
+			{Action: "payment.*", Policy: attestlog.Fail}, // no payment that is not in the log
 			{Action: "*", Policy: attestlog.ToSpool},
 		},
 	})
-	defer done()
-	if err := log.Record(ctx, attestlog.Event{Action: "mail.view", Actor: attestlog.Actor{ID: "alice"}}); err != nil {
+	defer closeLog()
+
+	err = log.Record(ctx, attestlog.Event{Action: "mail.view", Actor: attestlog.Actor{ID: "alice"}})
+	if err != nil {
 		panic(err)
 	}
-	if err := log.Flush(ctx); err != nil { // waits until the spool is empty, too
+
+	// Flush also waits until the spool is empty.
+	if err := log.Flush(ctx); err != nil {
 		panic(err)
 	}
 	stats, err := log.Stats(ctx)

@@ -24,6 +24,7 @@ func seedLines(f *testing.F, name string, field func(line []byte) []byte) {
 	}
 }
 
+// leafOf returns the leaf of a vector.
 func leafOf(line []byte) []byte {
 	var v struct{ Leaf string }
 	if json.Unmarshal(line, &v) != nil {
@@ -46,6 +47,7 @@ func FuzzParseEvent(f *testing.F) {
 		if err != nil {
 			return
 		}
+
 		text, err := e.MarshalJSON()
 		if err != nil {
 			t.Fatalf("ParseEvent accepts %q, MarshalJSON refuses it: %v", data, err)
@@ -54,17 +56,19 @@ func FuzzParseEvent(f *testing.F) {
 		if err != nil || !bytes.Equal(canonical, text) {
 			t.Fatalf("MarshalJSON(%q) = %q, want %q (%v)", data, text, canonical, err)
 		}
+
 		again, err := ParseEvent(text)
 		if err != nil {
 			t.Fatalf("ParseEvent refuses what MarshalJSON wrote: %q: %v", text, err)
 		}
-		if second, err := again.MarshalJSON(); err != nil || !bytes.Equal(second, text) {
+		second, err := again.MarshalJSON()
+		if err != nil || !bytes.Equal(second, text) {
 			t.Fatalf("MarshalJSON(ParseEvent(%q)) = %q (%v)", text, second, err)
 		}
 	})
 }
 
-// A leaf that is accepted is canonical, and every way of reading it agrees.
+// A leaf that is accepted is canonical, and every way to read it gives the same.
 func FuzzParseLeaf(f *testing.F) {
 	seedLines(f, "leaves.jsonl", leafOf)
 	seedLines(f, "invalid.jsonl", leafOf)
@@ -73,15 +77,17 @@ func FuzzParseLeaf(f *testing.F) {
 		if err != nil {
 			return
 		}
+
 		canonical, err := jcs.Transform(data)
 		if err != nil || !bytes.Equal(canonical, data) {
 			t.Fatalf("ParseLeaf accepts %q, canonical is %q (%v)", data, canonical, err)
 		}
-		e := &leaf.Event
-		if at, ok := LeafTime(data); !ok || at != e.Time.UnixNano() {
-			t.Fatalf("LeafTime(%q) = %d, %t, want %d", data, at, ok, e.Time.UnixNano())
+		nanos, ok := LeafTime(data)
+		if want := leaf.Event.Time.UnixNano(); !ok || nanos != want {
+			t.Fatalf("LeafTime(%q) = %d, %t, want %d", data, nanos, ok, want)
 		}
-		if err := Terms(data, nil, func(string, []byte) {}); err != nil {
+		err = Terms(data, nil, func(string, []byte) {})
+		if err != nil {
 			t.Fatalf("Terms(%q): %v", data, err)
 		}
 	})
@@ -89,10 +95,15 @@ func FuzzParseLeaf(f *testing.F) {
 
 func FuzzParseLine(f *testing.F) {
 	seedLines(f, "log.jsonl", func(line []byte) []byte { return line })
+	f.Add([]byte(`{"index":0,"leaf":"\u`))
+
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := ParseLine(data)
-		if err == nil && !bytes.Equal(AppendLine(nil, &r), data) {
-			t.Fatalf("AppendLine(ParseLine(%q)) = %q", data, AppendLine(nil, &r))
+		if err != nil {
+			return
+		}
+		if line := AppendLine(nil, &r); !bytes.Equal(line, data) {
+			t.Fatalf("AppendLine(ParseLine(%q)) = %q", data, line)
 		}
 	})
 }
@@ -103,9 +114,11 @@ func FuzzProof(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(text)
+
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var p InclusionProof
-		if p.UnmarshalText(data) != nil {
+		err := p.UnmarshalText(data)
+		if err != nil {
 			return
 		}
 		again, err := p.MarshalText()
@@ -119,7 +132,12 @@ func FuzzCheckpoint(f *testing.F) {
 	f.Add([]byte("example.com/log\n7\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n\n— example.com/log AAAA\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := ParseCheckpoint(data)
-		if err == nil && !strings.HasPrefix(string(data), fmt.Sprintf("%s\n%d\n%s\n", c.Origin, c.Size, base64.StdEncoding.EncodeToString(c.Root[:]))) {
+		if err != nil {
+			return
+		}
+		root := base64.StdEncoding.EncodeToString(c.Root[:])
+		signed := fmt.Sprintf("%s\n%d\n%s\n", c.Origin, c.Size, root)
+		if !strings.HasPrefix(string(data), signed) {
 			t.Fatalf("ParseCheckpoint(%q) = %+v", data, c)
 		}
 	})

@@ -27,13 +27,12 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/fit"
+	"github.com/attestlog/attestlog/internal/auditdraft"
 )
 
 // A Readier tells whether events are taken now: an *attestlog.Log.
@@ -155,53 +154,48 @@ func (m *middleware) refuse(w http.ResponseWriter, r *http.Request, err error) {
 
 // serve has the handler answer a request, and records it.
 func (m *middleware) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
-	d := &draft{Context: r.Context(), answer: writer{ResponseWriter: w}}
+	x := &exchange{Context: r.Context(), answer: writer{ResponseWriter: w}}
 	began := m.cfg.Clock()
-	m.addRequest(d, r, began)
+	x.draft.Edit(func(e *attestlog.Event) { m.addRequest(e, r, began) })
 
-	r = r.WithContext(d)
+	r = r.WithContext(x)
 	returned := false
 	defer func() { // a handler that panics is recorded too
-		d.addAnswer(!returned)
-		m.record(d, r, began)
+		x.draft.Edit(func(e *attestlog.Event) { addAnswer(e, &x.answer, !returned) })
+		m.record(x, r, began)
 	}()
-	next.ServeHTTP(d.answer.wrapped(), r)
+	next.ServeHTTP(x.answer.wrapped(), r)
 	returned = true
 }
 
-// A draft is the event of a request that is being answered. It is the context of
-// the handler as well, which saves an allocation.
-type draft struct {
+// An exchange is a request that is being answered. It is the context of the
+// handler as well, which saves an allocation.
+type exchange struct {
 	context.Context
+	draft  auditdraft.Draft
 	answer writer // owned by the handler until it returns
-
-	mu     sync.Mutex // guards what follows: handlers may start goroutines
-	event  attestlog.Event
-	vetoed bool
-	ended  bool // the handler can no longer change the event
 }
 
 type draftKey struct{}
 
-func (d *draft) Value(key any) any {
+func (x *exchange) Value(key any) any {
 	if key == (draftKey{}) {
-		return d
+		return &x.draft
 	}
-	return d.Context.Value(key)
+	return x.Context.Value(key)
 }
 
-// A detached draft is its context without the request's end, since the client may
-// be gone when the event is recorded. It is context.WithoutCancel without an
+// A detached exchange is its context without the request's end, since the client
+// may be gone when the event is recorded. It is context.WithoutCancel without an
 // allocation.
-type detached draft
+type detached exchange
 
 func (d *detached) Deadline() (deadline time.Time, ok bool) { return time.Time{}, false }
 func (d *detached) Done() <-chan struct{}                   { return nil }
 func (d *detached) Err() error                              { return nil }
 
 // addRequest fills in what is known before the handler runs.
-func (m *middleware) addRequest(d *draft, r *http.Request, began time.Time) {
-	e := &d.event
+func (m *middleware) addRequest(e *attestlog.Event, r *http.Request, began time.Time) {
 	e.Time = began
 	e.Service = m.cfg.Service
 	e.Actor = attestlog.Actor{ID: "anonymous", Type: "anonymous"}
@@ -244,15 +238,11 @@ func first(values []string) string {
 
 // addAnswer fills in how the request was answered. A handler that set an outcome
 // knows better than the status does.
-func (d *draft) addAnswer(panicked bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-
-	e := &d.event
-	e.Request.Status = d.answer.status
-	if d.answer.status == 0 { // the handler wrote nothing
+func addAnswer(e *attestlog.Event, answer *writer, panicked bool) {
+	e.Request.Status = answer.status
+	if answer.status == 0 { // the handler wrote nothing
 		switch {
-		case d.answer.hijacked:
+		case answer.hijacked:
 			e.Request.Status = http.StatusSwitchingProtocols
 		case panicked:
 			e.Request.Status = http.StatusInternalServerError
@@ -277,14 +267,9 @@ func (d *draft) addAnswer(panicked bool) {
 }
 
 // record records the event, unless the handler vetoed it.
-func (m *middleware) record(d *draft, r *http.Request, began time.Time) {
-	// Goroutines of the handler may still run, but Edit no longer changes the event.
-	d.mu.Lock()
-	d.ended = true
-	e := d.event
-	vetoed := d.vetoed
-	d.mu.Unlock()
-	if vetoed {
+func (m *middleware) record(x *exchange, r *http.Request, began time.Time) {
+	e, ok := x.draft.End()
+	if !ok {
 		return
 	}
 
@@ -301,7 +286,7 @@ func (m *middleware) record(d *draft, r *http.Request, began time.Time) {
 		e.Module = m.cfg.Module(r)
 	}
 
-	err := fit.Record((*detached)(d), m.rec, e)
+	err := fit.Record((*detached)(x), m.rec, e)
 	if err != nil {
 		m.cfg.Logger.Error("audithttp: a request could not be recorded", "err", err,
 			"action", e.Action, "actor", e.Actor.ID,
@@ -342,50 +327,22 @@ var actions = map[string]string{
 // and none after the handler has returned. Edit is safe for concurrent use; fn must
 // not keep the event, nor anything in it.
 func Edit(ctx context.Context, fn func(*attestlog.Event)) bool {
-	d, ok := ctx.Value(draftKey{}).(*draft)
-	if !ok {
-		return false
-	}
-
-	d.mu.Lock()
-	defer d.mu.Unlock()
-
-	if d.ended {
-		return false
-	}
-	fn(&d.event)
-	return true
+	return auditdraft.Of(ctx, draftKey{}).Edit(fn)
 }
 
 // AddTargets adds what the request was done to. It reports whether it did, as Edit
 // does.
 func AddTargets(ctx context.Context, targets ...attestlog.Target) bool {
-	return Edit(ctx, func(e *attestlog.Event) {
-		e.Targets = append(slices.Clip(e.Targets), targets...)
-	})
+	return auditdraft.Of(ctx, draftKey{}).AddTargets(targets...)
 }
 
-// AddChanges adds what the request changed; see diff.Changes. It reports
-// whether it did, as Edit does.
+// AddChanges adds what the request changed, such as diff.Changes returns. It
+// reports whether it did, as Edit does.
 func AddChanges(ctx context.Context, changes ...attestlog.Change) bool {
-	return Edit(ctx, func(e *attestlog.Event) {
-		e.Changes = append(slices.Clip(e.Changes), changes...)
-	})
+	return auditdraft.Of(ctx, draftKey{}).AddChanges(changes...)
 }
 
 // Veto leaves the request's event out. It reports whether it did, as Edit does.
 func Veto(ctx context.Context) bool {
-	d, ok := ctx.Value(draftKey{}).(*draft)
-	if !ok {
-		return false
-	}
-
-	d.mu.Lock()
-	defer d.mu.Unlock()
-
-	if d.ended {
-		return false
-	}
-	d.vetoed = true
-	return true
+	return auditdraft.Of(ctx, draftKey{}).Veto()
 }

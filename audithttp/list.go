@@ -21,9 +21,9 @@ type Querier interface {
 
 // ListConfig configures Handler. The zero ListConfig is useful.
 type ListConfig struct {
-	// Within returns what a request may see, such as query.Field("tenant",
-	// …): it is ANDed onto the request's own query. An error is answered with
-	// status 403. Defaults to everything.
+	// Within returns what a request may see, such as query.Field("tenant", …):
+	// it is ANDed onto the request's own query. An error is answered with status
+	// 403. Defaults to everything.
 	Within func(*http.Request) (query.Query, error)
 	// MaxLimit bounds the entries of a page. Defaults to 1,000.
 	MaxLimit int
@@ -39,8 +39,8 @@ const (
 // Handler answers GET with a page of entries as JSON, newest first. It has no
 // authentication of its own: mount it behind the application's.
 //
-// Parameters are q, a query as query.Parse reads it, limit (50 by
-// default) and cursor. The answer is
+// Parameters are q, a query as query.Parse reads it, limit (50 by default) and
+// cursor. The answer is
 //
 //	{"entries":[{"index":7,"leaf_hash":"…","logged_time":"…","action":"…",…}],
 //	 "next":"…","size":1234}

@@ -18,14 +18,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/audithttp"
 	"github.com/attestlog/attestlog/fit"
+	"github.com/attestlog/attestlog/internal/auditdraft"
 )
 
 // A Call is an RPC that has arrived.
@@ -121,11 +120,7 @@ func actionOf(c Call) string {
 type Draft struct {
 	auditor *Auditor
 	began   time.Time
-
-	mu     sync.Mutex // guards what follows: handlers may start goroutines
-	event  attestlog.Event
-	vetoed bool
-	ended  bool // the handler can no longer change the event
+	event   auditdraft.Draft
 }
 
 type draftKey struct{}
@@ -145,8 +140,15 @@ func (a *Auditor) Begin(ctx context.Context, c Call) (context.Context, *Draft, e
 	}
 
 	d := &Draft{auditor: a, began: a.cfg.Clock()}
-	e := &d.event
-	e.Time = d.began
+	d.event.Edit(func(e *attestlog.Event) {
+		e.Time = d.began
+		a.addCall(ctx, e, c)
+	})
+	return context.WithValue(ctx, draftKey{}, &d.event), d, nil
+}
+
+// addCall fills in what is known before the handler runs.
+func (a *Auditor) addCall(ctx context.Context, e *attestlog.Event, c Call) {
 	e.Service = a.cfg.Service
 	e.Action = a.cfg.Action(c)
 	e.Actor = attestlog.Actor{ID: "anonymous", Type: "anonymous"}
@@ -167,9 +169,6 @@ func (a *Auditor) Begin(ctx context.Context, c Call) (context.Context, *Draft, e
 	e.Request.ID = first(c.Header("X-Request-Id"))
 	e.Request.Path = c.Procedure
 	e.Trace = audithttp.TraceOf(first(c.Header("Traceparent")))
-
-	// The handler's Edit finds the draft there.
-	return context.WithValue(ctx, draftKey{}, d), d, nil
 }
 
 func first(values []string) string {
@@ -196,12 +195,8 @@ func (d *Draft) End(ctx context.Context, code int, panicked bool) {
 		return
 	}
 
-	d.mu.Lock()
-	d.ended = true
-	e := d.event
-	vetoed := d.vetoed
-	d.mu.Unlock()
-	if vetoed {
+	e, ok := d.event.End()
+	if !ok {
 		return
 	}
 
@@ -242,42 +237,16 @@ func reasonOf(code int, panicked bool) string {
 // after the handler has returned. Edit is safe for concurrent use; fn must not keep
 // the event, nor anything in it.
 func Edit(ctx context.Context, fn func(*attestlog.Event)) bool {
-	d, ok := ctx.Value(draftKey{}).(*Draft)
-	if !ok {
-		return false
-	}
-
-	d.mu.Lock()
-	defer d.mu.Unlock()
-
-	if d.ended {
-		return false
-	}
-	fn(&d.event)
-	return true
+	return auditdraft.Of(ctx, draftKey{}).Edit(fn)
 }
 
 // AddTargets adds what the call was done to. It reports whether it did, as Edit
 // does.
 func AddTargets(ctx context.Context, targets ...attestlog.Target) bool {
-	return Edit(ctx, func(e *attestlog.Event) {
-		e.Targets = append(slices.Clip(e.Targets), targets...)
-	})
+	return auditdraft.Of(ctx, draftKey{}).AddTargets(targets...)
 }
 
 // Veto leaves the call's event out. It reports whether it did, as Edit does.
 func Veto(ctx context.Context) bool {
-	d, ok := ctx.Value(draftKey{}).(*Draft)
-	if !ok {
-		return false
-	}
-
-	d.mu.Lock()
-	defer d.mu.Unlock()
-
-	if d.ended {
-		return false
-	}
-	d.vetoed = true
-	return true
+	return auditdraft.Of(ctx, draftKey{}).Veto()
 }

@@ -1,4 +1,4 @@
-// Package diff tells what became different between two states of a value, as the
+// Package diff compares two states of a value, and returns what differs as the
 // changes of an event.
 package diff
 
@@ -17,29 +17,29 @@ import (
 
 // Bounds of what Changes returns.
 const (
-	Max      = 100    // changes, before the rest is summed up in one
+	Max      = 100    // changes; the rest is summed up in one more
 	MaxValue = 2_048  // bytes of an old or new value, as JSON, before it is cut
 	maxPath  = 512    // bytes of a path before it is cut
 	maxBytes = 32_768 // of all changes together
-	maxDepth = 32     // values within values
-	maxNodes = 20_000 // values in both that are looked at
+	maxDepth = 32     // of values in values
+	maxNodes = 20_000 // values that are looked at, on both sides together
 )
 
 // leafDepth is how deep an old or new value is nested in a leaf.
 const leafDepth = 4
 
-// Redacted stands in a Change for a value that is not to be shown.
+// Redacted is shown in a Change in place of a value that must not be shown.
 const Redacted = "[redacted]"
 
 // Changes returns what differs between two structs or maps, or pointers to
-// them, in the order of their paths. Paths are RFC 6901 JSON Pointers, and the
-// operations add, remove and replace those of RFC 6902. A nil stands for a value
-// that was not there.
+// them, in the order of their paths. Paths are JSON Pointers (RFC 6901), and the
+// operations are add, remove and replace (RFC 6902). A nil is a value that was
+// not there, or is no longer.
 //
 //	type User struct {
 //		ID       string
 //		Email    string   `json:"email"`
-//		Password string   `audit:",redact"` // shown as changed, not what it was
+//		Password string   `audit:",redact"` // that it changed is shown, not what it was
 //		Cache    string   `audit:"-"`       // not looked at
 //		Roles    []Role   `audit:"roles"`   // under this name
 //	}
@@ -48,114 +48,136 @@ const Redacted = "[redacted]"
 //		Site string
 //	}
 //
-// A field's name is that of its audit tag, or else of its json tag, or else its
-// own; a field with the json tag "-" is not looked at unless it has an audit
-// tag. What is redacted on one side is on the other. Structs and maps are
-// compared member by member, slices of structs with a key element by element
-// under the key, and all else as a whole by its JSON; a struct that has audit
-// tags is looked into even if it is a json.Marshaler. A value that cannot be
-// written as JSON is its type's name.
+// A field's name is that in its audit tag, or else in its json tag, or else its
+// own. A field with the json tag "-" is not looked at unless it has an audit
+// tag. A value that is redacted on one side is redacted on the other.
 //
-// A value of more than MaxValue bytes becomes the beginning of its JSON
-// with its length and SHA-256. Of more than Max changes, or 32 KiB of
-// them, the first are kept, and a last one of the operation "truncated" says how
-// many there were. Values nested deeper than 32, and those beyond the first
+// Structs and maps are compared member by member, and slices of structs with a
+// key element by element, under the key. Everything else is compared as a whole,
+// by its JSON. A struct that has audit tags is looked into even if it is a
+// json.Marshaler. A value that cannot be written as JSON is shown as the name of
+// its type.
+//
+// Of a value of more than MaxValue bytes, the beginning of its JSON is shown,
+// with its length and SHA-256. If there are more than Max changes, or 32 KiB of
+// them, the first are returned, and one of the operation "truncated" that says
+// how many there were. Values nested deeper than 32, and those after the first
 // 20,000, are not looked at.
 func Changes(old, new any) []attestlog.Change {
-	r := reader{left: maxNodes}
-	d := differ{}
-	d.diff("", r.value(reflect.ValueOf(old), 0), r.value(reflect.ValueOf(new), 0), false)
-	kept, size := 0, 0
-	for ; kept < min(len(d.changes), Max); kept++ {
-		if size += d.sizes[kept]; size > maxBytes {
-			break
-		}
-	}
-	if kept < len(d.changes) {
-		rest := map[string]any{"changes": len(d.changes), "kept": kept}
-		d.changes = append(d.changes[:kept:kept], attestlog.Change{Op: "truncated", New: rest})
+	w := walker{budget: maxNodes}
+	before := w.node(reflect.ValueOf(old), 0)
+	after := w.node(reflect.ValueOf(new), 0)
+
+	var d differ
+	d.diff("", before, after, false)
+	if d.full {
+		rest := map[string]any{"changes": d.found, "kept": len(d.changes)}
+		return append(d.changes, attestlog.Change{Op: "truncated", New: rest})
 	}
 	return d.changes
 }
 
+// A differ gathers changes.
 type differ struct {
 	changes []attestlog.Change
-	sizes   []int // bytes of each, about
+	size    int  // of changes in bytes, about
+	found   int  // changes, and those that were left out
+	full    bool // one was left out, and all after it are
 }
 
-func (d *differ) diff(path string, old, new *tree, hidden bool) {
-	hidden = hidden || old != nil && old.hidden || new != nil && new.hidden
+// diff adds what differs between two nodes. redacted says that something around
+// them is to be redacted as a whole.
+func (d *differ) diff(path string, old, new *node, redacted bool) {
+	if old == nil && new == nil {
+		return
+	}
+
+	redacted = redacted || old.isRedacted() || new.isRedacted()
 	switch {
-	case old == nil && new == nil:
 	case old == nil:
-		d.add(path, "add", nil, new, hidden)
+		d.add(path, "add", nil, new, redacted)
+
 	case new == nil:
-		d.add(path, "remove", old, nil, hidden)
-	case old.members != nil && new.members != nil && !hidden:
+		d.add(path, "remove", old, nil, redacted)
+
+	case old.members != nil && new.members != nil && !redacted:
 		for _, name := range old.names(new) {
-			d.diff(path+"/"+jsonpointer.Escape(name), old.members[name], new.members[name], hidden)
+			d.diff(path+"/"+jsonpointer.Escape(name), old.members[name], new.members[name], false)
 		}
-	default:
-		if !bytes.Equal(old.json(false), new.json(false)) {
-			// What only one side says is to be redacted may be on the other.
-			hidden = hidden || old.hides() != new.hides()
-			d.add(path, "replace", old, new, hidden)
-		}
+
+	case !bytes.Equal(old.json(plain), new.json(plain)):
+		// What is to be redacted on one side only is likely to be on the other
+		// too, where nothing says so.
+		redacted = redacted || old.hides() != new.hides()
+		d.add(path, "replace", old, new, redacted)
 	}
 }
 
-// hides reports whether anything within is to be redacted.
-func (t *tree) hides() bool {
-	if t.hidden || t.shown != nil && !bytes.Equal(t.shown, t.raw) {
-		return true
+func (d *differ) add(path, op string, old, new *node, redacted bool) {
+	d.found++
+	d.full = d.full || len(d.changes) == Max
+	if d.full {
+		return
 	}
-	for _, member := range t.members {
-		if member.hides() {
-			return true
-		}
-	}
-	return false
-}
 
-func (d *differ) add(path, op string, old, new *tree, hidden bool) {
 	if len(path) > maxPath {
-		path = fmt.Sprintf("%s… [cut: %d bytes, SHA-256 %x]", head(path, maxPath/2), len(path), sha256.Sum256([]byte(path)))
+		path = cut(path, maxPath/2)
 	}
-	c := attestlog.Change{Path: path, Op: op, Old: old.value(hidden), New: new.value(hidden)}
-	size := len(path) + len(op) + 40
-	for _, v := range []any{c.Old, c.New} {
-		if raw, ok := v.(json.RawMessage); ok {
-			size += len(raw)
-		} else if s, ok := v.(string); ok {
-			size += 2 * len(s) // with its escapes
-		}
+	c := attestlog.Change{Path: path, Op: op, Old: old.value(redacted), New: new.value(redacted)}
+
+	d.size += sizeOf(&c)
+	if d.size > maxBytes {
+		d.full = true
+		return
 	}
-	d.changes, d.sizes = append(d.changes, c), append(d.sizes, size)
+	d.changes = append(d.changes, c)
 }
 
-// value returns what a Change shows.
-func (t *tree) value(hidden bool) any {
-	switch {
-	case t == nil:
+// sizeOf returns about how many bytes a change takes in a leaf.
+func sizeOf(c *attestlog.Change) int {
+	const names = 40 // "path", "op", "old" and "new", with what is around them
+	size := len(c.Path) + len(c.Op) + names
+	for _, v := range []any{c.Old, c.New} {
+		switch v := v.(type) {
+		case json.RawMessage:
+			size += len(v)
+		case string:
+			size += 2 * len(v) // with its escapes
+		}
+	}
+	return size
+}
+
+// value returns what a Change shows of a node.
+func (n *node) value(redacted bool) any {
+	if n == nil {
 		return nil
-	case hidden:
+	}
+	if redacted {
 		return Redacted
 	}
-	text := t.json(true)
-	_, err := canon.AppendValue(nil, json.RawMessage(text), "", leafDepth)
-	if err == nil && len(text) <= MaxValue {
-		return json.RawMessage(text)
+
+	text := n.json(shown)
+	if len(text) > MaxValue {
+		return cut(string(text), MaxValue/4)
 	}
-	if len(text) <= MaxValue {
-		return string(text) // with a number that a leaf cannot hold
+	if !fitsLeaf(text) {
+		return string(text) // it has a number that a leaf cannot hold
 	}
-	return fmt.Sprintf("%s… [cut: %d bytes, SHA-256 %x]", head(string(text), MaxValue/4), len(text), sha256.Sum256(text))
+	return json.RawMessage(text)
 }
 
-// head returns the beginning of a text, of most bytes at most.
-func head(s string, most int) string {
-	for most > 0 && !utf8.RuneStart(s[most]) {
+// fitsLeaf reports whether a leaf can hold a value.
+func fitsLeaf(text []byte) bool {
+	_, err := canon.AppendValue(nil, json.RawMessage(text), "", leafDepth)
+	return err == nil
+}
+
+// cut returns the beginning of a text, of at most most bytes, and what tells the
+// whole text from others.
+func cut(text string, most int) string {
+	for most > 0 && !utf8.RuneStart(text[most]) {
 		most--
 	}
-	return s[:most]
+	return fmt.Sprintf("%s… [cut: %d bytes, SHA-256 %x]", text[:most], len(text), sha256.Sum256([]byte(text)))
 }

@@ -1,11 +1,9 @@
 package diff_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"math"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,8 +12,8 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/diff"
+	"github.com/attestlog/attestlog/internal/sqlitetest"
 	"github.com/attestlog/attestlog/internal/testwait"
-	"github.com/attestlog/attestlog/sqlite"
 )
 
 type account struct {
@@ -71,15 +69,38 @@ func lines(t *testing.T, changes []attestlog.Change) string {
 func TestChangesOfStructs(t *testing.T) {
 	five, six := 5, 6
 	old := account{
-		ID: "7", Email: "a@example.com", Password: "old", Token: []byte("t1"), Shown: "a", Cache: "c1", Since: time.Unix(0, 0).UTC(), Limit: &five, Tags: []string{"x"},
-		Roles: []role{{"admin", "a", "1"}, {"reader", "b", "2"}}, Extra: map[string]any{"a/b~c": 1, "gone": nil, "same": []int{1}},
-		Settings: settings{"dark", secret{"k1"}}, base: base{1}, private: 1,
+		ID:       "7",
+		Email:    "a@example.com",
+		Password: "old",
+		Token:    []byte("t1"),
+		Shown:    "a",
+		Cache:    "c1",
+		Since:    time.Unix(0, 0).UTC(),
+		Limit:    &five,
+		Tags:     []string{"x"},
+		Roles:    []role{{"admin", "a", "1"}, {"reader", "b", "2"}},
+		Extra:    map[string]any{"a/b~c": 1, "gone": nil, "same": []int{1}},
+		Settings: settings{"dark", secret{"k1"}},
+		base:     base{1},
+		private:  1,
 	}
-	new := old
-	new.Email, new.Password, new.Token, new.Shown, new.Cache, new.Limit, new.Tags = "b@example.com", "new", []byte("t2"), "b", "c2", &six, []string{"x", "y"}
-	new.Roles = []role{{"reader", "c", "2"}, {"writer", "d", "9"}, {"admin", "a", "8"}}
-	new.Extra = map[string]any{"a/b~c": 2, "same": []int{1}, "come": "x"}
-	new.Settings, new.base, new.private = settings{"light", secret{"k2"}}, base{2}, 2
+	new := account{
+		ID:       "7",
+		Email:    "b@example.com",
+		Password: "new",
+		Token:    []byte("t2"),
+		Shown:    "b",
+		Cache:    "c2",
+		Since:    time.Unix(0, 0).UTC(),
+		Limit:    &six,
+		Tags:     []string{"x", "y"},
+		Roles:    []role{{"reader", "c", "2"}, {"writer", "d", "9"}, {"admin", "a", "8"}},
+		Extra:    map[string]any{"a/b~c": 2, "same": []int{1}, "come": "x"},
+		Settings: settings{"light", secret{"k2"}},
+		base:     base{2},
+		private:  2,
+	}
+
 	want := `replace /Extra/a~1b~0c 1 -> 2
 add /Extra/come null -> "x"
 remove /Extra/gone null -> null
@@ -101,8 +122,10 @@ replace /shown "a" -> "b"
 	if same := diff.Changes(&old, old); len(same) != 0 {
 		t.Errorf("a value differs from itself: %s", lines(t, same))
 	}
-	if got := lines(t, diff.Changes(nil, role{"a", "b", "1"})); got != `add  null -> {"Site":"b","name":"a","pin":"[redacted]"}`+"\n" {
-		t.Errorf("a new value: %s", got)
+
+	want = `add  null -> {"Site":"b","name":"a","pin":"[redacted]"}` + "\n"
+	if got := lines(t, diff.Changes(nil, role{"a", "b", "1"})); got != want {
+		t.Errorf("the changes of a new value are %s, want %s", got, want)
 	}
 }
 
@@ -117,8 +140,19 @@ func TestChangesShowNothingThatIsRedacted(t *testing.T) {
 		Any   any
 		Whole inner `audit:",redact"`
 	}
-	was := outer{[]inner{{"s3cret-1"}}, map[string]inner{"a": {"s3cret-2"}}, &inner{"s3cret-3"}, inner{"s3cret-4"}, inner{"s3cret-5"}}
-	is := outer{[]inner{{"s3cret-6"}, {"s3cret-7"}}, map[string]inner{"b": {"s3cret-8"}}, nil, "now a text", inner{"s3cret-9"}}
+	was := outer{
+		List:  []inner{{"s3cret-1"}},
+		Map:   map[string]inner{"a": {"s3cret-2"}},
+		Ptr:   &inner{"s3cret-3"},
+		Any:   inner{"s3cret-4"},
+		Whole: inner{"s3cret-5"},
+	}
+	is := outer{
+		List:  []inner{{"s3cret-6"}, {"s3cret-7"}},
+		Map:   map[string]inner{"b": {"s3cret-8"}},
+		Any:   "now a text",
+		Whole: inner{"s3cret-9"},
+	}
 	for _, pair := range [][2]any{{was, is}, {is, was}, {nil, was}, {was, nil}} {
 		changes := diff.Changes(pair[0], pair[1])
 		if text := lines(t, changes); len(changes) == 0 || strings.Contains(text, "s3cret") {
@@ -135,17 +169,18 @@ type chain struct {
 func TestChangesAreBounded(t *testing.T) {
 	was, is := map[int]string{}, map[int]string{}
 	for n := range 250 {
-		was[n], is[n] = "a", "b"
+		was[n] = "a"
+		is[n] = "b"
 	}
 	changes := diff.Changes(was, is)
-	if len(changes) != diff.Max+1 || changes[diff.Max].Op != "truncated" {
-		t.Errorf("%d changes, the last %+v; want %d and one that says how many there were", len(changes), changes[len(changes)-1], diff.Max)
+	if len(changes) != diff.Max+1 {
+		t.Fatalf("%d changes, want %d and one that says how many there were", len(changes), diff.Max)
 	}
-	long := strings.Repeat("ü", 50_000)
-	changes = diff.Changes(map[string]any{"x": long}, map[string]any{"x": long + "y"})
-	if len(changes) != 1 || len(fmt.Sprint(changes[0].Old)) > diff.MaxValue || fmt.Sprint(changes[0].Old) == fmt.Sprint(changes[0].New) || !strings.Contains(fmt.Sprint(changes[0].New), "100003 bytes") {
-		t.Errorf("changes of a long text: %.300v", changes)
+	want := attestlog.Change{Op: "truncated", New: map[string]any{"changes": 250, "kept": diff.Max}}
+	if diff := cmp.Diff(want, changes[diff.Max]); diff != "" {
+		t.Errorf("the last change (-want +got):\n%s", diff)
 	}
+
 	circle := &chain{N: 1}
 	circle.Next = circle
 	other := &chain{N: 2}
@@ -155,26 +190,63 @@ func TestChangesAreBounded(t *testing.T) {
 	}
 }
 
-func TestChangesMakeAnEvent(t *testing.T) {
-	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "audit.db"), sqlite.Config{})
-	if err != nil {
-		t.Fatal(err)
+func TestALongValueIsCut(t *testing.T) {
+	long := strings.Repeat("ü", 50_000)
+	changes := diff.Changes(map[string]any{"x": long}, map[string]any{"x": long + "y"})
+	if len(changes) != 1 {
+		t.Fatalf("%d changes, want one", len(changes))
 	}
-	l, err := attestlog.New(t.Context(), store, attestlog.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close(context.Background())
 
-	was := map[string]any{"nan": math.NaN(), "chan": make(chan int), "inf": math.Inf(1), "n": 1, "t": time.Second, "b": []byte{1}, "nil": nil, "e": json.RawMessage(`{"a":1}`)}
-	is := map[string]any{"nan": 1, "chan": 2, "inf": 3, "n": nil, "t": time.Minute, "b": []byte{2}, "nil": 4, "e": json.RawMessage(`{"a":2}`)}
+	was, is := fmt.Sprint(changes[0].Old), fmt.Sprint(changes[0].New)
+	if len(was) > diff.MaxValue || len(is) > diff.MaxValue {
+		t.Errorf("%d and %d bytes are shown, want %d at most", len(was), len(is), diff.MaxValue)
+	}
+	if was == is || !strings.Contains(is, "100003 bytes") {
+		t.Errorf("a long value became\n%s\nand was\n%s", is, was)
+	}
+}
+
+// appendChanges appends an event with changes, which a log must accept.
+func appendChanges(t *testing.T, changes []attestlog.Change) {
+	t.Helper()
+	l := sqlitetest.Log(t, attestlog.Config{})
+	_, err := l.Append(t.Context(), attestlog.Event{Action: "a", Actor: attestlog.Actor{ID: "x"}, Changes: changes})
+	if err != nil {
+		t.Errorf("Append of %d changes = %v", len(changes), err)
+	}
+}
+
+func TestChangesOfAnyTypesMakeAnEvent(t *testing.T) {
+	was := map[string]any{
+		"nan": math.NaN(), "chan": make(chan int), "inf": math.Inf(1), "n": 1, "t": time.Second,
+		"b": []byte{1}, "nil": nil, "e": json.RawMessage(`{"a":1}`),
+	}
+	is := map[string]any{
+		"nan": 1, "chan": 2, "inf": 3, "n": nil, "t": time.Minute,
+		"b": []byte{2}, "nil": 4, "e": json.RawMessage(`{"a":2}`),
+	}
+
 	changes := diff.Changes(was, is)
 	if len(changes) != len(was) {
 		t.Errorf("%d changes, want %d:\n%s", len(changes), len(was), lines(t, changes))
 	}
-	if _, err := l.Append(t.Context(), attestlog.Event{Action: "a", Actor: attestlog.Actor{ID: "x"}, Changes: changes}); err != nil {
-		t.Error(err)
+	appendChanges(t, changes)
+}
+
+func TestManyChangesMakeAnEvent(t *testing.T) {
+	many := map[string]any{
+		"id": int64(1) << 60, "ids": []uint64{1 << 63}, "bad\xff": "x\xff", strings.Repeat("k", 70_000): 1,
 	}
+	for n := range 90 {
+		many[fmt.Sprint("field", n)] = strings.Repeat("v\"", 900)
+	}
+
+	changes := diff.Changes(nil, map[string]any{"all": many})
+	changes = append(changes, diff.Changes(map[string]any{}, many)...)
+	if last := changes[len(changes)-1]; last.Op != "truncated" {
+		t.Errorf("the last change is %+v", last)
+	}
+	appendChanges(t, changes)
 }
 
 type creds struct{ Password string }
@@ -207,10 +279,12 @@ func TestChangesRedactAlsoWhatHides(t *testing.T) {
 		*withEmbedded
 		Name string
 	}
+
 	deep := any(aliased{"deep", "s3cret"})
 	for range 40 {
 		deep = map[string]any{"in": deep}
 	}
+
 	for name, v := range map[string]any{
 		"embedded":       Outer{&withEmbedded{creds{"s3cret"}, creds{"s3cret"}}, "x"},
 		"a marshaler":    aliased{"x", "s3cret"},
@@ -219,18 +293,22 @@ func TestChangesRedactAlsoWhatHides(t *testing.T) {
 		"deep":           deep,
 		"a map of them":  map[string]any{"a": []any{aliased{"x", "s3cret"}, &aliased{"y", "s3cret"}}},
 	} {
-		for _, pair := range [][2]any{{nil, v}, {v, nil}, {map[string]any{}, map[string]any{"v": v}}, {map[string]any{"v": v}, map[string]any{"v": 1}}} {
-			if got := lines(t, diff.Changes(pair[0], pair[1])); got == "" || strings.Contains(got, "s3cret") {
+		member := map[string]any{"v": v}
+		for _, pair := range [][2]any{{nil, v}, {v, nil}, {map[string]any{}, member}, {member, map[string]any{"v": 1}}} {
+			got := lines(t, diff.Changes(pair[0], pair[1]))
+			if got == "" || strings.Contains(got, "s3cret") {
 				t.Errorf("%s: changes show what is redacted: %s", name, got)
 			}
 		}
 	}
+
 	got := lines(t, diff.Changes(map[string]any{"Name": "a", "Pin": "s3cret"}, aliased{"b", "other"}))
 	if strings.Contains(got, "s3cret") || !strings.Contains(got, `"a" -> "b"`) {
 		t.Errorf("a struct against a map: %s", got)
 	}
 }
 
+// badKey has a method that panics for a nil.
 type badKey struct{ n int }
 
 func (b *badKey) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%d", b.n), nil }
@@ -244,18 +322,27 @@ type cat struct {
 func TestChangesBearAnyValue(t *testing.T) {
 	m := map[string]any{}
 	m["self"] = m
+
 	s := []any{nil}
 	s[0] = s
+
 	var x any
 	x = &x
+
 	family := &cat{Name: "root"}
 	for n := range 30 {
 		family.Kids = append(family.Kids, &cat{Name: fmt.Sprint(n), Parent: family, Kids: []*cat{family}})
 	}
+
 	type M map[string]M
 	typed := M{}
 	typed["self"] = typed
-	for _, v := range []any{m, s, x, []any{x}, family, typed, map[*badKey]int{nil: 1, {2}: 3}, map[[2]string]int{{"a"}: 1}, map[float64]int{math.NaN(): 1}, func() {}, struct{ a, B any }{1, m}, map[string]string(nil), [3]int{}, (*cat)(nil)} {
+
+	for _, v := range []any{
+		m, s, x, []any{x}, family, typed,
+		map[*badKey]int{nil: 1, {2}: 3}, map[[2]string]int{{"a"}: 1}, map[float64]int{math.NaN(): 1},
+		func() {}, struct{ a, B any }{1, m}, map[string]string(nil), [3]int{}, (*cat)(nil),
+	} {
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
@@ -266,39 +353,16 @@ func TestChangesBearAnyValue(t *testing.T) {
 	}
 }
 
-func TestChangesFitAnEvent(t *testing.T) {
-	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "audit.db"), sqlite.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := attestlog.New(t.Context(), store, attestlog.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close(context.Background())
-
-	many := map[string]any{"id": int64(1) << 60, "ids": []uint64{1 << 63}, "bad\xff": "x\xff", strings.Repeat("k", 70_000): 1}
-	for n := range 90 {
-		many[fmt.Sprint("field", n)] = strings.Repeat("v\"", 900)
-	}
-	changes := diff.Changes(nil, map[string]any{"all": many})
-	changes = append(changes, diff.Changes(map[string]any{}, many)...)
-	if _, err := l.Append(t.Context(), attestlog.Event{Action: "a", Actor: attestlog.Actor{ID: "x"}, Changes: changes}); err != nil {
-		t.Errorf("Append of %d changes = %v", len(changes), err)
-	}
-	if last := changes[len(changes)-1]; last.Op != "truncated" {
-		t.Errorf("the last change is %+v", last)
-	}
-}
-
 func TestChangesOfAFieldThatHidesAnother(t *testing.T) {
 	type Base struct{ Name, Other string }
 	type outer struct {
 		Base
 		Name string
 	}
+
 	got := lines(t, diff.Changes(outer{Base{"b1", "o1"}, "outer1"}, outer{Base{"b2", "o2"}, "outer2"}))
-	if got != "replace /Name \"outer1\" -> \"outer2\"\nreplace /Other \"o1\" -> \"o2\"\n" {
-		t.Errorf("changes: %s", got)
+	want := "replace /Name \"outer1\" -> \"outer2\"\nreplace /Other \"o1\" -> \"o2\"\n"
+	if got != want {
+		t.Errorf("changes are %s, want %s", got, want)
 	}
 }

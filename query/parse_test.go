@@ -59,7 +59,9 @@ func TestQueryTextAndConstructorsGiveTheSameTree(t *testing.T) {
 		if err != nil || !got.Equal(want) {
 			t.Errorf("Parse(%q) = %q (%v), want %q", text, got, err, want)
 		}
-		if again, err := Parse(want.String()); err != nil || !again.Equal(want) {
+
+		again, err := Parse(want.String())
+		if err != nil || !again.Equal(want) {
 			t.Errorf("Parse(%q) = %q (%v), want the query that wrote it", want.String(), again, err)
 		}
 	}
@@ -93,19 +95,23 @@ func TestQueryErrorsPointAtTheColumn(t *testing.T) {
 		"a order:time OR b":   1,
 	} {
 		_, err := Parse(text)
-		var at *Error
-		if !errors.As(err, &at) {
+		var bad *Error
+		if !errors.As(err, &bad) {
 			t.Errorf("Parse(%q) = %v, want a *Error", text, err)
-		} else if at.Column != column {
-			t.Errorf("Parse(%q): column %d (%v), want %d", text, at.Column, err, column)
+		} else if bad.Column != column {
+			t.Errorf("Parse(%q): column %d (%v), want %d", text, bad.Column, err, column)
 		}
 	}
 }
 
 func TestConstructorsReportBadValues(t *testing.T) {
 	for name, q := range map[string]Query{
-		"unknown field": Field("nope", "x"), "empty value": Field("actor", ""), "bad network": Network("10.0.0.0"),
-		"no words": Text("!?"), "inside And": And(Field("nope", "x"), Text("a")), "inside Not": Not(Field("nope", "x")),
+		"unknown field": Field("nope", "x"),
+		"empty value":   Field("actor", ""),
+		"bad network":   Network("10.0.0.0"),
+		"no words":      Text("!?"),
+		"inside And":    And(Field("nope", "x"), Text("a")),
+		"inside Not":    Not(Field("nope", "x")),
 	} {
 		if q.Err() == nil {
 			t.Errorf("%s: no error", name)
@@ -126,8 +132,10 @@ func (noEntry) EachText(func(string))          {}
 // A query that is accepted is written so that it reads the same again.
 func FuzzParse(f *testing.F) {
 	for _, text := range []string{
-		"", "actor:alice -outcome:failure action:mail.*", `target:mail/123 ip:10.0.0.0/8 after:2026-01-01 before:2026-02-01T12:00+01:00`,
-		`index:100..200 index:>5 "free text" word`, `(a OR b) NOT (c AND d) order:time`, `attributes.folder:"in\"box"*`, "time:2026-01", "-(a b)", "ip:2001:db8::/32",
+		"", "actor:alice -outcome:failure action:mail.*",
+		"target:mail/123 ip:10.0.0.0/8 after:2026-01-01 before:2026-02-01T12:00+01:00",
+		`index:100..200 index:>5 "free text" word`, "(a OR b) NOT (c AND d) order:time",
+		`attributes.folder:"in\"box"*`, "time:2026-01", "-(a b)", "ip:2001:db8::/32",
 	} {
 		f.Add(text)
 	}
@@ -144,6 +152,8 @@ func FuzzParse(f *testing.F) {
 		if err != nil || !again.Equal(q) {
 			t.Fatalf("Parse(%q).String() = %q, which reads as %q (%v)", text, q, again, err)
 		}
+
+		// Neither panics.
 		q.Plan()
 		q.Match(noEntry{})
 	})

@@ -28,6 +28,7 @@ func ExampleLog() {
 		panic(err)
 	}
 	defer log.Close(ctx)
+
 	log.Append(ctx, attestlog.Event{Action: "door.open", Actor: attestlog.Actor{ID: "carol"}})
 	log.Publish(ctx)
 

@@ -70,6 +70,7 @@ func BenchmarkFacts(b *testing.B) {
 		`"id":"019a9f0c-2f5e-7cc1-9c1e-5d6f3a1b2c3d","logged_time":"2026-11-22T10:00:00.000123Z","operation":"read","outcome":"success",` +
 		`"request":{"duration_us":1234},"service":"webmail","targets":[{"id":"00001234","type":"message"}],"tenant":"tenant-0001",` +
 		`"time":"2026-11-22T10:00:00.000100000Z","v":1}`)
+
 	var facts leafFacts
 	b.ReportAllocs()
 	for b.Loop() {
@@ -77,17 +78,5 @@ func BenchmarkFacts(b *testing.B) {
 			b.Fatal(err)
 		}
 		facts.key()
-	}
-}
-
-func TestEarlierNamesTheEarlierEntry(t *testing.T) {
-	early, late := corrupt(1, "leaf", "x"), corrupt(2, "leaf", "x")
-	for _, c := range []struct{ a, b, want error }{
-		{nil, nil, nil}, {early, nil, early}, {nil, late, late}, {early, late, early}, {late, early, early},
-	} {
-		got := earlier(c.a, c.b)
-		if (got == nil) != (c.want == nil) || got != nil && got.Error() != c.want.Error() {
-			t.Errorf("earlier(%v, %v) = %v, want %v", c.a, c.b, got, c.want)
-		}
 	}
 }

@@ -165,13 +165,16 @@ func (v *verifier) trustAnnounced(size uint64) error {
 // compareTree compares the tree's row with what was computed.
 func (v *verifier) compareTree(tree attestlog.Tree) error {
 	firstOpen := tree.Size - tree.Size%merkle.TileWidth
-	for i, h := range v.edge.OpenTile() {
+	open := v.edge.OpenTile()
+	for i, h := range open {
 		if i >= len(tree.OpenTile) || tree.OpenTile[i] != h {
 			return leafMismatch(firstOpen + uint64(i))
 		}
 	}
 
 	switch {
+	case len(tree.OpenTile) > len(open):
+		return corrupt(tree.Size, "tree", "its open tile has more hashes than there are entries")
 	case !slices.Equal(tree.Peaks, v.edge.Peaks()):
 		return corrupt(firstOpen, "tree", "its peaks do not follow from the entries")
 	case tree.Root != v.edge.Root():

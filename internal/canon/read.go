@@ -339,6 +339,9 @@ func (s *Scanner) appendUnescaped(text []byte) []byte {
 	}
 
 	r := s.hex4(s.Pos + 1)
+	if s.Err != nil {
+		return nil
+	}
 	if utf16.IsSurrogate(r) {
 		low := rune(-1)
 		if s.Pos+10 < len(s.Data) && s.Data[s.Pos+5] == '\\' && s.Data[s.Pos+6] == 'u' {
@@ -471,7 +474,8 @@ func (s *Scanner) object() any {
 	return m
 }
 
-// Raw passes over any value and returns its bytes, which alias Data.
+// Raw passes over any value and returns its bytes, with the white space before
+// it. They alias Data.
 func (s *Scanner) Raw() []byte {
 	start := s.Pos
 	s.Skip()

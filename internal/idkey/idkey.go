@@ -6,7 +6,8 @@
 //	SHA-256(u32be length ‖ tenant ‖ u32be length ‖ service ‖ id)
 //
 // Keys are ordered by time wherever their events are, because a unique index on
-// random keys is several times slower to fill.
+// random keys is several times slower to fill. Only those of events before 1970
+// come after all others, as the milliseconds of their times are negative.
 package idkey
 
 import (

@@ -104,18 +104,21 @@ func LoadEdge(tree Head, src Source) (*Edge, error) {
 		e.levels = append(e.levels, hashes)
 	}
 
-	firstOpen := tree.Size - uint64(len(e.levels[0]))
-	for i, h := range e.levels[0] {
+	open := e.levels[0]
+	firstOpen := tree.Size - uint64(len(open))
+	for i, h := range open {
 		if i >= len(tree.OpenTile) || h != tree.OpenTile[i] {
 			return nil, LeafMismatch(firstOpen + uint64(i))
 		}
+	}
+	if len(tree.OpenTile) > len(open) {
+		return nil, &Error{tree.Size, "tree", fmt.Errorf("%d hashes in an open tile of %d", len(tree.OpenTile), len(open))}
 	}
 
 	e.peaks = peaksOf(e.levels)
 	for i, p := range e.peaks {
 		if p != tree.Peaks[i] {
-			unit := bits.Len64(tree.Size - 1)
-			return nil, &Error{tree.Size >> unit << unit, "tree", fmt.Errorf("peak %d does not follow from the entries and tiles", i)}
+			return nil, &Error{firstBelowPeak(tree.Size, i), "tree", fmt.Errorf("peak %d does not follow from the entries and tiles", i)}
 		}
 	}
 	if e.Root() != tree.Root {
@@ -123,6 +126,17 @@ func LoadEdge(tree Head, src Source) (*Edge, error) {
 	}
 
 	return e, nil
+}
+
+// firstBelowPeak returns the index of the first leaf below a peak. The bits of
+// size are the peaks, so that this is size without those of the peak and of all
+// that come after it.
+func firstBelowPeak(size uint64, peak int) uint64 {
+	first := size
+	for range bits.OnesCount64(size) - peak {
+		first &= first - 1
+	}
+	return first
 }
 
 // peaksOf folds the open tiles of each level into perfect subtrees.

@@ -6,22 +6,25 @@ import (
 	"time"
 )
 
-// What waits in the queue shares allocations, also in a program that collects
-// its garbage more often than it records.
+func liveHeap() int {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
+}
+
+// Events that wait in the queue share allocations, even in a program that
+// collects its garbage more often than it records.
 func TestTheQueueTakesTheMemoryThatItCounts(t *testing.T) {
 	const events = 500
 	enc := &encoder{}
 	q := newQueue(events, 1<<20)
-	heap := func() int {
-		var m runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&m)
-		return int(m.HeapAlloc)
-	}
-	before := heap()
+
+	before := liveHeap()
 	for range events {
 		runtime.GC()
-		runtime.GC() // after which a sync.Pool is empty
+		runtime.GC() // after a second one, a sync.Pool is empty
+
 		e := benchEvent
 		s := takeScratch()
 		d, err := enc.encode(s, &e, time.Now())
@@ -33,9 +36,11 @@ func TestTheQueueTakesTheMemoryThatItCounts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	_, bytes := q.depth()
-	if got, most := heap()-before, 4*bytes+1<<20; got > most {
-		t.Errorf("%d bytes that wait take %d, more than %d", bytes, got, most)
+	got := liveHeap() - before
+	if most := 4*bytes + 1<<20; got > most {
+		t.Errorf("%d waiting bytes take %d, more than %d", bytes, got, most)
 	}
 	runtime.KeepAlive(q)
 }

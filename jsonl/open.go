@@ -57,8 +57,7 @@ func (f *Follower) ready(ctx context.Context) error {
 		}
 		f.lock = lock
 
-		// With the lock, nobody else replaces the position. One that a crash left
-		// and that cannot be removed does no harm.
+		// Nobody else replaces the position now, so temporary files are a crash's.
 		durable.RemoveTemp(f.path + positionSuffix)
 	}
 

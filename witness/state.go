@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/attestlog/attestlog"
@@ -54,8 +55,9 @@ type newest map[string]attestlog.Checkpoint
 // state is the file that survives. None of it is kept in memory, since another
 // process may replace it.
 type state struct {
-	dir string
-	sem chan struct{} // held by the request that reads and replaces the file
+	dir   string
+	sem   chan struct{} // has a token while a request reads and replaces the file
+	swept sync.Once     // done once this process has removed what a crash left
 }
 
 // openState checks that there is a state that can be read. If there is none and
@@ -65,7 +67,7 @@ func openState(dir string, create bool) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &state{dir, make(chan struct{}, 1)}
+	s := &state{dir: dir, sem: make(chan struct{}, 1)}
 	if !create {
 		_, err = s.load()
 		return s, err
@@ -129,6 +131,8 @@ func (s *state) locked(ctx context.Context, fn func() error) error {
 		}
 		if lock != nil {
 			defer lock.Close()
+			// Nobody else replaces the file now, so temporary files are a crash's.
+			s.swept.Do(func() { durable.RemoveTemp(s.path()) })
 			return fn()
 		}
 		if retry.Sleep(ctx, lockPoll) != nil {

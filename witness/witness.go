@@ -65,7 +65,8 @@
 //	…
 //
 // "state.lock" is locked from before the state is read until its successor is
-// durable.
+// durable. A crash may also leave a file like state.c5rjbbyk6mjh3yw4.new, which
+// the next process to take the lock removes.
 package witness
 
 import (

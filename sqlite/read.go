@@ -196,6 +196,7 @@ func (d *disclosureReader) of(index uint64, dst []attestlog.Disclosure) ([]attes
 
 	d.values = d.values[:0]
 	for d.more && d.index == index {
+		// Where Grow moves the values, those in dst keep the memory that they have.
 		from, size := len(d.values), d.stmt.ColumnLen(3)
 		d.values = slices.Grow(d.values, size)[:from+size]
 		d.stmt.ColumnBytes(3, d.values[from:])
@@ -204,6 +205,7 @@ func (d *disclosureReader) of(index uint64, dst []attestlog.Disclosure) ([]attes
 			Value:   d.values[from : from+size : from+size],
 		}
 
+		// A salt that is too long is cut off, and only its length tells.
 		n := d.stmt.ColumnBytes(2, out.Salt[:])
 		if n != len(out.Salt) || d.stmt.ColumnLen(2) != n {
 			return dst, &attestlog.CorruptError{

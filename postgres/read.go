@@ -162,6 +162,8 @@ func (s *Store) readEntries(
 	}
 	defer result.Close()
 
+	// The query orders by index and then by place, of which -1 comes first: a row's
+	// leaves are there before the disclosures of its entries.
 	a := assembler{wanted: wanted, fn: fn}
 	for result.Next() {
 		v := result.RawValues()

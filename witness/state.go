@@ -77,11 +77,14 @@ func openState(dir string, create bool) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
+
+	// If the folder's name were lost, so would be the state.
 	err = durable.SyncDir(filepath.Dir(dir))
 	if err != nil {
 		return nil, err
 	}
 
+	// Another process may be making the state at the same time.
 	err = s.locked(context.Background(), func() error {
 		_, err := s.load()
 		if errors.Is(err, ErrNoState) {
@@ -117,6 +120,8 @@ func (s *state) locked(ctx context.Context, fn func() error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, lockWait, errHeld)
 	defer cancel()
 
+	// Requests of this process wait for each other here, so that one at a time
+	// polls the file's lock.
 	select {
 	case s.sem <- struct{}{}:
 		defer func() { <-s.sem }()
@@ -199,6 +204,7 @@ func parseState(data string) (logs newest, offset int, err error) {
 		return nil, offsetOf(rest), errors.New("the sum is not that of what follows: the file is torn or was changed")
 	}
 
+	// The sum is right, so whatever cannot be read below was written that way.
 	logs = newest{}
 	for rest = notes; rest != ""; {
 		line, after, _ := strings.Cut(rest, "\n")

@@ -140,6 +140,7 @@ func New(cfg Config) (*Witness, error) {
 		return nil, errors.New("witness: no logs")
 	}
 
+	// A copy, since requests read it at any time and the caller may change its own.
 	logs := make(map[string][]note.Verifier, len(cfg.Logs))
 	for origin, keys := range cfg.Logs {
 		err := checkKeys(keys)

@@ -37,6 +37,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/attestlog/attestlog/internal/retry"
+	"github.com/attestlog/attestlog/internal/wake"
 )
 
 // Config configures a Log. The zero Config is useful.
@@ -241,7 +242,7 @@ func (l *Log) makeOutboxWorkers() {
 			life:     l.life,
 			counters: l.counters,
 			logger:   l.cfg.Logger,
-			nudges:   make(chan struct{}, 1),
+			tryNow:   wake.NewBell(),
 		})
 	}
 }

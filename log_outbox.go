@@ -23,8 +23,8 @@ type outboxWorker struct {
 	counters *counters
 	logger   *slog.Logger
 
-	nudges chan struct{} // holds a token when a try is wanted now
-	tried  wake.Signal   // fires after each try
+	tryNow wake.Bell   // rung when a try is wanted now
+	tried  wake.Signal // fires after each try
 
 	moved    atomic.Uint64
 	failures atomic.Uint64
@@ -38,7 +38,7 @@ func (w *outboxWorker) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		n, err := w.step(ctx)
 		pause := w.interval
-		nudges := w.nudges
+		tryNow := w.tryNow
 		switch {
 		case n > 0:
 			backoff.Reset()
@@ -46,26 +46,18 @@ func (w *outboxWorker) run(ctx context.Context) {
 		case err == nil:
 			backoff.Reset()
 		case errors.Is(err, ErrOutboxHeld):
-			nudges = nil // the other process has to be waited for
+			tryNow = nil // the other process has to be waited for
 		case ctx.Err() == nil:
 			w.logger.Warn("attestlog: events could not be moved from an outbox and are tried again", "outbox", w.box.Name(), "err", err)
 			pause = backoff.Next()
-			nudges = nil
+			tryNow = nil
 		}
 
 		select {
 		case <-time.After(pause):
-		case <-nudges:
+		case <-tryNow:
 		case <-ctx.Done():
 		}
-	}
-}
-
-// nudge asks for a try now.
-func (w *outboxWorker) nudge() {
-	select {
-	case w.nudges <- struct{}{}:
-	default:
 	}
 }
 
@@ -197,7 +189,7 @@ func (w *outboxWorker) drain(ctx context.Context) error {
 	left := begin
 	for left.Events > 0 && left.First <= begin.Last {
 		tried := w.tried.Next()
-		w.nudge()
+		w.tryNow.Ring()
 		select {
 		case <-tried:
 		case <-time.After(w.interval): // another process may be moving it

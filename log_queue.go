@@ -74,12 +74,12 @@ type queue struct {
 	bytes  int
 	closed bool
 
-	ready    chan struct{} // holds a token when there may be work
-	released wake.Signal   // fires when there may be room
+	ready    wake.Bell   // rung when there may be work
+	released wake.Signal // fires when there may be room
 }
 
 func newQueue(maxEvents, maxBytes int) *queue {
-	return &queue{maxEvents: maxEvents, maxBytes: maxBytes, ready: make(chan struct{}, 1)}
+	return &queue{maxEvents: maxEvents, maxBytes: maxBytes, ready: wake.NewBell()}
 }
 
 // put queues a call. It waits while there is no room.
@@ -91,7 +91,7 @@ func (q *queue) put(ctx context.Context, c *call) error {
 
 	q.jobs = append(q.jobs, job{call: c})
 	q.mu.Unlock()
-	q.wake()
+	q.ready.Ring()
 	return nil
 }
 
@@ -106,7 +106,7 @@ func (q *queue) putRecord(ctx context.Context, d draft, policy Policy) error {
 	q.arena.copy(&d, arenaBytes)
 	q.jobs = append(q.jobs, job{draft: d, policy: policy})
 	q.mu.Unlock()
-	q.wake()
+	q.ready.Ring()
 	return nil
 }
 
@@ -120,7 +120,7 @@ func (q *queue) putFirst(c *call) {
 	q.bytes += c.bytes
 	q.jobs = slices.Insert(q.jobs, 0, job{call: c})
 	q.mu.Unlock()
-	q.wake()
+	q.ready.Ring()
 }
 
 // reserve returns with mu held and room made for a job, or with an error. It
@@ -172,7 +172,7 @@ func (q *queue) take(batch []job, maxEvents, maxBytes int) (_ []job, ended bool)
 	clear(q.jobs[rest:])
 	q.jobs = q.jobs[:rest]
 	if rest > 0 {
-		q.wake()
+		q.ready.Ring()
 	}
 	return batch, q.closed && rest == 0
 }
@@ -220,14 +220,7 @@ func (q *queue) close() {
 	q.mu.Unlock()
 
 	q.released.Fire()
-	q.wake()
-}
-
-func (q *queue) wake() {
-	select {
-	case q.ready <- struct{}{}:
-	default:
-	}
+	q.ready.Ring()
 }
 
 // depth returns what is accepted and has not ended.

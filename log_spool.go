@@ -353,7 +353,7 @@ func (in *intake) fillSpool() {
 		if n > 0 {
 			in.queue.release(in.stuck[:n])
 			in.stuck = append(in.stuck[:0], in.stuck[n:]...)
-			in.spoolWorker.nudge()
+			in.spoolWorker.tryNow.Ring()
 		}
 		if err != nil {
 			in.noteSpool(fmt.Errorf("spool %s: %w", in.spool.Name(), err))

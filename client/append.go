@@ -32,6 +32,8 @@ func (c *Client) Append(ctx context.Context, events ...attestlog.Event) ([]attes
 		return nil, fmt.Errorf("client: %d events in one call, at most %d: %w", len(events), maxCall, attestlog.ErrTooLarge)
 	}
 
+	// One body for all tries: the ids and times in it stay, and so the server finds
+	// what it has already.
 	var body []byte
 	ids := make([]string, len(events))
 	for i := range events {
@@ -54,6 +56,7 @@ func (c *Client) Append(ctx context.Context, events ...attestlog.Event) ([]attes
 			return receipts, nil
 		}
 
+		// Nothing was stored, and the error names the event: no id is of interest.
 		var field *attestlog.FieldError
 		if errors.As(err, &field) {
 			return nil, err

@@ -118,12 +118,12 @@ func New(cfg Config) (*Client, error) {
 		queue:  queue{maxEvents: cfg.QueueEvents, maxBytes: cfg.QueueBytes},
 	}
 
+	// Close ends the workers and waits for them.
 	c.ctx, c.giveUp = context.WithCancel(context.Background())
 	c.workers.Go(c.sendQueue)
 	if cfg.Spool != nil {
 		c.workers.Go(c.sendSpool)
 	}
-
 	return c, nil
 }
 

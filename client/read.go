@@ -21,6 +21,9 @@ func (c *Client) Query(ctx context.Context, q query.Query, opts attestlog.PageOp
 	if err := q.Err(); err != nil {
 		return attestlog.Page{}, err
 	}
+
+	// With "lines" the answer is a line for each entry, in which its leaf has the
+	// exact bytes, and the page's own figures are in the header.
 	params := url.Values{"q": {q.String()}, "lines": {"true"}}
 	if opts.Limit > 0 {
 		params.Set("limit", strconv.Itoa(min(opts.Limit, maxPage)))

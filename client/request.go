@@ -23,7 +23,7 @@ var (
 	ErrDenied = errors.New("the server refuses the token")
 
 	// errBadRequest is returned when the server finds fault with the request
-	// itself, so that sending it again is of no use.
+	// itself, so that it is useless to send it again.
 	errBadRequest = errors.New("the server does not accept the request")
 
 	// errBadAnswer is returned when the reply is not one that an attestlog
@@ -105,14 +105,14 @@ func (c *Client) request(
 	}
 	req.Header.Set("Authorization", "Bearer "+c.cfg.Token)
 	req.Header.Set("User-Agent", "attestlog-client")
-	if body != nil {
+	if body != nil { // events, a line each: nothing else is sent
 		req.Header.Set("Content-Type", "application/x-ndjson")
 	}
 
 	resp, err := c.cfg.HTTP.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+			return nil, context.Cause(ctx) // that of a stream's watchdog is ErrUnavailable
 		}
 		return nil, unavailable(err)
 	}
@@ -159,7 +159,7 @@ func problemOf(resp *http.Response) error {
 	return said
 }
 
-// kindOf returns the error that an answer's status stands for, or nil.
+// kindOf returns the error that an answer's status means, or nil.
 func kindOf(status int, detail string) error {
 	switch status {
 	case http.StatusUnauthorized, http.StatusForbidden:

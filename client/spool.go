@@ -32,7 +32,8 @@ func (c *Client) spool(batch []queued) (int, error) {
 		events[i] = attestlog.Prepared{Event: e.json, At: e.recorded}
 	}
 
-	// Close spools what is left when it gives up, and has ended c.ctx by then.
+	// Close spools the rest of the queue when it gives up, and has ended c.ctx by
+	// then.
 	n, err := c.cfg.Spool.Put(context.WithoutCancel(c.ctx), events)
 	c.count(func(s *Stats) { s.Spooled += uint64(n) })
 	return n, err

@@ -88,6 +88,7 @@ func (c *Client) export(
 ) (size uint64, stopped bool, err error) {
 	ctx, watchdog, stop := withWatchdog(ctx, exportSilence)
 	defer stop()
+
 	params := url.Values{"q": {q.String()}, "from": {strconv.FormatUint(from, 10)}}
 	resp, err := c.request(ctx, http.MethodGet, c.api+"/export", params, nil, nil)
 	if err != nil {
@@ -150,6 +151,8 @@ func (c *Client) Tail(ctx context.Context, from uint64, q query.Query) iter.Seq2
 				return
 			}
 
+			// A connection that ends is ErrUnavailable. Any other error would come
+			// again.
 			if !errors.Is(err, attestlog.ErrUnavailable) {
 				yield(attestlog.Entry{}, err)
 				return
@@ -171,6 +174,7 @@ func (c *Client) follow(
 ) (stopped bool, err error) {
 	ctx, watchdog, stop := withWatchdog(ctx, tailSilence)
 	defer stop()
+
 	params := url.Values{"q": {q.String()}, "lines": {"true"}, "from": {strconv.FormatUint(from, 10)}}
 	accept := http.Header{"Accept": {"text/event-stream"}}
 	resp, err := c.request(ctx, http.MethodGet, c.api+"/tail", params, nil, accept)

@@ -63,6 +63,7 @@ func (c *Client) scanBundles(ctx context.Context, size, from, to uint64, fn func
 			return err
 		}
 
+		// verify.Entries notices the leaves that a bundle lacks.
 		const lengthSize = 2
 		for index := first; len(data) >= lengthSize; index++ {
 			end := lengthSize + int(binary.BigEndian.Uint16(data))

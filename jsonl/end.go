@@ -58,7 +58,8 @@ func readEnd(r io.Reader, from int64) (fileEnd, error) {
 	end.size = from + l.offset
 
 	if c, err := parseCheckpoint(note); err == nil {
-		end.checkpoint, end.next = c.Size, c.Size
+		end.checkpoint = c.Size
+		end.next = c.Size
 	}
 	if n, ok := lineIndex(entry); ok {
 		// An entry that is torn is written again, so it is the next one itself.

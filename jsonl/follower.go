@@ -141,6 +141,7 @@ func (f *Follower) writeEntries(entries []attestlog.RawEntry) error {
 		}
 	}
 
+	// A torn line begins the checkpoint that is finished here, or the first entry.
 	b := f.appendUnfinished(f.buf[:0])
 	for i := range entries {
 		start := len(b)
@@ -161,7 +162,7 @@ func (f *Follower) writeEntries(entries []attestlog.RawEntry) error {
 			if err != nil {
 				return err
 			}
-			b = b[:copy(b, b[start:])]
+			b = b[:copy(b, b[start:])] // this entry is the first of the new file
 		}
 
 		if len(b) >= flushBytes {
@@ -225,6 +226,8 @@ func (f *Follower) writeCheckpoint(c attestlog.Checkpoint) error {
 		}
 	}
 
+	// After an error of the write the note is in the position that the follower goes
+	// back to, and after a crash in the one that was saved.
 	before := f.written
 	before.Note = string(c.Note)
 	saved := f.synced
@@ -300,6 +303,7 @@ func (f *Follower) checkFile(ctx context.Context) error {
 		return err
 	}
 
+	// What is in a file that was moved away counts as written, so it must be durable.
 	f.warnOf(what)
 	err = f.file.Sync()
 	if err != nil {
@@ -371,6 +375,7 @@ func (f *Follower) write(b []byte, next uint64) error {
 // reopenAt closes the file after an error, and goes back to where it was
 // before, so that the next Position looks at what the file holds from there on.
 func (f *Follower) reopenAt(before position) {
+	// An fsync that failed within the call has gone back further already.
 	if f.written.Next >= before.Next {
 		f.written = before
 	}

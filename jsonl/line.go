@@ -42,10 +42,13 @@ func (l *lines) next() (line []byte, ended bool, err error) {
 		if err != nil && err != bufio.ErrBufferFull && err != io.EOF {
 			return nil, false, err
 		}
-		if err == io.EOF && len(part) == 0 && len(l.buf) == 0 && !long {
+		lineBegan := len(part) > 0 || len(l.buf) > 0 || long
+		if err == io.EOF && !lineBegan {
 			return nil, false, io.EOF
 		}
 
+		// The line goes on. One that is too long is read to its end all the same, so
+		// that the next call begins with the next line.
 		if err == bufio.ErrBufferFull {
 			long = long || len(l.buf)+len(part) > MaxLine
 			if !long {

@@ -57,8 +57,7 @@ func (f *Follower) ready(ctx context.Context) error {
 		}
 		f.lock = lock
 
-		// With the lock, nobody else replaces the position. One that a crash left
-		// and that cannot be removed does no harm.
+		// Nobody else replaces the position now, so temporary files are a crash's.
 		durable.RemoveTemp(f.path + positionSuffix)
 	}
 
@@ -132,6 +131,8 @@ func (f *Follower) open() error {
 		return err
 	}
 
+	// The position was saved when its file was made. So if no file is as new as that
+	// one, somebody has taken it away.
 	newest := ""
 	if len(files) > 0 {
 		newest = files[len(files)-1]
@@ -306,18 +307,26 @@ func (f *Follower) start(next uint64) error {
 		return err
 	}
 
-	err = durable.SyncDir(filepath.Dir(name))
-	var end fileEnd
-	if err == nil {
-		end, err = readEnd(file, 0)
-	}
-	if err == nil {
-		err = f.adopt(file, end, next, f.cfg.Clock())
-	}
+	err = f.startIn(file, next)
 	if err != nil {
 		file.Close()
 	}
 	return err
+}
+
+// startIn makes a file that was opened the current one, for the entries from next
+// on.
+func (f *Follower) startIn(file *os.File, next uint64) error {
+	// The name must be durable before a position leads to it.
+	err := durable.SyncDir(filepath.Dir(file.Name()))
+	if err != nil {
+		return err
+	}
+	end, err := readEnd(file, 0)
+	if err != nil {
+		return err
+	}
+	return f.adopt(file, end, next, f.cfg.Clock())
 }
 
 // adopt makes file, which ends like that, the current one. It saves the
@@ -328,6 +337,9 @@ func (f *Follower) adopt(file *os.File, end fileEnd, next uint64, since time.Tim
 	if err != nil {
 		return err
 	}
+
+	// The position counts all that is in the file, also what was written before a
+	// crash and not synced.
 	err = file.Sync()
 	if err != nil {
 		return err
@@ -341,6 +353,8 @@ func (f *Follower) adopt(file *os.File, end fileEnd, next uint64, since time.Tim
 		Since:      since.UTC(),
 		Checkpoint: end.checkpoint,
 	}
+
+	// The note is needed until its line is whole: there may be another crash.
 	end.last.note = end.tornNote(f.written.Note)
 	if end.last.note != nil {
 		pos.Note = f.written.Note

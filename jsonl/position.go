@@ -66,6 +66,7 @@ func (p position) write(name string, durably bool) error {
 		return durable.Replace(name, data, mode)
 	}
 
+	// The rename still means that no kill of this process leaves half a position.
 	temp, err := durable.CreateTemp(name, mode)
 	if err != nil {
 		return err

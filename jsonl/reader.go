@@ -113,6 +113,8 @@ func (r *Reader) readLine() (Line, error) {
 			return Line{}, fmt.Errorf("jsonl: %s: %w", r.where(), err)
 		}
 
+		// A line that is not whole waits for the next whole one, which must begin
+		// with it.
 		entry, checkpoint, err := parseLine(text)
 		if err != nil {
 			err = r.addTorn(text, err)
@@ -126,6 +128,7 @@ func (r *Reader) readLine() (Line, error) {
 			return Line{}, r.notPrefix()
 		}
 		r.torn = nil
+
 		if checkpoint != nil {
 			err = r.checkCheckpoint(checkpoint)
 		} else {
@@ -221,13 +224,15 @@ func (r *Reader) checkIndex(index uint64) error {
 	want := r.next
 	switch {
 	case index < want:
-		r.next, r.known = index, true // what the error is about
+		r.next = index // what the error is about
+		r.known = true
 		return r.corrupt(r.where(), fmt.Errorf("index %d where %d was expected: it repeats or was moved", index, want))
 	case r.known && index > want:
 		return r.corrupt(r.where(), fmt.Errorf("index %d where %d was expected: entries are missing or were moved", index, want))
 	}
 
-	r.next, r.known = index+1, true
+	r.next = index + 1
+	r.known = true
 	return nil
 }
 

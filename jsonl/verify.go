@@ -13,7 +13,7 @@ import (
 
 // Verify verifies files that a Follower or an export wrote, given in their
 // order and beginning with entry 0: every entry, every checkpoint between
-// them, and opts.Checkpoint. See attestlog.VerifyEntries for its errors. It
+// them, and opts.Checkpoint. See verify.Entries for its errors. It
 // reads the files twice, in memory that grows only with the checkpoints.
 func Verify(ctx context.Context, opts verify.Options, paths ...string) (verify.Report, error) {
 	var notes [][]byte
@@ -92,6 +92,8 @@ func (s *sequentialScan) scan(ctx context.Context, from, to uint64, fn func(*att
 func (s *sequentialScan) read(from, to uint64) ([]attestlog.RawEntry, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
+	// After an error of the reader no turn comes any more.
 	for s.err == nil && s.next != from {
 		s.moved.Wait()
 	}
@@ -111,6 +113,7 @@ func (s *sequentialScan) read(from, to uint64) ([]attestlog.RawEntry, error) {
 		s.next = line.Entry.Index + 1
 	}
 
+	// outline has read as many entries as all ranges have together.
 	if errors.Is(s.err, io.EOF) {
 		return entries, errors.New("jsonl: the file became shorter while it was verified")
 	}

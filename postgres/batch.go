@@ -30,7 +30,8 @@ type keyRow struct {
 	index uint64
 }
 
-// insert queues INSERTs.
+// insert queues INSERTs. Leaves and keys are arrays, so that a statement has the
+// same text for any number of rows.
 func (w *batchWriter) insert(b *pgx.Batch) error {
 	for _, p := range splitBatch(w.entries) {
 		var firsts []int64
@@ -39,12 +40,13 @@ func (w *batchWriter) insert(b *pgx.Batch) error {
 		err := leafrow.Pack(p.entries, func(row leafrow.Row) error {
 			firsts = append(firsts, int64(row.First))
 			counts = append(counts, int16(row.Count))
-			leaves = append(leaves, bytes.Clone(row.Leaves))
+			leaves = append(leaves, bytes.Clone(row.Leaves)) // sent after the call, until which they are valid
 			return nil
 		})
 		if err != nil {
 			return err
 		}
+
 		sql := fmt.Sprintf(`INSERT INTO @.entries_%d (idx, n, leaves)
 			SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::bytea[])`, p.partition)
 		b.Queue(w.s.sql(sql), firsts, counts, leaves)
@@ -71,6 +73,8 @@ func (w *batchWriter) insert(b *pgx.Batch) error {
 
 // copy streams the rows by COPY.
 func (w *batchWriter) copy(ctx context.Context, conn *pgconn.PgConn) error {
+	// One buffer for all of the COPYs, and for later batches: it may be megabytes
+	// long.
 	rows := copyWriters.Get().(*copyWriter)
 	defer copyWriters.Put(rows)
 
@@ -86,6 +90,7 @@ func (w *batchWriter) copy(ctx context.Context, conn *pgconn.PgConn) error {
 		if err != nil {
 			return err
 		}
+
 		sql := fmt.Sprintf("COPY @.entries_%d (idx, n, leaves) FROM STDIN BINARY", p.partition)
 		err = rows.send(ctx, conn, w.s.sql(sql))
 		if err != nil {

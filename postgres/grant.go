@@ -24,11 +24,13 @@ func (s *Store) Grant(ctx context.Context, roles Roles) error {
 		return errors.New("postgres: grant: the log was opened for reading")
 	}
 
+	// In one transaction, so that no role is left with a part of its rights.
 	err := s.locking(ctx, func(tx pgx.Tx) error {
 		names, err := s.tableNames(ctx, tx)
 		if err != nil {
 			return err
 		}
+
 		for _, r := range []struct {
 			name   string
 			grants func(role string, names []string) []string

@@ -84,7 +84,8 @@ func (ix *index) state(ctx context.Context, db queryer) (st indexState, err erro
 // deleted. Those of a newer program's are left alone: that program keeps the
 // index then.
 func (ix *index) Add(ctx context.Context, f *inverted.Filler) (more bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, ix.s.stepLimit()) // appends wait for an index that hangs
+	// Appends would wait for an index that hangs.
+	ctx, cancel := context.WithTimeout(ctx, ix.s.stepLimit())
 	defer cancel()
 
 	// Mostly there is nothing to do, which needs no lock.
@@ -100,6 +101,8 @@ func (ix *index) Add(ctx context.Context, f *inverted.Filler) (more bool, err er
 		return false, nil
 	}
 
+	// The state under the lock: another process may have indexed the same entries
+	// in the meantime.
 	held, err := ix.tryLocked(ctx, workIndex, func(tx pgx.Tx) error {
 		var err error
 		st, err = ix.state(ctx, tx)
@@ -192,6 +195,8 @@ func (s *Store) Reindex(ctx context.Context, progress func(done, total uint64)) 
 		return fmt.Errorf("postgres: reindex: %w", attestlog.ErrReadOnly)
 	}
 
+	// Neither a segment that is being added nor one that is being merged may come
+	// in after the index was emptied.
 	err := s.locking(ctx, func(tx pgx.Tx) error {
 		for _, w := range []work{workIndex, workMerge} {
 			err := s.lockWork(ctx, tx, w)

@@ -135,7 +135,7 @@ func (s *Store) migrate(ctx context.Context) error {
 	if v == schemaVersion {
 		return nil
 	}
-	if s.cfg.MustExist || s.cfg.ReadOnly { // there is none
+	if s.cfg.MustExist || s.cfg.ReadOnly { // v is 0: there is no log
 		return fmt.Errorf("schema %s: %w", s.cfg.Log, ErrNoLog)
 	}
 
@@ -208,6 +208,8 @@ func dryRun(ctx context.Context, dsn string) (string, error) {
 		return "", err
 	}
 	defer conn.Close(ctx)
+
+	// version needs no more of a Store than the log's name.
 	s := &Store{cfg: cfg, schema: pgx.Identifier{cfg.Log}.Sanitize()}
 	v, err := s.version(ctx, conn)
 	if err != nil {

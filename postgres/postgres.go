@@ -368,7 +368,7 @@ func (s *Store) Close() error {
 	}
 }
 
-// Stats returns the tables' sizes and how far the search index is behind.
+// Stats returns the tables' sizes, and how many entries are not indexed yet.
 func (s *Store) Stats(ctx context.Context) (attestlog.StoreStats, error) {
 	var st attestlog.StoreStats
 	var lag int64

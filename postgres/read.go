@@ -14,6 +14,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/leafrow"
+	"github.com/attestlog/attestlog/internal/merkle"
 )
 
 // chunkEntries is how many entries one query reads. Until the server knows how a
@@ -44,35 +45,25 @@ func scanTree(row pgx.Row) (attestlog.Tree, error) {
 	if err != nil {
 		return tree, err
 	}
-	if len(root) != len(tree.Root) {
-		return tree, &attestlog.CorruptError{Where: "tree", Err: fmt.Errorf("root of %d bytes", len(root))}
-	}
 
 	tree.Size = uint64(size)
-	tree.Root = attestlog.Hash(root)
-	tree.Peaks = splitHashes(peaks)
-	tree.OpenTile = splitHashes(tail)
 	if size > 0 {
 		tree.LoggedTime = time.UnixMicro(logged).UTC()
 	}
+
+	// The schema checks these lengths, but its owner can drop a CHECK.
+	if len(root) != len(tree.Root) {
+		return tree, &attestlog.CorruptError{Where: "tree", Err: fmt.Errorf("root of %d bytes", len(root))}
+	}
+	tree.Root = attestlog.Hash(root)
+	tree.Peaks, err = merkle.SplitHashes(peaks)
+	if err == nil {
+		tree.OpenTile, err = merkle.SplitHashes(tail)
+	}
+	if err != nil {
+		return tree, &attestlog.CorruptError{Where: "tree", Err: err}
+	}
 	return tree, nil
-}
-
-func splitHashes(data []byte) []attestlog.Hash {
-	const size = len(attestlog.Hash{})
-	hashes := make([]attestlog.Hash, 0, len(data)/size)
-	for ; len(data) >= size; data = data[size:] {
-		hashes = append(hashes, attestlog.Hash(data))
-	}
-	return hashes
-}
-
-func joinHashes(hashes []attestlog.Hash) []byte {
-	out := make([]byte, 0, len(hashes)*len(attestlog.Hash{}))
-	for i := range hashes {
-		out = append(out, hashes[i][:]...)
-	}
-	return out
 }
 
 // Scan calls fn with each entry from ≤ index < to, in order. The bytes are
@@ -171,6 +162,8 @@ func (s *Store) readEntries(
 	}
 	defer result.Close()
 
+	// The query orders by index and then by place, of which -1 comes first: a row's
+	// leaves are there before the disclosures of its entries.
 	a := assembler{wanted: wanted, fn: fn}
 	for result.Next() {
 		v := result.RawValues()

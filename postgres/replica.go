@@ -36,6 +36,7 @@ func (s *Store) openReplica(ctx context.Context) error {
 		}
 	}
 
+	// The key of the search index was drawn at random when the log was made.
 	s.replica.isReplica = true
 	if s.replica.index.key != s.index.key {
 		return errors.New("the reader: it has another log of this name")

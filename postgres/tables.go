@@ -248,21 +248,28 @@ func (c *schemaCheck) functions(ctx context.Context) error {
 		}
 		for _, m := range functionText.FindAllStringSubmatch(text, -1) {
 			name, attributes, body := m[1], m[2], m[3]
-			definer := "f"
-			if strings.Contains(attributes, "SECURITY DEFINER") {
-				definer = "t"
-			}
-			path := ""
-			if _, schemas, ok := strings.Cut(attributes, "SET search_path = "); ok {
-				path = "search_path=" + strings.TrimSpace(schemas)
-			}
-			want := fmt.Sprintf("plpgsql v %s t %s%s", definer, path, strings.ReplaceAll(body, "@", c.s.schema))
+			want := describeFunction(attributes, strings.ReplaceAll(body, "@", c.s.schema))
 			if stored[name] != want {
 				return c.corrupt("function %s is missing or was changed", name)
 			}
 		}
 	}
 	return nil
+}
+
+// describeFunction writes a function of the embedded schema as the query of
+// functions does: its language, volatility, whether it has its owner's rights,
+// whether that is the log's owner, and its search path and body.
+func describeFunction(attributes, body string) string {
+	definer := "f"
+	if strings.Contains(attributes, "SECURITY DEFINER") {
+		definer = "t"
+	}
+	path := ""
+	if _, names, ok := strings.Cut(attributes, "SET search_path = "); ok {
+		path = "search_path=" + strings.TrimSpace(names)
+	}
+	return fmt.Sprintf("plpgsql v %s t %s%s", definer, path, body)
 }
 
 // constraints looks for constraints that are missing or changed.

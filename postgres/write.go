@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/merkle"
 	"github.com/attestlog/attestlog/internal/retry"
 )
 
@@ -49,12 +50,14 @@ func (s *Store) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 		if ctx.Err() != nil {
 			return unavailable(err)
 		}
+		// Once a session that hung was ended, its lock is free for the next try.
 		mayPass := passing(err) || s.endHung(ctx, err)
 		wait := backoff.Next()
 		if !mayPass || time.Since(began)+wait > s.cfg.Retry {
 			return unavailable(err)
 		}
 
+		// Once Close has begun, there is no next try.
 		s.cfg.Logger.Warn("attestlog: a transaction is tried again", "log", s.cfg.Log, "err", err)
 		waiting, cancel := s.closing.with(ctx)
 		stopped := retry.Sleep(waiting, wait) != nil
@@ -269,7 +272,7 @@ func ascending(keys []attestlog.IDKey) bool {
 // asks only for keys up to the greatest that is stored, which those of new
 // events mostly are not.
 func (t *tx) storedKeys(keys []attestlog.IDKey) (map[attestlog.IDKey]uint64, error) {
-	if t.maxKey == nil {
+	if t.maxKey == nil { // no key is stored
 		return nil, nil
 	}
 	var ask [][16]byte
@@ -286,6 +289,7 @@ func (t *tx) storedKeys(keys []attestlog.IDKey) (map[attestlog.IDKey]uint64, err
 	if err != nil {
 		return nil, err
 	}
+
 	stored := map[attestlog.IDKey]uint64{}
 	var key [16]byte
 	var index int64
@@ -380,7 +384,7 @@ func (t *tx) putBatch(b *attestlog.Batch) error {
 	// ends the transaction before its COMMIT: an answer would come too late.
 	out.Queue(t.s.sql(`UPDATE @.tree SET size = CASE size WHEN $6 THEN $1 ELSE -1 END,
 		root = $2, peaks = $3, tail = $4, logged_time = $5`),
-		int64(b.Tree.Size), b.Tree.Root[:], joinHashes(b.Tree.Peaks), joinHashes(b.Tree.OpenTile),
+		int64(b.Tree.Size), b.Tree.Root[:], merkle.JoinHashes(b.Tree.Peaks), merkle.JoinHashes(b.Tree.OpenTile),
 		b.Tree.LoggedTime.UnixMicro(), int64(t.tree.Size))
 	out.Queue("COMMIT")
 	err = t.conn.SendBatch(t.timer.ctx, &out).Close()

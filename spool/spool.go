@@ -121,6 +121,7 @@ func open(path string, wait time.Duration) (*bolt.DB, error) {
 		return nil, err
 	}
 
+	// bbolt makes the file's content durable, but not its name.
 	err = db.Update(setUp)
 	if err == nil {
 		err = durable.SyncDir(filepath.Dir(path))
@@ -139,7 +140,7 @@ func setUp(tx *bolt.Tx) error {
 		return nil
 	}
 	first, _ := tx.Cursor().First()
-	if first != nil {
+	if first != nil { // only a database without anything becomes a spool
 		return ErrForeign
 	}
 
@@ -214,6 +215,8 @@ func (s *Spool) Move(_ context.Context, fn func([]attestlog.Prepared) ([]error, 
 	if err != nil || len(events) == 0 {
 		return 0, err
 	}
+
+	// No transaction is open while fn runs, which may take long: Put goes on.
 	verdicts, err := fn(events)
 	if err != nil {
 		return 0, err

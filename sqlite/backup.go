@@ -11,6 +11,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/durable"
 )
 
 // Backup writes a consistent copy of the database to a new file, while the log
@@ -65,7 +66,11 @@ func (s *Store) copyTo(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	return syncFile(path)
+	err = syncFile(path)
+	if err != nil {
+		return err
+	}
+	return durable.SyncDir(filepath.Dir(path)) // so that the file's name is durable as well
 }
 
 // copyPages copies within one read transaction: without it, a writer would make

@@ -19,7 +19,7 @@ const walPages = 1000
 //
 // The commits keep it from ever reaching the end of the write-ahead log, and
 // only from the end does SQLite begin the log again. So the writer copies the
-// little that is left before its next transaction.
+// little that remains before its next transaction.
 type checkpointer struct {
 	logger *slog.Logger
 	conn   *sqlite.Conn // owned by the goroutine, which run is

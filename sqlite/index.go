@@ -221,7 +221,7 @@ func (ix *index) ignore(err error) error {
 	if ix.conn != nil {
 		return err
 	}
-	ix.store.cfg.Logger.Warn("attestlog: the search index is left aside, queries read the entries", "file", ix.path, "err", err)
+	ix.store.cfg.Logger.Warn("attestlog: the search index is not used, and queries read the entries", "file", ix.path, "err", err)
 	return nil
 }
 
@@ -350,6 +350,8 @@ func (ix *index) watermark(ctx context.Context) (uint64, error) {
 // Add indexes the next entries. The first call also deletes what merges of
 // earlier processes left.
 func (ix *index) Add(ctx context.Context, f *inverted.Filler) (more bool, err error) {
+	// A process that merges now has a segment that is not live yet. It holds the
+	// lock, and sweeps when it is done.
 	if ix.swept.CompareAndSwap(false, true) {
 		_, err := home.TryLocked(ix.store.path+mergeSuffix, func() error { return ix.sweep(ctx) })
 		if err != nil {
@@ -357,6 +359,7 @@ func (ix *index) Add(ctx context.Context, f *inverted.Filler) (more bool, err er
 		}
 	}
 
+	// Mostly there is nothing to do, which needs no transaction.
 	tree, err := ix.store.Tree(ctx)
 	if err != nil {
 		return false, err
@@ -399,6 +402,9 @@ func (ix *index) addSegment(
 	err = f.Build(ctx, state.size, size, ix.store.Scan, func(b *inverted.Builder) error {
 		seg, spans := b.Segment()
 		indexed = seg.Hi
+
+		// A process that opens the index later finds out by this hash whether it is
+		// of the log that is there then.
 		last, err := ix.leafHash(ctx, seg.Hi-1)
 		if err != nil {
 			return err

@@ -189,7 +189,9 @@ func (o *Outbox) remove(ctx context.Context, ids []int64, refusals []error) (err
 		return err
 	}
 	defer remove.Close()
+
 	for i, reason := range refusals {
+		// A refused event is copied from the row that is deleted next.
 		if reason != nil {
 			_, err := tx.ExecContext(ctx, o.query.refuse, reason.Error(), ids[i])
 			if err != nil {

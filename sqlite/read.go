@@ -11,6 +11,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/leafrow"
+	"github.com/attestlog/attestlog/internal/merkle"
 )
 
 // Tree returns the stored tree.
@@ -33,15 +34,23 @@ func readTree(conn *sqlite.Conn) (attestlog.Tree, error) {
 	err = rows(stmt, func() error {
 		found = true
 		tree.Size = uint64(stmt.ColumnInt64(0))
+		if tree.Size > 0 {
+			tree.LoggedTime = time.UnixMicro(stmt.ColumnInt64(4)).UTC()
+		}
+
+		// The schema checks these lengths, but a connection may turn that off.
 		root := columnBytes(stmt, 1)
 		if len(root) != len(tree.Root) {
 			return &attestlog.CorruptError{Where: "tree", Err: fmt.Errorf("root of %d bytes", len(root))}
 		}
 		tree.Root = attestlog.Hash(root)
-		tree.Peaks = splitHashes(columnBytes(stmt, 2))
-		tree.OpenTile = splitHashes(columnBytes(stmt, 3))
-		if tree.Size > 0 {
-			tree.LoggedTime = time.UnixMicro(stmt.ColumnInt64(4)).UTC()
+		var err error
+		tree.Peaks, err = merkle.SplitHashes(columnBytes(stmt, 2))
+		if err == nil {
+			tree.OpenTile, err = merkle.SplitHashes(columnBytes(stmt, 3))
+		}
+		if err != nil {
+			return &attestlog.CorruptError{Where: "tree", Err: err}
 		}
 		return nil
 	})
@@ -49,15 +58,6 @@ func readTree(conn *sqlite.Conn) (attestlog.Tree, error) {
 		err = &attestlog.CorruptError{Where: "tree", Err: errors.New("the row is missing")}
 	}
 	return tree, err
-}
-
-func splitHashes(data []byte) []attestlog.Hash {
-	const size = len(attestlog.Hash{})
-	hashes := make([]attestlog.Hash, 0, len(data)/size)
-	for ; len(data) >= size; data = data[size:] {
-		hashes = append(hashes, attestlog.Hash(data))
-	}
-	return hashes
 }
 
 // chunk is how many entries are read in one read transaction, so that a long
@@ -196,6 +196,7 @@ func (d *disclosureReader) of(index uint64, dst []attestlog.Disclosure) ([]attes
 
 	d.values = d.values[:0]
 	for d.more && d.index == index {
+		// Where Grow moves the values, those in dst keep the memory that they have.
 		from, size := len(d.values), d.stmt.ColumnLen(3)
 		d.values = slices.Grow(d.values, size)[:from+size]
 		d.stmt.ColumnBytes(3, d.values[from:])
@@ -204,6 +205,7 @@ func (d *disclosureReader) of(index uint64, dst []attestlog.Disclosure) ([]attes
 			Value:   d.values[from : from+size : from+size],
 		}
 
+		// A salt that is too long is cut off, and only its length tells.
 		n := d.stmt.ColumnBytes(2, out.Salt[:])
 		if n != len(out.Salt) || d.stmt.ColumnLen(2) != n {
 			return dst, &attestlog.CorruptError{

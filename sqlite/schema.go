@@ -93,6 +93,8 @@ func checkHeader(conn *sqlite.Conn, sc schema) (empty bool, err error) {
 // checkSchema compares the schema of a database, for a log of size entries, with
 // that of a new one.
 func checkSchema(conn *sqlite.Conn, sc schema, size uint64) error {
+	// SQLite keeps the text of each statement that made something, so the same
+	// script leaves the same texts.
 	fresh, err := sqlite.OpenConn(":memory:", sqlite.OpenReadWrite|sqlite.OpenCreate|sqlite.OpenMemory)
 	if err != nil {
 		return err

@@ -62,11 +62,13 @@ func (e entries) Entries(ctx context.Context, indexes []uint64, fn func(*attestl
 
 func (e entries) Leaves(ctx context.Context, indexes []uint64, fn func(index uint64, leaf []byte) error) error {
 	return e.read(ctx, func(conn *sqlite.Conn) error {
+		// The row that holds an entry is the last that does not begin after it.
 		stmt, err := prepare(conn, "SELECT idx, n, leaves FROM entries WHERE idx <= ? ORDER BY idx DESC LIMIT 1")
 		if err != nil {
 			return err
 		}
 
+		// The next index is often in the row that was read last.
 		var row leafrow.Row
 		for _, index := range indexes {
 			inRow := row.Count > 0 && index >= row.First && index < row.Next()

@@ -129,6 +129,7 @@ func open(ctx context.Context, path string, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	// SQLite would create a file that others can read.
 	if err := prepareFile(path, cfg); err != nil {
 		return nil, err
 	}
@@ -331,7 +332,7 @@ func (s *Store) close() error {
 	return errors.Join(errs...)
 }
 
-// Stats returns the files' sizes and how far the index is behind.
+// Stats returns the files' sizes, and how many entries are not indexed yet.
 func (s *Store) Stats(ctx context.Context) (attestlog.StoreStats, error) {
 	var stats attestlog.StoreStats
 	for _, suffix := range []string{"", "-wal"} {

@@ -222,6 +222,7 @@ var databaseTamperings = []tampering{
 	{"peak removed", "UPDATE tree SET peaks = substr(peaks, 33)", anyIndex},
 	{"tail flipped", "UPDATE tree SET tail = CAST(substr(tail, 1, 3*32) || randomblob(32) || substr(tail, 4*32+1) AS BLOB)", 515},
 	{"tail lengthened", "PRAGMA ignore_check_constraints = ON; UPDATE tree SET tail = CAST(tail || randomblob(32) AS BLOB)", 600},
+	{"tail with a byte more", "PRAGMA ignore_check_constraints = ON; UPDATE tree SET tail = CAST(tail || x'00' AS BLOB)", anyIndex},
 	{"logged time moved", "UPDATE tree SET logged_time = logged_time + 1", 599},
 
 	{"checkpoint's root changed", "UPDATE checkpoints SET note = CAST(replace(CAST(note AS TEXT), '=', 'A') AS BLOB) WHERE size = 200", anyIndex},

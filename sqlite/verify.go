@@ -44,6 +44,8 @@ func (s *Store) CheckRows(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		// A full tile has the hashes of 256 entries, or of 256 full tiles of the level
+		// below.
 		tiles := uint64(0)
 		for n := tree.Size / attestlog.TileWidth; n > 0; n /= attestlog.TileWidth {
 			tiles += n

@@ -12,6 +12,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/leafrow"
+	"github.com/attestlog/attestlog/internal/merkle"
 )
 
 // A writer is the one connection that writes to the log's database. Its methods
@@ -99,8 +100,8 @@ func unavailable(err error) error {
 	return fmt.Errorf("sqlite: %w: %w", attestlog.ErrUnavailable, err)
 }
 
-// Write runs fn in an immediate transaction. It waits while the search index
-// is more than 20,000 entries behind, and while another process writes.
+// Write runs fn in an immediate transaction. It waits while more than 20,000
+// entries are not in the search index, and while another process writes.
 func (s *Store) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 	if s.writer == nil {
 		return errReadOnly()
@@ -115,11 +116,13 @@ func (s *Store) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 		s.wal.beforeWrite(conn)
 		t := &tx{conn: conn}
 		fnErr, err := t.run(fn)
-		if errors.Is(fnErr, errTaken) {
+		if errors.Is(fnErr, errTaken) { // what it did was rolled back
 			t = &tx{conn: conn, oneByOne: true}
 			fnErr, err = t.run(fn)
 		}
 
+		// An error of fn is returned as it is, unless it is one of SQLite's that a
+		// method of t returned to fn.
 		var storeErr *storeError
 		switch {
 		case errors.As(fnErr, &storeErr):
@@ -130,6 +133,8 @@ func (s *Store) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 			return unavailable(err)
 		}
 
+		// No other Write of this process commits before use returns, so the filler
+		// gets the batches in order.
 		if t.batch != nil {
 			s.wal.afterCommit(t.batch)
 			if s.index.filler != nil {
@@ -143,7 +148,7 @@ func (s *Store) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 // A tx is an open write transaction.
 type tx struct {
 	conn     *sqlite.Conn
-	oneByOne bool             // PutKeys inserts single keys: some are in the log already
+	oneByOne bool             // PutKeys inserts single keys: some are taken
 	batch    *attestlog.Batch // what Put was given; nil: it was not called
 }
 
@@ -197,8 +202,8 @@ var (
 	insertKeys = insertKey + strings.Repeat(", (?, ?)", keysTogether-1)
 )
 
-// errTaken ends a transaction in which a key that is in the log already was
-// inserted together with others. The transaction is then run again, one by one.
+// errTaken ends a transaction in which a key that is taken was inserted together
+// with others. The transaction is then run again, one by one.
 var errTaken = errors.New("a key is taken")
 
 // PutKeys inserts the keys in turn; those that are there are duplicates.
@@ -208,6 +213,8 @@ func (t *tx) PutKeys(keys []attestlog.IDKey) ([]attestlog.Duplicate, error) {
 		return nil, err
 	}
 
+	// Almost all keys are new. As long as they are, each has the index that follows
+	// from its position.
 	done := 0
 	for !t.oneByOne && len(keys)-done >= keysTogether {
 		err := t.putKeysTogether(keys[done:done+keysTogether], tree.Size+uint64(done))
@@ -221,6 +228,7 @@ func (t *tx) PutKeys(keys []attestlog.IDKey) ([]attestlog.Duplicate, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	var duplicates []attestlog.Duplicate
 	next := tree.Size + uint64(done)
 	for i := done; i < len(keys); i++ {
@@ -234,6 +242,7 @@ func (t *tx) PutKeys(keys []attestlog.IDKey) ([]attestlog.Duplicate, error) {
 			continue
 		}
 
+		// The key is that of a stored entry, or an earlier one of keys.
 		index, err := lookup(t.conn, keys[i])
 		if err != nil {
 			return nil, err
@@ -351,18 +360,10 @@ func (t *tx) putTree(tree *attestlog.Tree) error {
 	}
 	stmt.BindInt64(1, int64(tree.Size))
 	stmt.BindBytes(2, tree.Root[:])
-	stmt.BindBytes(3, joinHashes(tree.Peaks))
-	stmt.BindBytes(4, joinHashes(tree.OpenTile))
+	stmt.BindBytes(3, merkle.JoinHashes(tree.Peaks))
+	stmt.BindBytes(4, merkle.JoinHashes(tree.OpenTile))
 	stmt.BindInt64(5, tree.LoggedTime.UnixMicro())
 	return exec(stmt)
-}
-
-func joinHashes(hashes []attestlog.Hash) []byte {
-	out := make([]byte, 0, len(hashes)*len(attestlog.Hash{}))
-	for i := range hashes {
-		out = append(out, hashes[i][:]...)
-	}
-	return out
 }
 
 // PutCheckpoint stores a note, unless one of the same size or a larger one is

@@ -181,7 +181,7 @@ func (c *Client) post(ctx context.Context, body []byte) (answer, error) {
 }
 
 // retryFrom returns the size from which the witness wants a proof, or the error
-// that the answer stands for. The request was for a checkpoint of size, with a
+// that the answer means. The request was for a checkpoint of size, with a
 // proof from old.
 func (a answer) retryFrom(old, size uint64) (uint64, error) {
 	switch a.status {
@@ -190,6 +190,8 @@ func (a answer) retryFrom(old, size uint64) (uint64, error) {
 		known, err := parseSize(digits)
 		isSize := isLine && err == nil
 
+		// Asked from the checkpoint's own size, a witness that names no other has
+		// another tree of that size.
 		switch {
 		case old == size && (!isSize || known == size):
 			return 0, fmt.Errorf("%w: it has another tree of size %d", ErrForked, size)
@@ -222,6 +224,7 @@ func (c *Client) verify(cp attestlog.Checkpoint, lines []byte) (note.Signature, 
 	if err != nil {
 		return note.Signature{}, fmt.Errorf("%w: %v", ErrBadCosignature, err)
 	}
+
 	sig := n.Sigs[0]
 	signed, err := Time(sig)
 	if err != nil {
@@ -237,7 +240,7 @@ func (c *Client) verify(cp attestlog.Checkpoint, lines []byte) (note.Signature, 
 		skew = defaultSkew
 	}
 	if signed.Before(now.Add(-skew)) || signed.After(now.Add(skew)) {
-		return sig, fmt.Errorf("%w: it is of %v, and now is %v", ErrBadCosignature, signed.UTC(), now.UTC())
+		return sig, fmt.Errorf("%w: its time is %v, and now is %v", ErrBadCosignature, signed.UTC(), now.UTC())
 	}
 	return sig, nil
 }

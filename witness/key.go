@@ -94,7 +94,7 @@ func parseKey(text string) (name string, hash uint32, key []byte, err error) {
 		return "", 0, nil, errors.New("is not in base64")
 	}
 	if raw[0] != algCosignature {
-		return "", 0, nil, fmt.Errorf("is of type 0x%02x, and that of a witness is of type 0x%02x", raw[0], algCosignature)
+		return "", 0, nil, fmt.Errorf("has the type 0x%02x, and that of a witness has 0x%02x", raw[0], algCosignature)
 	}
 	if len(raw) != 1+ed25519.PublicKeySize { // a seed has the same size
 		return "", 0, nil, fmt.Errorf("has %d bytes, not %d", len(raw), 1+ed25519.PublicKeySize)

@@ -34,6 +34,7 @@ func (q Quorum) Cosign(ctx context.Context, checkpoint []byte, proof Proof) (cos
 		return nil, nil, err
 	}
 
+	// Each goroutine writes its own elements.
 	answers := make([]note.Signature, len(q.Witnesses))
 	errs := make([]error, len(q.Witnesses))
 	var wg sync.WaitGroup

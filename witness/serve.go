@@ -222,7 +222,7 @@ func checkExtends(known, c attestlog.Checkpoint, r request) error {
 	if err != nil {
 		return err
 	}
-	if known.Size == 0 {
+	if known.Size == 0 { // nothing was cosigned, or the empty tree
 		known.Root = empty
 	}
 

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/attestlog/attestlog"
@@ -54,8 +55,9 @@ type newest map[string]attestlog.Checkpoint
 // state is the file that survives. None of it is kept in memory, since another
 // process may replace it.
 type state struct {
-	dir string
-	sem chan struct{} // held by the request that reads and replaces the file
+	dir   string
+	sem   chan struct{} // has a token while a request reads and replaces the file
+	swept sync.Once     // done once this process has removed what a crash left
 }
 
 // openState checks that there is a state that can be read. If there is none and
@@ -65,7 +67,7 @@ func openState(dir string, create bool) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &state{dir, make(chan struct{}, 1)}
+	s := &state{dir: dir, sem: make(chan struct{}, 1)}
 	if !create {
 		_, err = s.load()
 		return s, err
@@ -75,11 +77,14 @@ func openState(dir string, create bool) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
+
+	// If the folder's name were lost, so would be the state.
 	err = durable.SyncDir(filepath.Dir(dir))
 	if err != nil {
 		return nil, err
 	}
 
+	// Another process may be making the state at the same time.
 	err = s.locked(context.Background(), func() error {
 		_, err := s.load()
 		if errors.Is(err, ErrNoState) {
@@ -115,6 +120,8 @@ func (s *state) locked(ctx context.Context, fn func() error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, lockWait, errHeld)
 	defer cancel()
 
+	// Requests of this process wait for each other here, so that one at a time
+	// polls the file's lock.
 	select {
 	case s.sem <- struct{}{}:
 		defer func() { <-s.sem }()
@@ -129,6 +136,8 @@ func (s *state) locked(ctx context.Context, fn func() error) error {
 		}
 		if lock != nil {
 			defer lock.Close()
+			// Nobody else replaces the file now, so temporary files are a crash's.
+			s.swept.Do(func() { durable.RemoveTemp(s.path()) })
 			return fn()
 		}
 		if retry.Sleep(ctx, lockPoll) != nil {
@@ -195,6 +204,7 @@ func parseState(data string) (logs newest, offset int, err error) {
 		return nil, offsetOf(rest), errors.New("the sum is not that of what follows: the file is torn or was changed")
 	}
 
+	// The sum is right, so whatever cannot be read below was written that way.
 	logs = newest{}
 	for rest = notes; rest != ""; {
 		line, after, _ := strings.Cut(rest, "\n")

@@ -48,6 +48,25 @@ func TestNoStateIsNotAnEmptyState(t *testing.T) {
 	}
 }
 
+func TestTakingTheLockRemovesWhatACrashLeft(t *testing.T) {
+	l := newTestLog(t, origin, 8)
+	cfg := config(t, l)
+	open(t, cfg)
+	crashed := filepath.Join(cfg.Dir, "state.c5rjbbyk6mjh3yw4.new")
+	if err := os.WriteFile(crashed, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	cfg.Create = false
+	url := serve(t, open(t, cfg))
+	if status, _, text := post(t, url, l.request(t, 0, 5).marshal()); status != 200 {
+		t.Fatalf("%d %s", status, text)
+	}
+	if _, err := os.Stat(crashed); err == nil {
+		t.Errorf("%s is still there", crashed)
+	}
+}
+
 // TestDamagedStateIsRefused tears the state at every byte, and changes every
 // byte.
 func TestDamagedStateIsRefused(t *testing.T) {

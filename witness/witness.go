@@ -65,7 +65,8 @@
 //	…
 //
 // "state.lock" is locked from before the state is read until its successor is
-// durable.
+// durable. A crash may also leave a file like state.c5rjbbyk6mjh3yw4.new, which
+// the next process to take the lock removes.
 package witness
 
 import (
@@ -139,6 +140,7 @@ func New(cfg Config) (*Witness, error) {
 		return nil, errors.New("witness: no logs")
 	}
 
+	// A copy, since requests read it at any time and the caller may change its own.
 	logs := make(map[string][]note.Verifier, len(cfg.Logs))
 	for origin, keys := range cfg.Logs {
 		err := checkKeys(keys)

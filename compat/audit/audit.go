@@ -113,6 +113,7 @@ func New(dsn, logPath string, logger *slog.Logger) (*Logger, error) {
 }
 
 func open(ctx context.Context, dsn string, logger *slog.Logger) (*Logger, error) {
+	// Without tries of its own: what the store does not take goes to the spool.
 	store, err := postgres.Open(ctx, dsn, postgres.Config{Logger: logger, Retry: -1})
 	if err != nil {
 		return nil, err
@@ -156,6 +157,8 @@ func (l *Logger) openSpools(dsn string) ([]attestlog.Outbox, error) {
 		return nil, err
 	}
 
+	// Spools are numbered from 1 on and never removed, so there are no others after
+	// the first number that is free.
 	var spools []attestlog.Outbox
 	for n := 1; ; n++ {
 		path := fmt.Sprintf("%s.spool-%d", home, n)
@@ -165,7 +168,7 @@ func (l *Logger) openSpools(dsn string) ([]attestlog.Outbox, error) {
 		}
 
 		s, err := spool.Open(path, spool.Config{Wait: time.Millisecond})
-		if errors.Is(err, spool.ErrInUse) {
+		if errors.Is(err, spool.ErrInUse) { // its process is running, and empties it
 			continue
 		}
 		if err != nil {

@@ -14,15 +14,15 @@ import (
 // importOnce imports the old table, unless there is none or an entry says that
 // this was done. An import that was interrupted is continued.
 func (l *Logger) importOnce(ctx context.Context, dsn string) error {
-	server, err := postgres.ServerDSN(dsn)
-	if err != nil {
-		return err
-	}
 	n, err := l.log.Count(ctx, isImported, 1)
 	if err != nil || n > 0 {
 		return err
 	}
 
+	server, err := postgres.ServerDSN(dsn)
+	if err != nil {
+		return err
+	}
 	table, err := old.Open(ctx, server)
 	if errors.Is(err, old.ErrNoTable) {
 		return nil
@@ -36,6 +36,8 @@ func (l *Logger) importOnce(ctx context.Context, dsn string) error {
 	if err != nil {
 		return fmt.Errorf("import of the table audit_log: %w", err)
 	}
+
+	// The entry that isImported selects.
 	_, err = l.log.Append(ctx, attestlog.Event{
 		Action:     imported,
 		Operation:  "import",

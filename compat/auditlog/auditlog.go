@@ -75,6 +75,8 @@ func open(ctx context.Context, path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+
+	// The table has the file's name if there is one, and the log another.
 	old, err := openTable(path)
 	if err != nil {
 		return nil, err
@@ -95,11 +97,12 @@ func open(ctx context.Context, path string) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
+
+	// Record returns no error, so it is found out here that the log takes nothing.
 	err = log.ReadOnly()
 	if err != nil {
 		return nil, errors.Join(err, log.Close(ctx))
 	}
-
 	if old != nil {
 		err := importOnce(ctx, log, old)
 		if err != nil {
@@ -149,6 +152,8 @@ func importOnce(ctx context.Context, log *attestlog.Log, old *table.Table) error
 		return err
 	}
 
+	// An import that was interrupted left a part of the rows in the log, so the
+	// ids of all rows are counted there.
 	rows, err := importRows(ctx, log, old)
 	if err != nil {
 		return err

@@ -4,7 +4,8 @@
 // A new content is written to a file of its own, with a random name and
 // O_EXCL|O_NOFOLLOW: a file or a symlink that somebody put there before is
 // never written to. That file is synced, renamed over the old one, and the
-// folder is synced. There is no library for all of this: google/renameio does
+// folder is synced. A crash in between leaves it: the process that next takes the
+// lock under which a file is replaced removes such leftovers (RemoveTemp). There is no library for all of this: google/renameio does
 // not sync the folder and does not build for Windows.
 package durable
 
@@ -79,7 +80,8 @@ func CreateTemp(path string, mode fs.FileMode) (*os.File, error) {
 }
 
 // RemoveTemp removes the files of CreateTemp that a crash left next to path. The
-// caller sees to it that nobody else replaces path at this moment.
+// caller sees to it that nobody else replaces path at this moment. One that
+// cannot be removed does no harm, so callers may ignore the error.
 func RemoveTemp(path string) error {
 	dir, base := filepath.Split(path)
 	entries, err := os.ReadDir(filepath.Dir(path))
@@ -109,6 +111,7 @@ func ReadSecret(path string) ([]byte, error) {
 	}
 	defer file.Close()
 
+	// The open file is asked: the name may lead to another one by now.
 	info, err := file.Stat()
 	if err != nil {
 		return nil, err

@@ -10,8 +10,8 @@
 //
 // The keys are in the form of golang.org/x/mod/sumdb/note. A file is replaced
 // as package durable does, so a crash leaves the old content or the new. It may
-// also leave a file like BASE.key.c5rjbbyk6mjh3yw4.new, which is removed before
-// the next replacement.
+// also leave a file like BASE.key.c5rjbbyk6mjh3yw4.new, which the next process to
+// take the lock removes.
 package home
 
 import (
@@ -44,7 +44,7 @@ const (
 // safe for concurrent use, also by several processes.
 type Files struct {
 	base  string
-	swept *sync.Once // what a crash left has been removed
+	swept *sync.Once // done once this process has removed what a crash left
 }
 
 var _ attestlog.Home = Files{}
@@ -86,7 +86,7 @@ func (f Files) read(suffix string) ([]byte, error) {
 // ReplaceCheckpoint calls update under the lock with the kept checkpoint, nil
 // if there is none, and keeps what it returns unless that is nil.
 func (f Files) ReplaceCheckpoint(update func(old []byte) ([]byte, error)) error {
-	return f.replacing(func() error {
+	return f.Locked(func() error {
 		old, err := f.Checkpoint()
 		if err != nil && !errors.Is(err, attestlog.ErrNotFound) {
 			return err
@@ -104,7 +104,7 @@ func (f Files) ReplaceCheckpoint(update func(old []byte) ([]byte, error)) error 
 // signing key. A verifier key without one was left by a crash of CreateKeys,
 // and is replaced.
 func (f Files) CreateKeys(signer, verifier string) error {
-	return f.replacing(func() error {
+	return f.Locked(func() error {
 		_, err := os.Lstat(f.base + keySuffix)
 		if err == nil {
 			return fmt.Errorf("%s%s: %w", f.base, keySuffix, fs.ErrExist)
@@ -121,7 +121,7 @@ func (f Files) CreateKeys(signer, verifier string) error {
 
 // RotateKey replaces the signing key and adds a verifier key to the others.
 func (f Files) RotateKey(signer, verifier string) error {
-	return f.replacing(func() error {
+	return f.Locked(func() error {
 		verifiers, err := f.VerifierKeys()
 		if err != nil {
 			return err
@@ -135,8 +135,9 @@ func (f Files) RotateKey(signer, verifier string) error {
 	})
 }
 
-// CopyPublic keeps verifier keys and a checkpoint under another base name.
-// Neither file is written if there is nothing for it.
+// CopyPublic keeps verifier keys and a checkpoint under another base name, which
+// nobody else uses yet: no lock is taken. Neither file is written if there is
+// nothing for it.
 func (f Files) CopyPublic(base string, verifiers []string, note []byte) error {
 	if len(verifiers) > 0 {
 		err := durable.Replace(base+verifierSuffix, lines(verifiers...), publicMode)
@@ -154,20 +155,6 @@ func (f Files) CopyPublic(base string, verifiers []string, note []byte) error {
 // lines returns keys as a file has them.
 func lines(keys ...string) []byte { return []byte(strings.Join(keys, "\n") + "\n") }
 
-// replacing runs fn, which replaces files, under the lock.
-func (f Files) replacing(fn func() error) error {
-	return f.Locked(func() error {
-		// Nobody else replaces a file now, so temporary files are a crash's. One
-		// that cannot be removed does no harm.
-		f.swept.Do(func() {
-			for _, suffix := range []string{keySuffix, verifierSuffix, checkpointSuffix} {
-				durable.RemoveTemp(f.base + suffix)
-			}
-		})
-		return fn()
-	})
-}
-
 // Locked runs fn while it holds BASE.lock. It waits while another process has
 // the lock.
 func (f Files) Locked(fn func() error) error {
@@ -181,6 +168,13 @@ func (f Files) Locked(fn func() error) error {
 	if err != nil {
 		return fmt.Errorf("lock %s: %w", lock.Name(), err)
 	}
+
+	// Nobody else replaces a file now, so temporary files are a crash's.
+	f.swept.Do(func() {
+		for _, suffix := range []string{keySuffix, verifierSuffix, checkpointSuffix} {
+			durable.RemoveTemp(f.base + suffix)
+		}
+	})
 	return fn()
 }
 
@@ -204,7 +198,8 @@ func TryLocked(path string, fn func() error) (held bool, err error) {
 }
 
 // openLock opens a file that is there to be locked. Closing it releases the
-// lock.
+// lock. The file stays: if it were removed, a process that has it open and one
+// that makes it anew could hold both locks.
 func openLock(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDWR|os.O_CREATE, secretMode)
 }

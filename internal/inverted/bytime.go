@@ -222,6 +222,8 @@ func (t *timeline) scan(ctx context.Context) error {
 		}
 	}
 
+	// Terms are not looked at: the log compares what is emitted with the query
+	// anyway.
 	err := t.search.ix.log.Scan(ctx, t.piece.from, t.piece.to, func(r *attestlog.RawEntry) error {
 		when, ok := attestlog.LeafTime(r.Leaf)
 		p := place{when, r.Index}
@@ -229,7 +231,7 @@ func (t *timeline) scan(ctx context.Context) error {
 			return nil
 		}
 		places = append(places, p)
-		if len(places) == 2*maxPlaces {
+		if len(places) == 2*maxPlaces { // not sooner, or each place would be sorted often
 			dropOldest()
 		}
 		return nil
@@ -238,6 +240,8 @@ func (t *timeline) scan(ctx context.Context) error {
 		return err
 	}
 
+	// The next scan begins below the oldest place that is kept, and so finds
+	// those that were dropped.
 	dropOldest()
 	t.matches = places
 	t.ended = complete
@@ -252,7 +256,8 @@ func (t *timeline) sparse() bool {
 	return !t.dense && t.walked >= walkLong && t.hits*walkPerHit < t.walked
 }
 
-// walkOn goes on by time until it finds a match, or has gone on for long.
+// walkOn goes on by time until it finds a match, or has gone on for so long that
+// it is worth asking again whether the walk pays.
 func (t *timeline) walkOn(ctx context.Context) error {
 	for range walkLong {
 		p, ok, err := t.walk.next(ctx)
@@ -265,9 +270,11 @@ func (t *timeline) walkOn(ctx context.Context) error {
 		}
 		t.below = p
 		if p.index < t.piece.from || p.index >= t.piece.to {
-			continue
+			continue // the piece may be a part of the segment
 		}
 
+		// An entry is in the set if the greatest member up to it is the entry
+		// itself.
 		t.walked++
 		index, found, err := t.set.upTo(ctx, p.index)
 		if err != nil {
@@ -301,11 +308,14 @@ func (t *timeline) gather(ctx context.Context) error {
 		}
 		n++
 
+		// The walk has come by all entries of a span that begins after t.below.
 		span := all.of(*t.piece.seg, index)
 		passed := span.Earliest > t.below.time
 		if passed || !span.overlaps(t.search.plan.After, t.search.plan.Before) {
 			continue
 		}
+
+		// The indexes descend, so those of one span come one after another.
 		last := len(spans) - 1
 		if last >= 0 && spans[last].indexes[0]/spanWidth == index/spanWidth {
 			spans[last].indexes = append(spans[last].indexes, index)
@@ -332,6 +342,8 @@ func (t *timeline) readSpans(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
+	// Some of these the walk found before the matches were gathered.
 	for _, p := range places {
 		if t.search.wants(p) && t.below.newerThan(p) {
 			t.found = append(t.found, p)
@@ -339,6 +351,8 @@ func (t *timeline) readSpans(ctx context.Context) error {
 	}
 	slices.SortFunc(t.found, newestFirst)
 
+	// At the same time as a span's latest entry, a match may have a lower index
+	// than that entry, and so come after it.
 	ready := len(t.found)
 	if len(t.spans) > 0 {
 		ready = 0
@@ -420,6 +434,7 @@ func (w *timeWalk) load(ctx context.Context) error {
 		return err
 	}
 
+	// Rows come last first. The one that holds upTo may go on above it.
 	for _, row := range slices.Backward(rows) {
 		err := eachGroup(row, w.seg, func(when int64, indexes []uint64) bool {
 			for _, index := range indexes {
@@ -437,6 +452,8 @@ func (w *timeWalk) load(ctx context.Context) error {
 
 	w.rest = nil
 	if len(rows) == w.limit {
+		// A negative index in the database is a very large one here. The walk
+		// would go back up to where it came from.
 		first := rows[len(rows)-1].First
 		if first.Index > maxIndex {
 			return Corrupt(w.seg.Lo, errRow.Error())

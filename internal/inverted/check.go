@@ -41,6 +41,8 @@ func (c *Check) Run(ctx context.Context) error {
 		return err
 	}
 
+	// There are too many facts to keep. Sums of their hashes tell whether the
+	// stored ones and those of the entries are the same.
 	c.facts = multiset.New(c.watermark)
 	for _, seg := range c.segs {
 		if err := c.eachStored(ctx, seg, c.facts.Remove); err != nil {
@@ -51,6 +53,7 @@ func (c *Check) Run(ctx context.Context) error {
 		return err
 	}
 
+	// Only where a sum differs are the facts themselves compared.
 	from, found := c.facts.Difference()
 	if found {
 		return c.locate(ctx, from, min(from+multiset.Width, c.watermark))
@@ -125,16 +128,17 @@ const stretchWidth = 64 * spanWidth
 // derive derives all segments again: it adds their facts, and compares their
 // spans. Of several errors it returns that of the first stretch.
 func (c *Check) derive(ctx context.Context) error {
-	bySegment := make([][]stretch, len(c.segs))
+	// No span is in two stretches, so that the spans of a segment are those of its
+	// stretches, one after another.
+	bySegment := make([][]*stretch, len(c.segs))
 	var all []*stretch
 	for i, seg := range c.segs {
 		for from := seg.Lo; from < seg.Hi; {
 			to := min(seg.Hi, (from/stretchWidth+1)*stretchWidth)
-			bySegment[i] = append(bySegment[i], stretch{from: from, to: to})
+			s := &stretch{from: from, to: to}
+			bySegment[i] = append(bySegment[i], s)
+			all = append(all, s)
 			from = to
-		}
-		for n := range bySegment[i] {
-			all = append(all, &bySegment[i][n])
 		}
 	}
 

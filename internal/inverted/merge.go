@@ -84,6 +84,7 @@ func newMerge(ctx context.Context, r Reader, segs []Segment) (*Merge, error) {
 		if err != nil {
 			return nil, err
 		}
+		// The first span of a segment may be the last of the one before.
 		for n, span := range part {
 			index := (seg.Lo/spanWidth + uint64(n)) * spanWidth
 			all.add(lo, index, span)

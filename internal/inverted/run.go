@@ -113,7 +113,7 @@ func eachGroup(row Row, seg Segment, fn func(value int64, indexes []uint64) bool
 			return errRow
 		}
 
-		indexes = slices.Grow(indexes[:0], int(n))
+		indexes = slices.Grow(indexes[:0], int(n)) // n is at most the row's length: groupHead
 		index := seg.Lo
 		for range n {
 			delta, next := uvarint(row.Data, pos)
@@ -251,13 +251,15 @@ func (r *runReader) next(ctx context.Context) (more bool, err error) {
 	}
 
 	row := &r.rows[0]
-	before := r.group.last
+	before := r.group.last // read overwrites it
 	previous := row.First.Value
 	if r.pos > 0 {
 		previous = before.Value
 	}
 	next := r.group.read(row.Data, r.pos, previous, r.seg)
 
+	// A search looks for a row by the pair that it is stored under, and then goes
+	// through pairs that ascend.
 	first := r.group.first
 	misplaced := r.pos == 0 && first != row.First
 	descends := r.began && comparePairs(first, before) <= 0
@@ -280,10 +282,13 @@ func (r *runReader) load(ctx context.Context) error {
 	r.pos = 0
 	var last Pair
 	err := r.reader.RowsAfter(ctx, r.seg.ID, r.kind, r.last, rowsAtOnce, func(row Row) error {
-		if len(row.Data) == 0 {
+		if len(row.Data) == 0 { // next would pass over it
 			return Corrupt(r.seg.Lo, errRow.Error())
 		}
 		last = row.First
+
+		// The rows are copied one after another. Where append moves the copies,
+		// earlier rows keep the old ones.
 		from := len(r.data)
 		r.data = append(r.data, row.Data...)
 		row.Data = r.data[from:len(r.data):len(r.data)]

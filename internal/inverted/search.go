@@ -66,6 +66,8 @@ func (ix *Index) Search(
 		s.below = place{below.Time, min(below.Index, maxIndex)}
 	}
 
+	// When a segment was merged in the meantime, the search goes on with those that
+	// there are now: its bounds have moved past everything that was emitted.
 	for {
 		err := s.run(ctx)
 		if errors.Is(err, ErrGone) {
@@ -167,6 +169,8 @@ func (s *search) emitIndexed(ctx context.Context, p piece) error {
 	parts := []piece{p}
 	matches := s.ix.setOf(*p.seg, s.plan.Terms)
 
+	// Spans leave out what is far from the plan's time. Where that is not enough,
+	// the run of times says which entries are in it.
 	if s.plan.TimeBound() {
 		var err error
 		parts, err = s.partsInTime(ctx, p)
@@ -182,16 +186,13 @@ func (s *search) emitIndexed(ctx context.Context, p piece) error {
 		}
 	}
 
-	if s.plan.Ascending {
-		for _, part := range parts {
-			if err := s.emitUp(ctx, part, matches); err != nil {
-				return err
-			}
-		}
-		return nil
+	emit := s.emitUp
+	if !s.plan.Ascending {
+		emit = s.emitDown
+		slices.Reverse(parts)
 	}
-	for _, part := range slices.Backward(parts) {
-		if err := s.emitDown(ctx, part, matches); err != nil {
+	for _, part := range parts {
+		if err := emit(ctx, part, matches); err != nil {
 			return err
 		}
 	}
@@ -264,9 +265,9 @@ func (s *search) partsInTime(ctx context.Context, p piece) ([]piece, error) {
 	return out, nil
 }
 
-// setInTime returns the entries of a segment within the plan's time. It returns
-// nil if there are many, and if the parts have so few entries that looking at
-// the time of each costs less.
+// setInTime returns the entries of a segment within the plan's time, or nil: if
+// the parts have so few entries that looking at the time of each costs less, and
+// if more than fewInTime are in time.
 func (s *search) setInTime(ctx context.Context, parts []piece, seg Segment) (list, error) {
 	entries := uint64(0)
 	for _, p := range parts {

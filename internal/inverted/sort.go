@@ -23,6 +23,8 @@ func sortPairs(pairs, scratch []Pair) (sorted, other []Pair) {
 		scratch = make([]Pair, len(pairs), cap(pairs))
 	}
 
+	// Every digit is counted at once, since sorting by one does not change how
+	// often the others occur.
 	var counts [digits][1 << digitBits]uint32
 	for i := range pairs {
 		for d := range digits {
@@ -47,6 +49,9 @@ func sortPairs(pairs, scratch []Pair) (sorted, other []Pair) {
 		from, to = to, from
 	}
 
+	// Pairs with the same digits are still in the order of their indexes, because
+	// each pass keeps the order of equal ones. Only their values may be out of
+	// order.
 	for i := 0; i < len(from); {
 		end, inOrder := i+1, true
 		for ; end < len(from) && sameDigits(from[end].Value, from[i].Value); end++ {

@@ -42,6 +42,8 @@ func Pack(entries []attestlog.RawEntry, put func(Row) error) error {
 			if bytes.IndexByte(entry.Leaf, '\n') >= 0 {
 				return fmt.Errorf("the leaf of entry %d has a line feed, so it is not canonical JSON", entry.Index)
 			}
+
+			// A row takes its first leaf however long it is, so that each row has one.
 			if row.Count > 0 {
 				if len(buf)+1+len(entry.Leaf) > maxBytes {
 					break

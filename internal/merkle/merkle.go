@@ -83,7 +83,7 @@ func Where(level int, n uint64) string { return fmt.Sprintf("tile %d/%d", level,
 // FirstLeaf returns the index of the first leaf below a tile.
 func FirstLeaf(level int, n uint64) uint64 { return n << (TileHeight * (level + 1)) }
 
-// JoinHashes returns the bytes of a tile.
+// JoinHashes returns the bytes of hashes, one after the other.
 func JoinHashes(hashes []Hash) []byte {
 	data := make([]byte, 0, len(hashes)*tlog.HashSize)
 	for i := range hashes {
@@ -92,13 +92,21 @@ func JoinHashes(hashes []Hash) []byte {
 	return data
 }
 
-// SplitHashes returns the hashes of a full tile.
-func SplitHashes(data []byte) ([]Hash, error) {
+// SplitTile returns the hashes of a full tile.
+func SplitTile(data []byte) ([]Hash, error) {
 	if len(data) != TileWidth*tlog.HashSize {
 		return nil, fmt.Errorf("tile of %d bytes, want %d", len(data), TileWidth*tlog.HashSize)
 	}
+	return SplitHashes(data)
+}
 
-	hashes := make([]Hash, TileWidth)
+// SplitHashes returns the hashes whose bytes JoinHashes gave.
+func SplitHashes(data []byte) ([]Hash, error) {
+	if len(data)%tlog.HashSize != 0 {
+		return nil, fmt.Errorf("hashes of %d bytes, want a multiple of %d", len(data), tlog.HashSize)
+	}
+
+	hashes := make([]Hash, len(data)/tlog.HashSize)
 	for i := range hashes {
 		hashes[i] = Hash(data[i*tlog.HashSize:])
 	}

@@ -102,6 +102,7 @@ func (e *Entries) Len() int {
 // limit entries were given, or when fn returns an error, which it returns. Next
 // is the index of the entry to go on with.
 func (e *Entries) Scan(from uint64, limit int, fn func(*attestlog.RawEntry) error) (next uint64, err error) {
+	// fn runs without the lock, so that commits do not wait for it.
 	e.mu.Lock()
 	batches := slices.Clone(e.batches)
 	e.mu.Unlock()

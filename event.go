@@ -3,6 +3,8 @@ package attestlog
 import (
 	"encoding/base64"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -133,30 +135,15 @@ func (e *Event) check() error {
 	switch {
 	case e.Action == "":
 		return &FieldError{Field: "action", Rule: "required"}
-	case len(e.Action) > MaxAction:
-		return &FieldError{Field: "action", Rule: "longer than 255 bytes"}
 	case e.Actor.ID == "":
 		return &FieldError{Field: "actor.id", Rule: `required ("anonymous" is a value)`}
-	case len(e.ID) > MaxID:
-		return &FieldError{Field: "id", Rule: "longer than 128 bytes"}
-	case len(e.Original) > MaxOriginal:
-		return &FieldError{Field: "original", Rule: "longer than 1 MiB"}
-	case e.Request.DurationUS < 0 || e.Request.DurationUS >= canon.MaxNumber:
-		return &FieldError{Field: "request.duration_us", Rule: "outside 0 to 2^53-1"}
-	case e.Request.Status < 0 || int64(e.Request.Status) >= canon.MaxNumber:
-		return &FieldError{Field: "request.status", Rule: "outside 0 to 2^53-1"}
 	}
 
-	switch e.Outcome {
-	case "", Success, Failure, Unknown:
-	default:
-		return &FieldError{Field: "outcome", Rule: "not success, failure or unknown"}
-	}
-
-	switch e.Actor.Type {
-	case "", "user", "service", "system", "anonymous":
-	default:
-		return &FieldError{Field: "actor.type", Rule: "not user, service, system or anonymous"}
+	for _, id := range field.Limited() {
+		rule := e.brokenLimit(id.Get())
+		if rule != "" {
+			return &FieldError{Field: id.Get().Path(), Rule: rule}
+		}
 	}
 
 	if e.Source.IP != "" {
@@ -173,6 +160,36 @@ func (e *Event) check() error {
 		return timeError()
 	}
 	return nil
+}
+
+// brokenLimit returns the rule that a field with a limit of its own breaks, or
+// "".
+func (e *Event) brokenLimit(f *field.Field) string {
+	switch f.Kind {
+	case field.Number:
+		n := e.number(f.ID)
+		if n < 0 || n >= canon.MaxNumber {
+			return "outside 0 to 2^53-1"
+		}
+		return ""
+
+	case field.Bytes:
+		if len(e.Original) > f.Max {
+			return "longer than 1 MiB"
+		}
+		return ""
+	}
+
+	text := *e.text(f.ID)
+	switch {
+	case text == "":
+	case f.Max > 0 && len(text) > f.Max:
+		return "longer than " + strconv.Itoa(f.Max) + " bytes"
+	case f.Values != nil && !slices.Contains(f.Values, text):
+		last := len(f.Values) - 1
+		return "not " + strings.Join(f.Values[:last], ", ") + " or " + f.Values[last]
+	}
+	return ""
 }
 
 func outsideTimes(t time.Time) bool { return t.Before(canon.MinTime) || t.After(canon.MaxTime) }
@@ -206,13 +223,52 @@ func originalBytes(s string) ([]byte, error) {
 
 // Text returns where the event has the text that a pointer names, such as
 // "/actor/name", or nil if there is no such field: fields of targets and
-// changes, attributes and the original are none.
+// changes, numbers, attributes and the original are none.
 func (e *Event) Text(pointer string) *string {
 	id, ok := field.ByPointer(pointer)
 	if !ok {
 		return nil
 	}
 	return e.text(id)
+}
+
+// Number returns the number that a pointer names, such as "/request/status", or
+// 0 if there is no such field.
+func (e *Event) Number(pointer string) int64 {
+	id, ok := field.ByPointer(pointer)
+	if !ok {
+		return 0
+	}
+	return e.number(id)
+}
+
+// SetNumber sets the number that a pointer names. It does nothing if there is no
+// such field.
+func (e *Event) SetNumber(pointer string, n int64) {
+	id, ok := field.ByPointer(pointer)
+	if ok {
+		e.setNumber(id, n)
+	}
+}
+
+// Text returns where the target has the text of a name in its JSON, such as
+// "id", or nil if there is no such field.
+func (t *Target) Text(name string) *string {
+	id, ok := field.Target.Find([]byte(name))
+	if !ok {
+		return nil
+	}
+	return t.text(id)
+}
+
+// Text returns where the change has the text of a name in its JSON, such as "op",
+// or nil if there is no such field: the old and the new value are none.
+func (c *Change) Text(name string) *string {
+	id, ok := field.Change.Find([]byte(name))
+	if !ok {
+		return nil
+	}
+	return c.text(id)
 }
 
 // text returns where the event has the text of a field, or nil if the field is

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog/internal/canon"
+	"github.com/attestlog/attestlog/internal/field"
 	"github.com/attestlog/attestlog/internal/merkle"
 )
 
@@ -93,8 +94,15 @@ func (l *Leaf) checkClear() error {
 
 // sealProbe returns a value that is valid wherever a seal may be.
 func sealProbe(pointer string) []byte {
-	if pointer == "/source/ip" {
-		return []byte(`"::"`)
+	id, ok := field.ByPointer(pointer)
+	if ok {
+		f := id.Get()
+		switch {
+		case f.Kind == field.Address:
+			return []byte(`"::"`)
+		case f.Values != nil:
+			return []byte(`"` + f.Values[0] + `"`)
+		}
 	}
 	return []byte(`"x"`)
 }

@@ -69,7 +69,7 @@ func cutSealed(sealed []byte) (d Disclosure, rest []byte) {
 // new one.
 func pointerText(pointer []byte) string {
 	for _, id := range field.Sealable() {
-		declared := id.Get().SealedPointer()
+		declared := id.Get().Pointer()
 		if declared == string(pointer) {
 			return declared
 		}
@@ -109,7 +109,7 @@ func newSealSet(pointers []string) (sealSet, error) {
 	for _, id := range field.Sealable() {
 		if set.fields.Has(id) {
 			f := id.Get()
-			set.places = append(set.places, sealedPlace{pointer: f.SealedPointer(), path: f.Path(), field: id})
+			set.places = append(set.places, sealedPlace{pointer: f.Pointer(), path: f.Path(), field: id})
 		}
 	}
 	slices.SortFunc(set.places, func(a, b sealedPlace) int { return canon.CompareUTF16(a.pointer, b.pointer) })

@@ -4,15 +4,17 @@
 //
 // To add a field, add
 //
-//   - an ID and a line of the table, here;
+//   - an ID after the others of its object, and a line of the table, here;
 //   - the struct's field and a case of the method that finds it, in event.go of
 //     package attestlog;
 //   - a line in leaf_write.go there, which writes the fields in the order of
 //     RFC 8785 without looking anything up.
 //
-// Tests fail until all three agree. docs/format.md, the vectors and the verifier
-// in Python have to follow, because a leaf that holds the field is of another
-// format.
+// Tests fail until all three agree, and say what is missing. docs/format.md, the
+// vectors and the verifier in Python have to follow, because a leaf that holds the
+// field is of another format. The field then is in searches, exports, tables and
+// the API, and in every view and every reader of a foreign format, under names
+// that follow from its own. A format that has a name for it is told in its package.
 package field
 
 import (
@@ -110,69 +112,131 @@ type Field struct {
 	// Sealable says that the value can be kept outside the leaf.
 	Sealable bool
 
+	// Max bounds a text in bytes, or is 0 if only the leaf does.
+	Max int
 	// Values are the only ones allowed, if there are any.
 	Values []string
+
+	// Detail says that a table of entries has no column for the field unless
+	// somebody asks for it.
+	Detail bool
 	// About describes the field in the API.
 	About string
 }
 
+// The bounds of texts, in bytes, which are those of package attestlog.
+const (
+	maxID       = 128
+	maxAction   = 255
+	maxOriginal = 1 << 20
+)
+
 var table = [count]Field{
-	EventID: {Name: "id", Query: "id", About: "The caller's idempotency key, at most 128 bytes. One that is not a UUIDv7 needs a time."},
+	EventID: {
+		Name: "id", Query: "id", Max: maxID,
+		About: "The caller's idempotency key, at most 128 bytes. One that is no UUIDv7 needs a time.",
+	},
 	Time:    {Name: "time", Kind: Instant, About: "When it happened, RFC 3339. Defaults to now."},
 	Tenant:  {Name: "tenant", Query: "tenant", About: "Whose event it is."},
 	Service: {Name: "service", Kind: Name, Query: "service", About: "Which program reports it."},
 	Module:  {Name: "module", Kind: Name, Query: "module", About: "Which part of the program."},
-	Action:  {Name: "action", Kind: Name, Query: "action", About: "What was done: by convention a dotted name such as mail.view."},
-	Operation: {Name: "operation", Query: "operation",
-		About: "The kind of action: create, read, update, delete, login, …"},
-	Outcome: {Name: "outcome", Query: "outcome", Values: []string{"success", "failure", "unknown"}, About: "How it ended."},
-	Reason:  {Name: "reason", Query: "reason", Words: true, Sealable: true, About: "Why, if the outcome is not success."},
+	Action: {
+		Name: "action", Kind: Name, Query: "action", Max: maxAction,
+		About: "What was done: by convention a dotted name such as mail.view.",
+	},
+	Operation: {
+		Name: "operation", Query: "operation",
+		About: "The kind of action: create, read, update, delete, login, …",
+	},
+	Outcome: {
+		Name: "outcome", Query: "outcome", Values: []string{"success", "failure", "unknown"},
+		About: "How it ended.",
+	},
+	Reason: {
+		Name: "reason", Query: "reason", Words: true, Sealable: true,
+		About: "Why, where the outcome is not success.",
+	},
 
-	ActorID:         {Object: Actor, Name: "id", Query: "actor", Sealable: true},
-	ActorType:       {Object: Actor, Name: "type", Query: "actor.type", Values: []string{"user", "service", "system", "anonymous"}},
-	ActorName:       {Object: Actor, Name: "name", Query: "actor.name", Words: true, Sealable: true},
-	ActorSession:    {Object: Actor, Name: "session", Query: "actor.session", Aliases: []string{"session"}, Sealable: true},
-	ActorOnBehalfOf: {Object: Actor, Name: "on_behalf_of", Query: "actor.on_behalf_of", Sealable: true, About: "The principal that the actor acted for."},
+	ActorID: {Object: Actor, Name: "id", Query: "actor", Sealable: true},
+	ActorType: {
+		Object: Actor, Name: "type", Query: "actor.type",
+		Values: []string{"user", "service", "system", "anonymous"},
+	},
+	ActorName: {Object: Actor, Name: "name", Query: "actor.name", Words: true, Sealable: true},
+	ActorSession: {
+		Object: Actor, Name: "session", Query: "actor.session", Aliases: []string{"session"},
+		Sealable: true, Detail: true,
+	},
+	ActorOnBehalfOf: {
+		Object: Actor, Name: "on_behalf_of", Query: "actor.on_behalf_of", Sealable: true, Detail: true,
+		About: "The principal that the actor acted for.",
+	},
 
 	SourceIP:        {Object: Source, Name: "ip", Kind: Address, Query: "ip", Sealable: true},
 	SourceHost:      {Object: Source, Name: "host", Query: "host", Sealable: true},
 	SourceUserAgent: {Object: Source, Name: "user_agent", Query: "user_agent", Sealable: true},
 
-	TargetID:   {Object: Target, Name: "id", Query: "target.id"},
-	TargetType: {Object: Target, Name: "type", Query: "target.type"},
-	TargetName: {Object: Target, Name: "name", Query: "target.name", Words: true},
+	TargetID:   {Object: Target, Name: "id", Query: "target.id", Detail: true},
+	TargetType: {Object: Target, Name: "type", Query: "target.type", Detail: true},
+	TargetName: {Object: Target, Name: "name", Query: "target.name", Words: true, Detail: true},
 
-	RequestID:       {Object: Request, Name: "id", Query: "request.id"},
-	RequestMethod:   {Object: Request, Name: "method", Query: "request.method", Aliases: []string{"method"}},
-	RequestPath:     {Object: Request, Name: "path", Query: "request.path", Aliases: []string{"path"}, Sealable: true},
-	RequestRoute:    {Object: Request, Name: "route", Query: "request.route", Aliases: []string{"route"}},
-	RequestStatus:   {Object: Request, Name: "status", Kind: Number, Query: "request.status", Aliases: []string{"status"}},
+	RequestID:     {Object: Request, Name: "id", Query: "request.id", Detail: true},
+	RequestMethod: {Object: Request, Name: "method", Query: "request.method", Aliases: []string{"method"}},
+	RequestPath: {
+		Object: Request, Name: "path", Query: "request.path", Aliases: []string{"path"}, Sealable: true,
+	},
+	RequestRoute: {
+		Object: Request, Name: "route", Query: "request.route", Aliases: []string{"route"}, Detail: true,
+	},
+	RequestStatus: {
+		Object: Request, Name: "status", Kind: Number, Query: "request.status", Aliases: []string{"status"},
+	},
 	RequestDuration: {Object: Request, Name: "duration_us", Kind: Number, About: "Microseconds."},
 
-	TraceID:   {Object: Trace, Name: "trace_id", Query: "trace", Aliases: []string{"trace_id"}},
-	TraceSpan: {Object: Trace, Name: "span_id", Query: "span", Aliases: []string{"span_id"}},
+	TraceID:   {Object: Trace, Name: "trace_id", Query: "trace", Aliases: []string{"trace_id"}, Detail: true},
+	TraceSpan: {Object: Trace, Name: "span_id", Query: "span", Aliases: []string{"span_id"}, Detail: true},
 
-	ChangePath: {Object: Change, Name: "path", Query: "change"},
+	ChangePath: {Object: Change, Name: "path", Query: "change", Detail: true},
 	ChangeOp:   {Object: Change, Name: "op"},
 	ChangeOld:  {Object: Change, Name: "old", Kind: Value},
 	ChangeNew:  {Object: Change, Name: "new", Kind: Value},
 
-	Message:  {Name: "message", Query: "message", Words: true, WordsOnly: true, Sealable: true, About: "Free text."},
-	Original: {Name: "original", Kind: Bytes, Sealable: true, About: "A foreign record's exact bytes: text, or data:;base64,… if they are not UTF-8."},
+	Message: {Name: "message", Query: "message", Words: true, WordsOnly: true, Sealable: true, About: "Free text."},
+	Original: {
+		Name: "original", Kind: Bytes, Sealable: true, Max: maxOriginal,
+		About: "A foreign record's exact bytes: text, or data:;base64,… where they are not UTF-8.",
+	},
 }
 
 // TargetReference is the query name of each target's type and id, with a slash
 // between.
 const TargetReference = "target"
 
-// objectNames are the objects' names in an event's JSON.
-var objectNames = [objects]string{Actor: "actor", Source: "source", Target: "targets", Request: "request", Trace: "trace", Change: "changes"}
+// objectTable has the names of the objects in an event's JSON, and what the API
+// says about them.
+var objectTable = [objects]struct{ name, about string }{
+	Actor:   {"actor", "Who did it."},
+	Source:  {"source", "From where."},
+	Target:  {"targets", "What it was done to."},
+	Request: {"request", "The HTTP or RPC request."},
+	Trace:   {"trace", "W3C trace context."},
+	Change:  {"changes", "What became different."},
+}
 
 // Name returns the object's name in an event's JSON, "" for the event itself.
-func (o Object) Name() string { return objectNames[o] }
+func (o Object) Name() string { return objectTable[o].name }
+
+// About returns what the API says about the object.
+func (o Object) About() string { return objectTable[o].about }
 
 // List reports whether an event has a list of such objects.
 func (o Object) List() bool { return o == Target || o == Change }
+
+// Fields returns the object's fields, in the order of the table.
+func (o Object) Fields() []*Field { return derived.fields[o] }
+
+// Parts returns the objects that an event has, without the event itself.
+func Parts() []Object { return derived.parts }
 
 // Get returns a field's line of the table, which must not be changed.
 func (id ID) Get() *Field { return &table[id] }
@@ -182,14 +246,14 @@ func All() []Field { return table[:] }
 
 // Pointer returns the RFC 6901 pointer of the field, with a star for the index
 // of a list: "/actor/name", "/targets/*/id".
-func (f *Field) Pointer() string {
-	switch {
-	case f.Object == Event:
-		return "/" + f.Name
-	case f.Object.List():
-		return "/" + f.Object.Name() + "/*/" + f.Name
+func (f *Field) Pointer() string { return derived.pointers[f.ID] }
+
+// SealedPointer returns Pointer of a field that can be sealed, and "" of another.
+func (f *Field) SealedPointer() string {
+	if f.Sealable {
+		return f.Pointer()
 	}
-	return "/" + f.Object.Name() + "/" + f.Name
+	return ""
 }
 
 // Path returns the field's dotted name: "actor.name", "targets.id".
@@ -198,8 +262,8 @@ func (f *Field) Path() string { return derived.paths[f.ID] }
 // Prefixes returns the field of the terms of a name's dotted prefixes, or "".
 func (f *Field) Prefixes() string { return derived.prefixes[f.ID] }
 
-// SealedPointer is Pointer of a field that can be sealed, without making one.
-func (f *Field) SealedPointer() string { return derived.pointers[f.ID] }
+// IsText reports whether the value is a string in Go.
+func (f *Field) IsText() bool { return f.Kind == Text || f.Kind == Name || f.Kind == Address }
 
 // derived is what follows from the table.
 var derived = derive()
@@ -207,13 +271,16 @@ var derived = derive()
 type tables struct {
 	paths      [count]string
 	prefixes   [count]string
-	pointers   [count]string // of those that can be sealed
+	pointers   [count]string
 	byName     [objects][buckets][]ID
 	objects    [buckets][]Object
+	fields     [objects][]*Field
+	parts      []Object
 	byPointer  map[string]ID
 	byQuery    map[string]ID
 	queryNames []string // sorted
 	sealable   []ID     // in the order of their pointers
+	limited    []ID
 }
 
 func derive() *tables {
@@ -221,13 +288,20 @@ func derive() *tables {
 	for i := range table {
 		f := &table[i]
 		f.ID = ID(i)
-		t.paths[i] = f.Name
-		if f.Object != Event {
-			t.paths[i] = f.Object.Name() + "." + f.Name
-		}
+		t.fields[f.Object] = append(t.fields[f.Object], f)
 		bucket := &t.byName[f.Object][bucketOf([]byte(f.Name))]
 		*bucket = append(*bucket, f.ID)
-		t.byPointer[f.Pointer()] = f.ID
+
+		t.paths[i] = f.Name
+		t.pointers[i] = "/" + f.Name
+		if f.Object != Event {
+			t.paths[i] = f.Object.Name() + "." + f.Name
+			t.pointers[i] = "/" + f.Object.Name() + "/" + f.Name
+		}
+		if f.Object.List() {
+			t.pointers[i] = "/" + f.Object.Name() + "/*/" + f.Name
+		}
+		t.byPointer[t.pointers[i]] = f.ID
 
 		if f.Query != "" {
 			t.queryNames = append(t.queryNames, f.Query)
@@ -244,12 +318,16 @@ func derive() *tables {
 			t.prefixes[i] = f.Query + ".*"
 		}
 		if f.Sealable {
-			t.pointers[i] = f.Pointer()
 			t.sealable = append(t.sealable, f.ID)
+		}
+		isLimited := f.Max > 0 || f.Values != nil || f.Kind == Number
+		if isLimited && !f.Object.List() {
+			t.limited = append(t.limited, f.ID)
 		}
 	}
 
-	for o := Actor; o < objects; o++ {
+	for o := Event + 1; o < objects; o++ {
+		t.parts = append(t.parts, o)
 		bucket := &t.objects[bucketOf([]byte(o.Name()))]
 		*bucket = append(*bucket, o)
 	}
@@ -289,7 +367,7 @@ func (o Object) Find(name []byte) (ID, bool) {
 // event's JSON.
 func ObjectNamed(name []byte) (Object, bool) {
 	for _, o := range derived.objects[bucketOf(name)] {
-		if objectNames[o] == string(name) {
+		if objectTable[o].name == string(name) {
 			return o, true
 		}
 	}
@@ -314,6 +392,10 @@ func QueryNames() []string { return derived.queryNames }
 // Sealable returns the fields that can be sealed, in the order of their
 // pointers, which is that of a leaf's sealed object.
 func Sealable() []ID { return derived.sealable }
+
+// Limited returns the fields of an event, not those of its lists, whose values
+// have a limit of their own: a Max, Values, or that of a number.
+func Limited() []ID { return derived.limited }
 
 // A Set is a set of fields.
 type Set uint64

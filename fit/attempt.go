@@ -2,6 +2,7 @@ package fit
 
 import (
 	"encoding/json"
+	"iter"
 	"maps"
 	"net/netip"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/field"
 )
 
 // maxClear bounds an event's JSON without its original, in bytes. The rest of a
@@ -104,28 +106,26 @@ const maxNumber = 1 << 53
 
 // allowed moves values that are not allowed in their field to notes.
 func (a *attempt) allowed() {
-	e := &a.event
-	switch e.Outcome {
-	case "", attestlog.Success, attestlog.Failure, attestlog.Unknown:
-	default:
-		a.refuse("/outcome", string(e.Outcome))
-		e.Outcome = attestlog.Unknown
-	}
+	for _, id := range field.Limited() {
+		f := id.Get()
+		if f.Kind == field.Number {
+			n := a.event.Number(f.Pointer())
+			if n < 0 || n >= maxNumber {
+				a.refuse(f.Pointer(), strconv.FormatInt(n, 10))
+				a.event.SetNumber(f.Pointer(), 0)
+			}
+			continue
+		}
 
-	switch e.Actor.Type {
-	case "", "user", "service", "system", "anonymous":
-	default:
-		a.refuse("/actor/type", e.Actor.Type)
-		e.Actor.Type = ""
-	}
-
-	if n := int64(e.Request.Status); n < 0 || n >= maxNumber {
-		a.refuse("/request/status", strconv.FormatInt(n, 10))
-		e.Request.Status = 0
-	}
-	if n := e.Request.DurationUS; n < 0 || n >= maxNumber {
-		a.refuse("/request/duration_us", strconv.FormatInt(n, 10))
-		e.Request.DurationUS = 0
+		text := a.event.Text(f.Pointer())
+		if f.Values == nil || *text == "" || slices.Contains(f.Values, *text) {
+			continue
+		}
+		a.refuse(f.Pointer(), *text)
+		*text = ""
+		if id == field.Outcome {
+			*text = string(attestlog.Unknown)
+		}
 	}
 }
 
@@ -175,60 +175,36 @@ func (a *attempt) address() {
 	}
 }
 
-// A declaredText is a field of an event that holds text. max is the longest in
-// bytes that the log accepts there, or 0 for no limit of its own.
-type declaredText struct {
-	pointer string
-	text    *string
-	max     int
-}
-
-// declaredTexts returns an event's fields that hold text, except those of
-// targets and changes.
-func declaredTexts(e *attestlog.Event) []declaredText {
-	return []declaredText{
-		{"/id", &e.ID, attestlog.MaxID},
-		{"/tenant", &e.Tenant, 0},
-		{"/service", &e.Service, 0},
-		{"/module", &e.Module, 0},
-		{"/action", &e.Action, attestlog.MaxAction},
-		{"/operation", &e.Operation, 0},
-		{"/outcome", (*string)(&e.Outcome), 0},
-		{"/reason", &e.Reason, 0},
-		{"/actor/id", &e.Actor.ID, 0},
-		{"/actor/type", &e.Actor.Type, 0},
-		{"/actor/name", &e.Actor.Name, 0},
-		{"/actor/session", &e.Actor.Session, 0},
-		{"/actor/on_behalf_of", &e.Actor.OnBehalfOf, 0},
-		{"/source/ip", &e.Source.IP, 0},
-		{"/source/user_agent", &e.Source.UserAgent, 0},
-		{"/source/host", &e.Source.Host, 0},
-		{"/request/id", &e.Request.ID, 0},
-		{"/request/method", &e.Request.Method, 0},
-		{"/request/path", &e.Request.Path, 0},
-		{"/request/route", &e.Request.Route, 0},
-		{"/trace/trace_id", &e.Trace.TraceID, 0},
-		{"/trace/span_id", &e.Trace.SpanID, 0},
-		{"/message", &e.Message, 0},
-	}
-}
-
 func (a *attempt) texts() {
-	for _, f := range declaredTexts(&a.event) {
-		if *f.text == "" {
+	for f := range texts() {
+		text := a.event.Text(f.Pointer())
+		if *text == "" {
 			continue
 		}
 
-		w := walker{limit: a.limit, max: f.max, notes: notes{}}
-		*f.text = w.text(*f.text)
+		w := walker{limit: a.limit, max: f.Max, notes: notes{}}
+		*text = w.text(*text)
 		a.size += w.size
 
 		// An earlier step may have noted something about the same field.
-		if n, noted := w.notes[here]; noted {
-			before := a.notes[f.pointer]
+		n, noted := w.notes[here]
+		if noted {
+			before := a.notes[f.Pointer()]
 			n.as = strings.TrimSpace(before.as + " " + n.as)
 			n.was = before.was
-			a.notes.add(f.pointer, n)
+			a.notes.add(f.Pointer(), n)
+		}
+	}
+}
+
+// texts yields the fields that hold text, except those of targets and changes.
+func texts() iter.Seq[*field.Field] {
+	return func(yield func(*field.Field) bool) {
+		for i := range field.All() {
+			f := &field.All()[i]
+			if f.IsText() && !f.Object.List() && !yield(f) {
+				return
+			}
 		}
 	}
 }
@@ -255,6 +231,26 @@ func (a *attempt) leaveOut(pointer string, items int, given any) {
 	a.notes.add(pointer, note{items: items, sha256: digest(jsonOf(given))})
 }
 
+// targetSize and changeSize bound the names of a target's and a change's fields,
+// in bytes.
+var (
+	targetSize = sizeOf(field.Target)
+	changeSize = sizeOf(field.Change)
+)
+
+// sizeOf returns the length of an object whose values are empty, and of the comma
+// after it.
+func sizeOf(object field.Object) int {
+	size := len("{}")
+	for _, f := range object.Fields() {
+		size += len(f.Name) + len(`"":,`)
+		if f.IsText() {
+			size += len(`""`)
+		}
+	}
+	return size
+}
+
 // targets keeps the first targets that fit. Those without any field have no
 // place in a leaf.
 func (a *attempt) targets() {
@@ -266,10 +262,10 @@ func (a *attempt) targets() {
 	budget := a.budget()
 	for i, t := range given {
 		w := walker{limit: a.limit, path: []string{"targets", strconv.Itoa(i), ""}, notes: notes{}}
-		w.size = len(`{"id":"","name":"","type":""},`)
-		t.ID = w.member("id", t.ID)
-		t.Name = w.member("name", t.Name)
-		t.Type = w.member("type", t.Type)
+		w.size = targetSize
+		for _, f := range field.Target.Fields() {
+			w.member(f.Name, t.Text(f.Name))
+		}
 
 		budget -= w.size + w.notes.size()
 		if budget < 0 {
@@ -290,9 +286,12 @@ func (a *attempt) changes() {
 	budget := all
 	for i, c := range given {
 		w := walker{limit: a.limit, budget: all, path: []string{"changes", strconv.Itoa(i), ""}, notes: notes{}}
-		w.size = len(`{"new":,"old":,"op":"","path":""},`)
-		c.Op = w.member("op", c.Op)
-		c.Path = w.member("path", c.Path)
+		w.size = changeSize
+		for _, f := range field.Change.Fields() {
+			if f.IsText() {
+				w.member(f.Name, c.Text(f.Name))
+			}
+		}
 		c.New = w.change("new", c.New)
 		c.Old = w.change("old", c.Old)
 
@@ -451,9 +450,9 @@ func (a *attempt) attributeWalker(name storedName) walker {
 }
 
 // member walks a text under a name, which takes the place of the path's last.
-func (w *walker) member(name, text string) string {
+func (w *walker) member(name string, text *string) {
 	w.path[len(w.path)-1] = name
-	return w.text(text)
+	*text = w.text(*text)
 }
 
 // change walks a change's old or new value. A nil one is absent; null is a value.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/field"
 	"github.com/attestlog/attestlog/internal/jsonpointer"
 	"github.com/attestlog/attestlog/internal/loosejson"
 )
@@ -18,8 +19,9 @@ type restorer struct{ notes notes }
 
 // declared restores the fields that are declared, except targets and changes.
 func (r *restorer) declared(e *attestlog.Event) {
-	for _, f := range declaredTexts(e) {
-		*f.text = r.text(f.pointer, *f.text)
+	for f := range texts() {
+		text := e.Text(f.Pointer())
+		*text = r.text(f.Pointer(), *text)
 	}
 
 	n := r.notes["/time"]
@@ -35,11 +37,15 @@ func (r *restorer) declared(e *attestlog.Event) {
 		e.Source.Host = ""
 	}
 
-	if n, refused := r.number("/request/status"); refused {
-		e.Request.Status = int(n)
-	}
-	if n, refused := r.number("/request/duration_us"); refused {
-		e.Request.DurationUS = n
+	for _, id := range field.Limited() {
+		f := id.Get()
+		if f.Kind != field.Number {
+			continue
+		}
+		n, refused := r.number(f.Pointer())
+		if refused {
+			e.SetNumber(f.Pointer(), n)
+		}
 	}
 }
 
@@ -52,21 +58,27 @@ func (r *restorer) number(pointer string) (n int64, refused bool) {
 func (r *restorer) targets(e *attestlog.Event) {
 	e.Targets = slices.Clone(e.Targets)
 	for i := range e.Targets {
-		t, pointer := &e.Targets[i], "/targets/"+strconv.Itoa(i)
-		t.ID = r.text(pointer+"/id", t.ID)
-		t.Name = r.text(pointer+"/name", t.Name)
-		t.Type = r.text(pointer+"/type", t.Type)
+		pointer := "/targets/" + strconv.Itoa(i) + "/"
+		for _, f := range field.Target.Fields() {
+			text := e.Targets[i].Text(f.Name)
+			*text = r.text(pointer+f.Name, *text)
+		}
 	}
 }
 
 func (r *restorer) changes(e *attestlog.Event) {
 	e.Changes = slices.Clone(e.Changes)
 	for i := range e.Changes {
-		c, pointer := &e.Changes[i], "/changes/"+strconv.Itoa(i)
-		c.Path = r.text(pointer+"/path", c.Path)
-		c.Op = r.text(pointer+"/op", c.Op)
-		c.Old = r.value(pointer+"/old", c.Old)
-		c.New = r.value(pointer+"/new", c.New)
+		c := &e.Changes[i]
+		pointer := "/changes/" + strconv.Itoa(i) + "/"
+		for _, f := range field.Change.Fields() {
+			if f.IsText() {
+				text := c.Text(f.Name)
+				*text = r.text(pointer+f.Name, *text)
+			}
+		}
+		c.Old = r.value(pointer+"old", c.Old)
+		c.New = r.value(pointer+"new", c.New)
 	}
 }
 

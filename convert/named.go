@@ -3,79 +3,132 @@ package convert
 import (
 	"iter"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/fit"
+	"github.com/attestlog/attestlog/internal/field"
 )
 
-// The dotted names under which a field's value is looked for, in this order. They
-// are those of ECS, OTel, bunyan, pino, zap, logrus and slog, and others that
-// people choose.
-var (
-	timeNames = []string{
+// A namedField says under which dotted names a field's value is looked for, in
+// their order.
+type namedField struct {
+	*field.Field
+	names []string
+}
+
+// foreign are the names of ECS, OTel, bunyan, pino, zap, logrus and slog, and
+// others that people choose. Fields are in the order in which they take their
+// values: some names may be of more than one.
+var foreign = []struct {
+	id    field.ID
+	names []string
+}{
+	{field.Time, []string{
 		"time", "timestamp", "@timestamp", "ts", "datetime", "event_time", "eventTime", "created_at",
 		"createdAt", "date", "t",
-	}
-	actionNames = []string{
-		"action", "event.action", "event", "event_name", "eventName", "event_type", "eventType", "type",
-		"event.type", "msg", "message",
-	}
-	actorNames = []string{
-		"actor.id", "actor", "actor_id", "user.id", "user_id", "userId", "uid", "user", "username", "user_name",
-		"userName", "user.name", "actor.name", "user.email", "email", "principal", "subject", "sub", "account",
-		"login",
-	}
-	nameNames = []string{
-		"actor.name", "user.name", "actor_name", "username", "user_name", "userName", "user.email",
-		"actor.email",
-	}
-	sessionNames = []string{"actor.session", "session_id", "session.id", "sessionId", "session"}
-	behalfNames  = []string{"actor.on_behalf_of", "on_behalf_of", "impersonator"}
-	ipNames      = []string{
+	}},
+	{field.ActorType, []string{"actor.type"}},
+	{field.Outcome, []string{"outcome", "event.outcome", "result", "status", "success"}},
+	{field.RequestStatus, []string{
+		"request.status", "status", "status_code", "statusCode", "http_status", "http.response.status_code",
+	}},
+	{field.SourceIP, []string{
 		"ip", "ip_address", "ipAddress", "source.ip", "source_ip", "src_ip", "client_ip", "clientIp",
 		"client.ip", "remote_ip", "remoteIp", "remote_addr", "remoteAddr", "client_address", "client.address",
 		"source.address", "network.peer.address",
-	}
-	agentNames = []string{
+	}},
+	{field.Action, []string{
+		"action", "event.action", "event", "event_name", "eventName", "event_type", "eventType", "type",
+		"event.type", "msg", "message",
+	}},
+	{field.ActorID, []string{
+		"actor.id", "actor", "actor_id", "user.id", "user_id", "userId", "uid", "user", "username", "user_name",
+		"userName", "user.name", "actor.name", "user.email", "email", "principal", "subject", "sub", "account",
+		"login",
+	}},
+	{field.ActorName, []string{
+		"actor.name", "user.name", "actor_name", "username", "user_name", "userName", "user.email",
+		"actor.email",
+	}},
+	{field.ActorSession, []string{"actor.session", "session_id", "session.id", "sessionId", "session"}},
+	{field.ActorOnBehalfOf, []string{"actor.on_behalf_of", "on_behalf_of", "impersonator"}},
+	{field.SourceUserAgent, []string{
 		"user_agent", "userAgent", "source.user_agent", "user_agent.original", "http_user_agent", "ua",
-	}
-	hostNames   = []string{"source.host", "source.domain", "remote_host", "client_host"}
-	tenantNames = []string{
+	}},
+	{field.SourceHost, []string{"source.host", "source.domain", "remote_host", "client_host"}},
+	{field.Tenant, []string{
 		"tenant", "tenant_id", "tenantId", "tenant.id", "organization.id", "organization", "org_id", "org",
-	}
-	serviceNames = []string{
+	}},
+	{field.Service, []string{
 		"service", "service.name", "service_name", "serviceName", "app", "application", "program",
-	}
-	moduleNames    = []string{"module", "component", "logger", "log.logger"}
-	operationNames = []string{"operation"}
-	reasonNames    = []string{"reason", "event.reason", "error", "error.message", "error_message", "err"}
-	messageNames   = []string{"message", "msg"}
-	requestNames   = []string{
+	}},
+	{field.Module, []string{"module", "component", "logger", "log.logger"}},
+	{field.Operation, []string{"operation"}},
+	{field.Reason, []string{"reason", "event.reason", "error", "error.message", "error_message", "err"}},
+	{field.Message, []string{"message", "msg"}},
+	{field.RequestID, []string{
 		"request.id", "request_id", "requestId", "req_id", "reqId", "http.request.id", "correlation_id",
-	}
-	methodNames = []string{"request.method", "method", "http_method", "http.request.method"}
-	pathNames   = []string{"request.path", "path", "url.path", "uri", "http.target"}
-	routeNames  = []string{"request.route", "route", "http.route"}
-	statusNames = []string{
-		"request.status", "status", "status_code", "statusCode", "http_status", "http.response.status_code",
-	}
-	traceNames  = []string{"trace.trace_id", "trace_id", "traceId", "trace.id"}
-	spanNames   = []string{"trace.span_id", "span_id", "spanId", "span.id"}
-	targetNames = []string{
+	}},
+	{field.RequestMethod, []string{"request.method", "method", "http_method", "http.request.method"}},
+	{field.RequestPath, []string{"request.path", "path", "url.path", "uri", "http.target"}},
+	{field.RequestRoute, []string{"request.route", "route", "http.route"}},
+	{field.TraceID, []string{"trace.trace_id", "trace_id", "traceId", "trace.id"}},
+	{field.TraceSpan, []string{"trace.span_id", "span_id", "spanId", "span.id"}},
+	{field.TargetID, []string{
 		"target.id", "target", "target_id", "targetId", "resource.id", "resource", "resource_id", "resourceId",
 		"object.id", "object", "object_id", "objectId",
-	}
-	targetTypes = []string{
+	}},
+	{field.TargetType, []string{
 		"target.type", "target_type", "targetType", "resource.type", "resource_type", "resourceType",
 		"object.type", "object_type", "objectType",
-	}
-	targetLabels = []string{
+	}},
+	{field.TargetName, []string{
 		"target.name", "target_name", "resource.name", "resource_name", "object.name", "object_name",
+	}},
+
+	// Not looked for: an id is made by IDs or is the format's own, and programs
+	// do not agree on the unit of a duration.
+	{field.EventID, nil},
+	{field.RequestDuration, nil},
+}
+
+// namedFields are the fields of an event and of one target.
+var namedFields = allNamed()
+
+// allNamed returns the fields that have foreign names and, after them, the others
+// of the table.
+func allNamed() []namedField {
+	var all []namedField
+	var known field.Set
+	for _, f := range foreign {
+		known.Add(f.id)
+		all = append(all, namedField{f.id.Get(), f.names})
 	}
-	outcomeNames = []string{"outcome", "event.outcome", "result", "status", "success"}
-)
+
+	for i := range field.All() {
+		f := &field.All()[i]
+		canBeFound := f.IsText() || f.Kind == field.Number
+		if canBeFound && f.Object != field.Change && !known.Has(f.ID) {
+			all = append(all, namedField{f, ownNames(f)})
+		}
+	}
+	return all
+}
+
+// ownNames returns the names of a field for which foreign has none: its dotted
+// path, its name in the query language, and its bare name.
+func ownNames(f *field.Field) []string {
+	var names []string
+	for _, name := range [...]string{f.Path(), f.Query, f.Name} {
+		if name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
 
 // outcomes are the words that programs use for them.
 var outcomes = map[string]attestlog.Outcome{
@@ -116,13 +169,8 @@ func Operation(word string) string {
 // Names yields the dotted names that Named looks for.
 func Names() iter.Seq[string] {
 	return func(yield func(string) bool) {
-		for _, names := range [...][]string{
-			timeNames, actionNames, actorNames, nameNames, sessionNames, behalfNames, ipNames, agentNames, hostNames,
-			tenantNames, serviceNames, moduleNames, operationNames, reasonNames, messageNames, requestNames,
-			methodNames, pathNames, routeNames, statusNames, traceNames, spanNames, targetNames, targetTypes,
-			targetLabels, outcomeNames,
-		} {
-			for _, name := range names {
+		for _, f := range namedFields {
+			for _, name := range f.names {
 				if !yield(name) {
 					return
 				}
@@ -132,7 +180,7 @@ func Names() iter.Seq[string] {
 }
 
 // Named fills the fields that an event lacks from a record whose members have
-// names that many programs share: those of the tables above. The rest of the
+// names that many programs share: those that Names yields. The rest of the
 // record becomes the attributes, under its own names (fit.Foreign). An event that
 // still has no time is noted as fit.Undated. Call Finish afterwards.
 func Named(e *attestlog.Event, o Object) {
@@ -146,64 +194,51 @@ func Named(e *attestlog.Event, o Object) {
 // Fill is Named for a part of a record: the rest of the part stays in it, and the
 // event may still lack its time.
 func Fill(e *attestlog.Event, o Object) {
-	if e.Time.IsZero() {
-		e.Time = findTime(o)
-	}
-	if e.Actor.Type == "" {
-		e.Actor.Type = findActorType(o)
-	}
-	if e.Outcome == "" {
-		e.Outcome = findOutcome(o)
-	}
-	if e.Request.Status == 0 {
-		e.Request.Status = findStatus(o)
-	}
-	if e.Source.IP == "" {
-		e.Source.IP = findAddress(o)
-	}
+	var t attestlog.Target
+	for _, f := range namedFields {
+		switch {
+		case f.Kind == field.Instant:
+			if e.Time.IsZero() {
+				e.Time = findTime(o, f.names)
+			}
 
-	for _, f := range [...]struct {
-		to    *string
-		names []string
-	}{
-		{&e.Action, actionNames},
-		{&e.Actor.ID, actorNames},
-		{&e.Actor.Name, nameNames},
-		{&e.Actor.Session, sessionNames},
-		{&e.Actor.OnBehalfOf, behalfNames},
-		{&e.Source.UserAgent, agentNames},
-		{&e.Source.Host, hostNames},
-		{&e.Tenant, tenantNames},
-		{&e.Service, serviceNames},
-		{&e.Module, moduleNames},
-		{&e.Operation, operationNames},
-		{&e.Reason, reasonNames},
-		{&e.Message, messageNames},
-		{&e.Request.ID, requestNames},
-		{&e.Request.Method, methodNames},
-		{&e.Request.Path, pathNames},
-		{&e.Request.Route, routeNames},
-		{&e.Trace.TraceID, traceNames},
-		{&e.Trace.SpanID, spanNames},
-	} {
-		if *f.to == "" {
-			*f.to = Take(o, f.names...)
+		case f.Kind == field.Number:
+			if e.Number(f.Pointer()) == 0 {
+				e.SetNumber(f.Pointer(), findNumber(o, f))
+			}
+
+		case f.Object == field.Target:
+			*t.Text(f.Name) = Take(o, f.names...)
+
+		default:
+			text := e.Text(f.Pointer())
+			if *text == "" {
+				*text = findText(o, f)
+			}
 		}
 	}
 
-	var t attestlog.Target
-	t.ID = Take(o, targetNames...)
-	t.Type = Take(o, targetTypes...)
-	t.Name = Take(o, targetLabels...)
 	if t != (attestlog.Target{}) {
 		e.Targets = append(e.Targets, t)
 	}
 }
 
-func findActorType(o Object) string {
-	for path := range pathsOf("actor.type") {
-		switch o.Text(path...) {
-		case "user", "service", "system", "anonymous":
+func findText(o Object, f namedField) string {
+	switch {
+	case f.ID == field.Outcome:
+		return string(findOutcome(o, f.names))
+	case f.Kind == field.Address:
+		return findAddress(o, f.names)
+	case f.Values != nil:
+		return findWord(o, f.names, f.Values)
+	}
+	return Take(o, f.names...)
+}
+
+// findWord takes a text that is one of some words.
+func findWord(o Object, names, words []string) string {
+	for path := range pathsOf(names...) {
+		if slices.Contains(words, o.Text(path...)) {
 			return o.Take(path...)
 		}
 	}
@@ -212,8 +247,8 @@ func findActorType(o Object) string {
 
 // findAddress takes an IP address, or one with a port. The port then becomes the
 // member "port", unless there is one. Other text stays: it may be anything.
-func findAddress(o Object) string {
-	for path := range pathsOf(ipNames...) {
+func findAddress(o Object, names []string) string {
+	for path := range pathsOf(names...) {
 		text := o.Text(path...)
 		if _, err := netip.ParseAddr(text); err == nil {
 			return o.Take(path...)
@@ -232,8 +267,8 @@ func findAddress(o Object) string {
 
 // findOutcome takes a word that is an outcome itself. One that only stands for an
 // outcome stays in the object too.
-func findOutcome(o Object) attestlog.Outcome {
-	for path := range pathsOf(outcomeNames...) {
+func findOutcome(o Object, names []string) attestlog.Outcome {
+	for path := range pathsOf(names...) {
 		v, _ := o.At(path...)
 		word, _ := v.(string)
 		if b, ok := v.(bool); ok {
@@ -252,10 +287,13 @@ func findOutcome(o Object) attestlog.Outcome {
 	return ""
 }
 
-// findStatus returns an HTTP status, which stays in the object too.
-func findStatus(o Object) int {
-	for path := range pathsOf(statusNames...) {
-		if n, err := strconv.Atoi(o.Text(path...)); err == nil && n >= 100 && n <= 599 {
+// findNumber returns a whole number from 0 on, which stays in the object too. An
+// HTTP status has three digits.
+func findNumber(o Object, f namedField) int64 {
+	for path := range pathsOf(f.names...) {
+		n, err := strconv.ParseInt(o.Text(path...), 10, 64)
+		isStatus := n >= 100 && n <= 599
+		if err == nil && n >= 0 && (isStatus || f.ID != field.RequestStatus) {
 			return n
 		}
 	}

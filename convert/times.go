@@ -30,8 +30,8 @@ var layouts = []string{
 
 // findTime returns the record's time, or zero. It takes only RFC 3339 out of the
 // object. Any other spelling stays there, to show what was read.
-func findTime(o Object) time.Time {
-	for _, name := range timeNames {
+func findTime(o Object, names []string) time.Time {
+	for _, name := range names {
 		v, _ := o.At(name)
 		switch v := v.(type) {
 		case string:

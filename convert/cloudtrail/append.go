@@ -104,6 +104,12 @@ func resourcesOf(e *attestlog.Entry) []object {
 	return resources
 }
 
+// rest is what the record has no member for: all except these.
+var rest = convert.NewRest(
+	"/id", "/time", "/tenant", "/service", "/action", "/reason", "/actor/id", "/actor/name",
+	"/source/ip", "/source/user_agent", "/request/id", "/request/method", "/request/path", "/request/route",
+)
+
 // additionalOf returns what the record has no member for.
 func additionalOf(e *attestlog.Entry) object {
 	o := object{
@@ -112,26 +118,9 @@ func additionalOf(e *attestlog.Entry) object {
 		"time":        e.Time.UTC().Format(time.RFC3339Nano),
 		"logged_time": e.LoggedTime.UTC().Format(time.RFC3339Nano),
 	}
-	convert.SetText(o, "module", e.Module)
-	convert.SetText(o, "operation", e.Operation)
-	convert.SetText(o, "outcome", string(e.Outcome))
 	if e.Outcome != attestlog.Failure {
 		convert.SetText(o, "reason", e.Reason)
 	}
-	convert.SetText(o, "actor_type", e.Actor.Type)
-	convert.SetText(o, "session", e.Actor.Session)
-	convert.SetText(o, "on_behalf_of", e.Actor.OnBehalfOf)
-	convert.SetText(o, "source_host", e.Source.Host)
-	convert.SetText(o, "trace_id", e.Trace.TraceID)
-	convert.SetText(o, "span_id", e.Trace.SpanID)
-	convert.SetText(o, "message", e.Message)
-
-	if e.Request.Status > 0 {
-		o["status"] = e.Request.Status
-	}
-	if e.Request.DurationUS > 0 {
-		o["duration_us"] = e.Request.DurationUS
-	}
-	maps.Copy(o, convert.Rest(e))
+	maps.Copy(o, rest.Of(e))
 	return o
 }

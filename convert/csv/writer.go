@@ -6,13 +6,27 @@ import (
 	"strings"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/field"
 )
 
-// Fields are the columns that Writer has by default.
-var Fields = []string{
-	"index", "id", "time", "logged_time", "tenant", "service", "module", "action", "operation", "outcome", "reason",
-	"actor", "actor.type", "actor.name", "ip", "host", "user_agent", "target", "request.method", "request.path",
-	"request.status", "message",
+// Fields are the columns that Writer has by default: those that say at a glance
+// what happened, in the order in which people read an event.
+var Fields = defaultFields()
+
+func defaultFields() []string {
+	names := []string{"index"}
+	for i := range field.All() {
+		f := &field.All()[i]
+		switch {
+		case f.ID == field.Time:
+			names = append(names, "time", "logged_time")
+		case f.ID == field.TargetID: // with its type, in one column
+			names = append(names, field.TargetReference)
+		case f.Query != "" && !f.Detail:
+			names = append(names, f.Query)
+		}
+	}
+	return names
 }
 
 // A Writer writes entries as rows. No spreadsheet takes one of its cells for a
@@ -37,8 +51,8 @@ func NewWriter(w io.Writer, fields []string) (*Writer, error) {
 // separate them.
 func (w *Writer) Write(e *attestlog.Entry) error {
 	row := make([]string, len(w.fields))
-	for i, field := range w.fields {
-		v, err := e.Field(field)
+	for i, name := range w.fields {
+		v, err := e.Field(name)
 		if err != nil {
 			return err
 		}

@@ -27,6 +27,14 @@ func Append(dst []byte, e *attestlog.Entry) ([]byte, error) {
 // attestlog.time.
 const millis = "2006-01-02T15:04:05.000Z07:00"
 
+// rest is what the schema has no field for, or not in full: all except these.
+var rest = convert.NewRest(
+	"/id", "/time", "/tenant", "/service", "/module", "/action", "/outcome", "/reason", "/message",
+	"/actor/id", "/actor/name", "/source/ip", "/source/host", "/source/user_agent",
+	"/request/id", "/request/method", "/request/path", "/request/status", "/request/duration_us",
+	"/trace/trace_id", "/trace/span_id",
+)
+
 // recordOf returns the document of an entry.
 func recordOf(e *attestlog.Entry) object {
 	categories, types := categoriesOf(e)
@@ -82,13 +90,7 @@ func recordOf(e *attestlog.Entry) object {
 	convert.SetText(r, "span.id", e.Trace.SpanID)
 	convert.SetText(r, "message", e.Message)
 
-	// What the schema has no field for, or not in full.
-	convert.SetText(r, "attestlog.operation", e.Operation)
-	convert.SetText(r, "attestlog.actor_type", e.Actor.Type)
-	convert.SetText(r, "attestlog.session", e.Actor.Session)
-	convert.SetText(r, "attestlog.on_behalf_of", e.Actor.OnBehalfOf)
-	convert.SetText(r, "attestlog.route", e.Request.Route)
-	for name, v := range convert.Rest(e) {
+	for name, v := range rest.Of(e) {
 		r["attestlog."+name] = v
 	}
 	return r

@@ -175,6 +175,12 @@ func responseOf(e *attestlog.Entry) *response {
 	return &r
 }
 
+// rest is what an audit event has no field for, or not in full: all except these.
+var rest = convert.NewRest(
+	"/id", "/time", "/reason", "/actor/id", "/actor/session", "/actor/on_behalf_of", "/source/ip",
+	"/source/user_agent", "/request/path", "/request/status", "/request/duration_us",
+)
+
 // annotationsOf returns what an audit event has no field for, or has not in
 // full.
 func annotationsOf(e *attestlog.Entry) (map[string]string, error) {
@@ -184,36 +190,21 @@ func annotationsOf(e *attestlog.Entry) (map[string]string, error) {
 		"attestlog/time":        e.Time.UTC().Format(time.RFC3339Nano),
 		"attestlog/logged_time": e.LoggedTime.UTC().Format(micro),
 	}
-	set := func(name, text string) {
-		if text != "" {
-			m["attestlog/"+name] = text
-		}
-	}
-	set("tenant", e.Tenant)
-	set("service", e.Service)
-	set("module", e.Module)
-	set("action", e.Action)
-	set("operation", e.Operation)
-	set("outcome", string(e.Outcome))
-	set("actor_type", e.Actor.Type)
-	set("actor_name", e.Actor.Name)
-	set("source_host", e.Source.Host)
-	set("request_id", e.Request.ID)
-	set("method", e.Request.Method)
-	set("route", e.Request.Route)
-	set("trace_id", e.Trace.TraceID)
-	set("span_id", e.Trace.SpanID)
-	set("message", e.Message)
 	if e.Request.Status > math.MaxInt32 {
-		set("status", strconv.Itoa(e.Request.Status))
+		m["attestlog/status"] = strconv.Itoa(e.Request.Status)
 	}
 
-	for name, v := range convert.Rest(e) {
-		text, err := json.Marshal(v)
-		if err != nil {
-			return nil, err
+	// An annotation is text, so any other value becomes its JSON.
+	for name, v := range rest.Of(e) {
+		text, ok := v.(string)
+		if !ok {
+			raw, err := json.Marshal(v)
+			if err != nil {
+				return nil, err
+			}
+			text = string(raw)
 		}
-		set(name, string(text))
+		m["attestlog/"+name] = text
 	}
 	return m, nil
 }

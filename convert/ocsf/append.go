@@ -218,29 +218,25 @@ func resourcesOf(e *attestlog.Entry) []object {
 	return resources
 }
 
+// rest is what the schema has no attribute for, or not in full: all except these.
+var rest = convert.NewRest(
+	"/id", "/time", "/tenant", "/module", "/outcome", "/reason", "/message",
+	"/actor/id", "/actor/name", "/actor/session", "/source/ip", "/source/host", "/source/user_agent",
+	"/request/method", "/request/path", "/request/status", "/trace/trace_id",
+)
+
 // unmappedOf returns what the schema has no attribute for, or has not in full.
 func unmappedOf(e *attestlog.Entry) object {
 	u := object{
 		"leaf_hash": base64.StdEncoding.EncodeToString(e.LeafHash[:]),
 		"time":      e.Time.Format("2006-01-02T15:04:05.000000000Z07:00"),
 	}
-	convert.SetText(u, "action", e.Action)
-	convert.SetText(u, "operation", e.Operation)
-	convert.SetText(u, "service", e.Service)
-	convert.SetText(u, "actor_type", e.Actor.Type)
-	convert.SetText(u, "on_behalf_of", e.Actor.OnBehalfOf)
-	convert.SetText(u, "route", e.Request.Route)
-	convert.SetText(u, "span_id", e.Trace.SpanID)
-	convert.SetText(u, "request_id", e.Request.ID)
 	if !methods[e.Request.Method] {
 		convert.SetText(u, "request_method", e.Request.Method)
 	}
 	if addressOf(e) != e.Source.IP {
 		u["source_ip"] = e.Source.IP
 	}
-	if e.Request.DurationUS > 0 {
-		u["duration_us"] = e.Request.DurationUS
-	}
-	maps.Copy(u, convert.Rest(e))
+	maps.Copy(u, rest.Of(e))
 	return u
 }

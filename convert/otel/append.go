@@ -71,6 +71,15 @@ func recordOf(e *attestlog.Entry) (object, error) {
 	return r, nil
 }
 
+// rest is what neither the audit signal nor the semantic conventions have a name
+// for, or not in full: all except these.
+var rest = convert.NewRest(
+	"/id", "/time", "/service", "/action", "/outcome", "/message",
+	"/actor/id", "/actor/name", "/actor/session", "/source/ip", "/source/user_agent",
+	"/request/method", "/request/path", "/request/route", "/request/status",
+	"/trace/trace_id", "/trace/span_id",
+)
+
 // attributesOf returns the attributes of an entry's record, not yet as
 // KeyValues.
 func attributesOf(e *attestlog.Entry) (object, error) {
@@ -120,18 +129,7 @@ func attributesOf(e *attestlog.Entry) (object, error) {
 		a["http.response.status_code"] = float64(e.Request.Status)
 	}
 
-	// What neither has a name for, or has not in full.
-	convert.SetText(a, "attestlog.tenant", e.Tenant)
-	convert.SetText(a, "attestlog.module", e.Module)
-	convert.SetText(a, "attestlog.operation", e.Operation)
-	convert.SetText(a, "attestlog.reason", e.Reason)
-	convert.SetText(a, "attestlog.actor_type", e.Actor.Type)
-	convert.SetText(a, "attestlog.on_behalf_of", e.Actor.OnBehalfOf)
-	convert.SetText(a, "attestlog.source_host", e.Source.Host)
-	convert.SetText(a, "attestlog.request_id", e.Request.ID)
-	if e.Request.DurationUS > 0 {
-		a["attestlog.duration_us"] = float64(e.Request.DurationUS)
-	}
+	// What does not have the form that its place demands.
 	if !e.Time.After(epoch) {
 		a["attestlog.time"] = strconv.FormatInt(e.Time.UnixNano(), 10)
 	}
@@ -143,7 +141,11 @@ func attributesOf(e *attestlog.Entry) (object, error) {
 	}
 
 	// An attribute can hold any value that has JSON, but an AnyValue cannot.
-	for name, v := range convert.Rest(e) {
+	for name, v := range rest.Of(e) {
+		if text, ok := v.(string); ok {
+			a["attestlog."+name] = text
+			continue
+		}
 		raw, err := json.Marshal(v)
 		if err != nil {
 			return nil, err

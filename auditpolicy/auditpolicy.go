@@ -28,6 +28,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/fit"
+	"github.com/attestlog/attestlog/internal/field"
 	"github.com/attestlog/attestlog/internal/jsonpointer"
 	"github.com/attestlog/attestlog/internal/pattern"
 )
@@ -170,25 +171,27 @@ func compile(r Rule, key []byte) (rule, error) {
 	if err != nil {
 		return rule{}, fmt.Errorf("field: %w", err)
 	}
-	if path != nil && !isField(path) {
+	compiled := rule{r, path}
+	if path != nil && !compiled.namesField() {
 		return rule{}, fmt.Errorf("field %q: an event has none", r.Field)
 	}
 	if r.Effect.ofFields() && mustStay(r.Field, r.Effect) {
 		return rule{}, fmt.Errorf("field %q is needed as it is", r.Field)
 	}
-	return rule{r, path}, nil
+	return compiled, nil
 }
 
 // mustStay reports whether the log needs a field as it is: its text has a meaning,
 // or only certain texts are valid.
-func mustStay(field string, effect Effect) bool {
-	switch field {
-	case "/id", "/action", "/outcome", "/actor/type":
-		return true
-	case "/source/ip":
+func mustStay(pointer string, effect Effect) bool {
+	id, ok := field.ByPointer(pointer)
+	switch {
+	case !ok:
+		return false
+	case id.Get().Kind == field.Address:
 		return effect == Hash
 	}
-	return false
+	return id == field.EventID || id == field.Action || id.Get().Values != nil
 }
 
 // checkAction checks Rule.Action or Flood.Action.
@@ -216,7 +219,7 @@ func (f *Filter) Record(ctx context.Context, e attestlog.Event) error {
 		switch {
 		case r.Effect.ofFields():
 			ed.apply(r)
-		case r.path != nil && !ed.hasField(r.path):
+		case r.path != nil && !ed.hasField(r):
 		case r.Effect == Drop:
 			f.dropped.Add(1)
 			if f.cfg.OnDrop != nil {

@@ -189,6 +189,7 @@ func TestAWrongRuleIsRefused(t *testing.T) {
 		{Rules: []auditpolicy.Rule{{Effect: auditpolicy.Redact}}},
 		{Rules: []auditpolicy.Rule{{Field: "message", Effect: auditpolicy.Redact}}},
 		{Rules: []auditpolicy.Rule{{Field: "/mesage", Effect: auditpolicy.Redact}}},
+		{Rules: []auditpolicy.Rule{{Field: "/actor~1type", Effect: auditpolicy.Redact}}},
 		{Rules: []auditpolicy.Rule{{Field: "/attributes", Effect: auditpolicy.Redact}}},
 		{Rules: []auditpolicy.Rule{{Field: "/action", Effect: auditpolicy.Hash}}, Key: key},
 		{Rules: []auditpolicy.Rule{{Field: "/message", Effect: auditpolicy.Hash}}, Key: []byte("short")},

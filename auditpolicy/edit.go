@@ -14,70 +14,13 @@ import (
 	"github.com/attestlog/attestlog/internal/jsonpointer"
 )
 
-// textField returns the declared text that a path names, or nil.
-func textField(e *attestlog.Event, path []string) *string {
-	switch strings.Join(path, "/") {
-	case "id":
-		return &e.ID
-	case "tenant":
-		return &e.Tenant
-	case "service":
-		return &e.Service
-	case "module":
-		return &e.Module
-	case "action":
-		return &e.Action
-	case "operation":
-		return &e.Operation
-	case "outcome":
-		return (*string)(&e.Outcome)
-	case "reason":
-		return &e.Reason
-	case "message":
-		return &e.Message
-
-	case "actor/id":
-		return &e.Actor.ID
-	case "actor/type":
-		return &e.Actor.Type
-	case "actor/name":
-		return &e.Actor.Name
-	case "actor/session":
-		return &e.Actor.Session
-	case "actor/on_behalf_of":
-		return &e.Actor.OnBehalfOf
-
-	case "source/ip":
-		return &e.Source.IP
-	case "source/user_agent":
-		return &e.Source.UserAgent
-	case "source/host":
-		return &e.Source.Host
-
-	case "request/id":
-		return &e.Request.ID
-	case "request/method":
-		return &e.Request.Method
-	case "request/path":
-		return &e.Request.Path
-	case "request/route":
-		return &e.Request.Route
-
-	case "trace/trace_id":
-		return &e.Trace.TraceID
-	case "trace/span_id":
-		return &e.Trace.SpanID
-	}
-	return nil
-}
-
-// isField reports whether a rule may name a path.
-func isField(path []string) bool {
-	switch path[0] {
+// namesField reports whether the rule's field is one that a rule may name.
+func (r *rule) namesField() bool {
+	switch r.path[0] {
 	case "attributes", "changes":
-		return len(path) > 1
+		return len(r.path) > 1
 	}
-	return textField(&attestlog.Event{}, path) != nil
+	return new(attestlog.Event).Text(r.Field) != nil
 }
 
 // An editor changes an event of its own. The maps and slices in the event are the
@@ -123,7 +66,7 @@ func (ed *editor) apply(r *rule) {
 			ed.hideInChange(&ed.event.Changes[i], r.path[1:], hide)
 		}
 	default:
-		ed.hideText(textField(ed.event, r.path), hide)
+		ed.hideText(ed.event.Text(r.Field), hide)
 	}
 
 	// A hash may look like a secret.
@@ -165,18 +108,18 @@ func (ed *editor) hideInChange(c *attestlog.Change, path []string, hide func(any
 	}
 }
 
-// hasField reports whether the event has a field.
-func (ed *editor) hasField(path []string) bool {
-	switch path[0] {
+// hasField reports whether the event has the field of a rule.
+func (ed *editor) hasField(r *rule) bool {
+	switch r.path[0] {
 	case "attributes":
 		ed.copyAttributes() // hasPath reads only plain values
-		return hasPath(ed.event.Attributes, path[1:])
+		return hasPath(ed.event.Attributes, r.path[1:])
 	case "changes":
 		return slices.ContainsFunc(ed.event.Changes, func(c attestlog.Change) bool {
-			return hasPrefix(pathOf(c.Path), path[1:])
+			return hasPrefix(pathOf(c.Path), r.path[1:])
 		})
 	}
-	return *textField(ed.event, path) != ""
+	return *ed.event.Text(r.Field) != ""
 }
 
 // redactSecrets redacts what looks like a secret in attributes and changes.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/field"
 )
 
 // A tree is the attributes of a marked record as nested objects.
@@ -100,13 +101,7 @@ func valueOf(v slog.Value) any {
 		case attestlog.Outcome:
 			return string(x)
 		case attestlog.Actor:
-			return map[string]any{
-				"id":           x.ID,
-				"type":         x.Type,
-				"name":         x.Name,
-				"session":      x.Session,
-				"on_behalf_of": x.OnBehalfOf,
-			}
+			return membersOf(field.Actor, &attestlog.Event{Actor: x})
 		case map[string]any:
 			return clone(x, 0)
 		case attestlog.Target, []attestlog.Target:
@@ -118,6 +113,17 @@ func valueOf(v slog.Value) any {
 		}
 	}
 	return v.Any()
+}
+
+// membersOf returns the texts of a part of an event, by their names.
+func membersOf(part field.Object, e *attestlog.Event) map[string]any {
+	out := map[string]any{}
+	for _, f := range part.Fields() {
+		if f.IsText() {
+			out[f.Name] = *e.Text(f.Pointer())
+		}
+	}
+	return out
 }
 
 // clone copies an object and the objects in it as deep as fields are taken out;
@@ -169,44 +175,16 @@ func replaceErrorsWithin(attrs map[string]any, depth int) {
 // fill makes an event of attributes. It takes the fields out of attrs, and makes
 // the rest the event's attributes.
 func fill(e *attestlog.Event, attrs map[string]any, message string) {
-	f := object(attrs)
-	f.text("id", &e.ID)
-	f.text("tenant", &e.Tenant)
-	f.text("service", &e.Service)
-	f.text("module", &e.Module)
-	f.text("action", &e.Action)
-	f.text("operation", &e.Operation)
-	f.text("reason", &e.Reason)
-	f.text("message", &e.Message)
-	f.outcome(e)
+	o := object(attrs)
+	o.fields(field.Event, e)
+	o.outcome(e)
 
-	f.group("actor", &e.Actor.ID, func(o object) {
-		o.text("id", &e.Actor.ID)
-		o.text("type", &e.Actor.Type)
-		o.text("name", &e.Actor.Name)
-		o.text("session", &e.Actor.Session)
-		o.text("on_behalf_of", &e.Actor.OnBehalfOf)
-	})
-	f.group("source", &e.Source.IP, func(o object) {
-		o.text("ip", &e.Source.IP)
-		o.text("user_agent", &e.Source.UserAgent)
-		o.text("host", &e.Source.Host)
-	})
-	f.group("request", nil, func(o object) {
-		o.text("id", &e.Request.ID)
-		o.text("method", &e.Request.Method)
-		o.text("path", &e.Request.Path)
-		o.text("route", &e.Request.Route)
-		var status int64
-		o.int("status", &status)
-		e.Request.Status = int(status)
-		o.int("duration_us", &e.Request.DurationUS)
-	})
-	f.group("trace", nil, func(o object) {
-		o.text("trace_id", &e.Trace.TraceID)
-		o.text("span_id", &e.Trace.SpanID)
-	})
-	f.targets(e)
+	for _, part := range field.Parts() {
+		if !part.List() {
+			o.part(part, e)
+		}
+	}
+	o.targets(e)
 
 	switch {
 	case e.Action == "":
@@ -233,32 +211,53 @@ func (o object) text(name string, to *string) {
 	}
 }
 
-func (o object) int(name string, to *int64) {
+// number returns a whole number, which stays in the object.
+func (o object) number(name string) (n int64, ok bool) {
 	switch n := o[name].(type) {
 	case int64:
-		*to = n
-		delete(o, name)
+		return n, true
 	case uint64:
-		if n <= math.MaxInt64 {
-			*to = int64(n)
-			delete(o, name)
+		return int64(n), n <= math.MaxInt64
+	}
+	return 0, false
+}
+
+// fields moves the texts and the numbers of an event, or of a part of it, except
+// for the outcome, which has rules of its own.
+func (o object) fields(part field.Object, e *attestlog.Event) {
+	for _, f := range part.Fields() {
+		switch {
+		case f.ID == field.Outcome:
+
+		case f.Kind == field.Number:
+			n, ok := o.number(f.Name)
+			if ok {
+				e.SetNumber(f.Pointer(), n)
+				delete(o, f.Name)
+			}
+
+		case f.IsText():
+			o.text(f.Name, e.Text(f.Pointer()))
 		}
 	}
 }
 
-// group moves the members of an object with move. A text instead of the object is
-// moved to whole, unless that is nil.
-func (o object) group(name string, whole *string, move func(object)) {
-	switch v := o[name].(type) {
+// part moves the members of a group. A text in the place of the group is moved to
+// the field that stands for it.
+func (o object) part(part field.Object, e *attestlog.Event) {
+	switch v := o[part.Name()].(type) {
 	case string:
-		if whole != nil {
-			*whole = v
-			delete(o, name)
+		switch part {
+		case field.Actor:
+			o.text(part.Name(), &e.Actor.ID)
+		case field.Source:
+			o.text(part.Name(), &e.Source.IP)
 		}
+
 	case map[string]any:
-		move(v)
+		object(v).fields(part, e)
 		if len(v) == 0 {
-			delete(o, name)
+			delete(o, part.Name())
 		}
 	}
 }
@@ -336,9 +335,9 @@ func targetOf(v any) (t attestlog.Target, ok bool) {
 		return attestlog.Target{ID: v}, v != ""
 	case map[string]any:
 		o := object(maps.Clone(v)) // v stays if there is something else in it
-		o.text("id", &t.ID)
-		o.text("type", &t.Type)
-		o.text("name", &t.Name)
+		for _, f := range field.Target.Fields() {
+			o.text(f.Name, t.Text(f.Name))
+		}
 		return t, len(o) == 0
 	}
 	return t, false

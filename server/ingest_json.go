@@ -9,6 +9,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/convert"
+	"github.com/attestlog/attestlog/internal/field"
 )
 
 // readJSON reads JSON objects of any kind. Parameters map=FIELD:PATH say where a
@@ -75,31 +76,29 @@ func parseMapping(params []string) ([]mappedField, error) {
 	return fields, nil
 }
 
-// mappable are the fields that a parameter map can name.
-var mappable = map[string]fieldSetter{
-	"action":        setText(func(e *attestlog.Event) *string { return &e.Action }),
-	"actor":         setText(func(e *attestlog.Event) *string { return &e.Actor.ID }),
-	"actor.name":    setText(func(e *attestlog.Event) *string { return &e.Actor.Name }),
-	"actor.session": setText(func(e *attestlog.Event) *string { return &e.Actor.Session }),
-	"host":          setText(func(e *attestlog.Event) *string { return &e.Source.Host }),
-	"ip":            setText(func(e *attestlog.Event) *string { return &e.Source.IP }),
-	"message":       setText(func(e *attestlog.Event) *string { return &e.Message }),
-	"module":        setText(func(e *attestlog.Event) *string { return &e.Module }),
-	"operation":     setText(func(e *attestlog.Event) *string { return &e.Operation }),
-	"reason":        setText(func(e *attestlog.Event) *string { return &e.Reason }),
-	"request.id":    setText(func(e *attestlog.Event) *string { return &e.Request.ID }),
-	"request.path":  setText(func(e *attestlog.Event) *string { return &e.Request.Path }),
-	"service":       setText(func(e *attestlog.Event) *string { return &e.Service }),
-	"tenant":        setText(func(e *attestlog.Event) *string { return &e.Tenant }),
-	"trace":         setText(func(e *attestlog.Event) *string { return &e.Trace.TraceID }),
-	"user_agent":    setText(func(e *attestlog.Event) *string { return &e.Source.UserAgent }),
-	"outcome":       rename("outcome"),
-	"target":        setTarget,
-	"time":          rename("time"),
+// mappable are the fields that a parameter map can name, by their names in the
+// query language: the texts of an event, its time, and one target. The id is the
+// Idempotency-Key's.
+var mappable = allMappable()
+
+func allMappable() map[string]fieldSetter {
+	setters := map[string]fieldSetter{
+		"outcome": rename("outcome"),
+		"target":  setTarget,
+		"time":    rename("time"),
+	}
+	for i := range field.All() {
+		f := &field.All()[i]
+		isText := f.IsText() && f.Values == nil && !f.Object.List()
+		if isText && f.Query != "" && f.ID != field.EventID {
+			setters[f.Query] = setText(f.Pointer())
+		}
+	}
+	return setters
 }
 
-func setText(field func(*attestlog.Event) *string) fieldSetter {
-	return func(e *attestlog.Event, o convert.Object, path string) { *field(e) = convert.Take(o, path) }
+func setText(pointer string) fieldSetter {
+	return func(e *attestlog.Event, o convert.Object, path string) { *e.Text(pointer) = convert.Take(o, path) }
 }
 
 // rename gives a value the name under which convert.Fill looks for it; that reads

@@ -4,6 +4,8 @@ import (
 	"maps"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/attestlog/attestlog/internal/field"
 )
 
 type schema = huma.Schema
@@ -33,62 +35,51 @@ func addSchemas(r huma.Registry) {
 	}
 }
 
+// eventFields describes the members of an event, which are the fields of its
+// table and the attributes.
 func eventFields() map[string]*schema {
-	return map[string]*schema{
-		"id":        text("The caller's idempotency key, at most 128 bytes. One that is no UUIDv7 needs a time."),
-		"time":      text("When it happened, RFC 3339. Defaults to now."),
-		"tenant":    text("Whose event it is."),
-		"service":   text("Which program reports it."),
-		"module":    text("Which part of the program."),
-		"action":    text("What was done: by convention a dotted name such as mail.view."),
-		"operation": text("The kind of action: create, read, update, delete, login, …"),
-		"outcome":   words("How it ended.", "success", "failure", "unknown"),
-		"reason":    text("Why, where the outcome is not success."),
-		"actor": object("Who did it.", map[string]*schema{
-			"id":           text(""),
-			"type":         words("", "user", "service", "system", "anonymous"),
-			"name":         text(""),
-			"session":      text(""),
-			"on_behalf_of": text("The principal that the actor acted for."),
-		}),
-		"source": object("From where.", map[string]*schema{
-			"ip":         text(""),
-			"user_agent": text(""),
-			"host":       text(""),
-		}),
-		"targets": listOf("What it was done to.", object("", map[string]*schema{
-			"id":   text(""),
-			"type": text(""),
-			"name": text(""),
-		})),
-		"request": object("The HTTP or RPC request.", map[string]*schema{
-			"id":          text(""),
-			"method":      text(""),
-			"path":        text(""),
-			"route":       text(""),
-			"status":      number(""),
-			"duration_us": number("Microseconds."),
-		}),
-		"trace": object("W3C trace context.", map[string]*schema{
-			"trace_id": text(""),
-			"span_id":  text(""),
-		}),
-		"changes": listOf("What became different.", object("", map[string]*schema{
-			"path": text(""),
-			"op":   text(""),
-			"old":  {},
-			"new":  {},
-		})),
-		"message":    text("Free text."),
-		"attributes": {Type: huma.TypeObject, Description: "Anything else.", AdditionalProperties: true},
-		"original":   text("A foreign record's exact bytes: text, or data:;base64,… where they are not UTF-8."),
+	members := fieldsOf(field.Event)
+	for _, part := range field.Parts() {
+		if part.List() {
+			members[part.Name()] = listOf(part.About(), object("", fieldsOf(part)))
+		} else {
+			members[part.Name()] = object(part.About(), fieldsOf(part))
+		}
 	}
+	members["attributes"] = &schema{
+		Type: huma.TypeObject, Description: "Anything else.", AdditionalProperties: true,
+	}
+	return members
+}
+
+func fieldsOf(part field.Object) map[string]*schema {
+	members := map[string]*schema{}
+	for _, f := range part.Fields() {
+		members[f.Name] = fieldSchema(f)
+	}
+	return members
+}
+
+func fieldSchema(f *field.Field) *schema {
+	switch {
+	case f.Kind == field.Number:
+		return number(f.About)
+	case f.Kind == field.Value:
+		return &schema{}
+	case f.Values != nil:
+		return words(f.About, f.Values...)
+	}
+	return text(f.About)
 }
 
 func text(doc string) *schema { return &schema{Type: huma.TypeString, Description: doc} }
 
-func words(doc string, values ...any) *schema {
-	return &schema{Type: huma.TypeString, Description: doc, Enum: values}
+func words(doc string, values ...string) *schema {
+	s := text(doc)
+	for _, v := range values {
+		s.Enum = append(s.Enum, v)
+	}
+	return s
 }
 
 func number(doc string) *schema {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/field"
 )
 
 type showCmd struct {
@@ -68,19 +69,21 @@ func describe(e *attestlog.Entry) []byte {
 		}
 	}
 
-	for _, field := range []string{
-		"index", "id", "time", "logged_time", "tenant", "service", "module", "action", "operation", "outcome", "reason",
-		"actor", "actor.type", "actor.name", "actor.session", "actor.on_behalf_of", "ip", "host", "user_agent",
-	} {
-		line(field, fieldText(e, field))
-	}
-	for _, t := range e.Targets {
-		line("target", strings.TrimSpace(strings.Trim(t.Type+"/"+t.ID, "/")+" "+t.Name))
-	}
-	for _, field := range []string{
-		"request.id", "request.method", "request.path", "request.route", "request.status", "trace", "span", "message",
-	} {
-		line(field, fieldText(e, field))
+	line("index", fieldText(e, "index"))
+	for i := range field.All() {
+		f := &field.All()[i]
+		switch f.ID {
+		case field.Time:
+			line("time", fieldText(e, "time"))
+			line("logged_time", fieldText(e, "logged_time"))
+		case field.TargetID:
+			for _, t := range e.Targets {
+				line("target", strings.TrimSpace(strings.Trim(t.Type+"/"+t.ID, "/")+" "+t.Name))
+			}
+		case field.TargetType, field.TargetName, field.ChangePath: // in the line of a target or a change
+		default:
+			line(f.Query, fieldText(e, f.Query)) // nothing for a field that cannot be searched for
+		}
 	}
 	if e.Request.DurationUS != 0 {
 		line("request.duration", fmt.Sprintf("%d µs", e.Request.DurationUS))

@@ -68,20 +68,21 @@ func describe(e *attestlog.Entry) []byte {
 			fmt.Fprintf(&b, "%-16s %s\n", name, value)
 		}
 	}
+
 	line("index", fieldText(e, "index"))
 	for i := range field.All() {
 		f := &field.All()[i]
-		switch {
-		case f.ID == field.Time:
+		switch f.ID {
+		case field.Time:
 			line("time", fieldText(e, "time"))
 			line("logged_time", fieldText(e, "logged_time"))
-		case f.ID == field.TargetID: // each target is a line
+		case field.TargetID:
 			for _, t := range e.Targets {
 				line("target", strings.TrimSpace(strings.Trim(t.Type+"/"+t.ID, "/")+" "+t.Name))
 			}
-		case f.ID == field.TargetType || f.ID == field.TargetName || f.ID == field.ChangePath: // part of others
-		case f.Query != "":
-			line(f.Query, fieldText(e, f.Query))
+		case field.TargetType, field.TargetName, field.ChangePath: // in the line of a target or a change
+		default:
+			line(f.Query, fieldText(e, f.Query)) // nothing for a field that cannot be searched for
 		}
 	}
 	if e.Request.DurationUS != 0 {

@@ -133,7 +133,8 @@ var layers = []layer{
 	{tests, "what only tests use", []rule{
 		{"internal/storetest", []string{".", "query", "verify", "spool", "internal/testlog", "internal/testwait"},
 			[]string{"github.com/google/go-cmp", "pgregory.net/rapid"}, "the suite for every store compiles none"},
-		{"internal/testlog", []string{".", "query", "verify", "internal/testwait"}, nil, "the tests of one store compile no other"},
+		{"internal/testlog", []string{".", "query", "verify", "internal/field", "internal/testwait"}, nil,
+			"the tests of one store compile no other"},
 		{"internal/sqlitetest", []string{".", "query", "verify", "sqlite", "internal/testlog", "internal/testwait"}, nil,
 			"a test that needs any log gets the one without a server"},
 		{"internal/servertest", []string{".", "server", "sqlite", "internal/sqlitetest", "internal/testlog", "internal/testwait"}, nil,

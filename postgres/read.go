@@ -14,6 +14,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/leafrow"
+	"github.com/attestlog/attestlog/internal/merkle"
 )
 
 // chunkEntries is how many entries one query reads. Until the server knows how a
@@ -50,29 +51,12 @@ func scanTree(row pgx.Row) (attestlog.Tree, error) {
 
 	tree.Size = uint64(size)
 	tree.Root = attestlog.Hash(root)
-	tree.Peaks = splitHashes(peaks)
-	tree.OpenTile = splitHashes(tail)
+	tree.Peaks = merkle.SplitHashes(peaks)
+	tree.OpenTile = merkle.SplitHashes(tail)
 	if size > 0 {
 		tree.LoggedTime = time.UnixMicro(logged).UTC()
 	}
 	return tree, nil
-}
-
-func splitHashes(data []byte) []attestlog.Hash {
-	const size = len(attestlog.Hash{})
-	hashes := make([]attestlog.Hash, 0, len(data)/size)
-	for ; len(data) >= size; data = data[size:] {
-		hashes = append(hashes, attestlog.Hash(data))
-	}
-	return hashes
-}
-
-func joinHashes(hashes []attestlog.Hash) []byte {
-	out := make([]byte, 0, len(hashes)*len(attestlog.Hash{}))
-	for i := range hashes {
-		out = append(out, hashes[i][:]...)
-	}
-	return out
 }
 
 // Scan calls fn with each entry from ≤ index < to, in order. The bytes are

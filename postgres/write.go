@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/merkle"
 	"github.com/attestlog/attestlog/internal/retry"
 )
 
@@ -380,7 +381,7 @@ func (t *tx) putBatch(b *attestlog.Batch) error {
 	// ends the transaction before its COMMIT: an answer would come too late.
 	out.Queue(t.s.sql(`UPDATE @.tree SET size = CASE size WHEN $6 THEN $1 ELSE -1 END,
 		root = $2, peaks = $3, tail = $4, logged_time = $5`),
-		int64(b.Tree.Size), b.Tree.Root[:], joinHashes(b.Tree.Peaks), joinHashes(b.Tree.OpenTile),
+		int64(b.Tree.Size), b.Tree.Root[:], merkle.JoinHashes(b.Tree.Peaks), merkle.JoinHashes(b.Tree.OpenTile),
 		b.Tree.LoggedTime.UnixMicro(), int64(t.tree.Size))
 	out.Queue("COMMIT")
 	err = t.conn.SendBatch(t.timer.ctx, &out).Close()

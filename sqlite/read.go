@@ -11,6 +11,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/leafrow"
+	"github.com/attestlog/attestlog/internal/merkle"
 )
 
 // Tree returns the stored tree.
@@ -38,8 +39,8 @@ func readTree(conn *sqlite.Conn) (attestlog.Tree, error) {
 			return &attestlog.CorruptError{Where: "tree", Err: fmt.Errorf("root of %d bytes", len(root))}
 		}
 		tree.Root = attestlog.Hash(root)
-		tree.Peaks = splitHashes(columnBytes(stmt, 2))
-		tree.OpenTile = splitHashes(columnBytes(stmt, 3))
+		tree.Peaks = merkle.SplitHashes(columnBytes(stmt, 2))
+		tree.OpenTile = merkle.SplitHashes(columnBytes(stmt, 3))
 		if tree.Size > 0 {
 			tree.LoggedTime = time.UnixMicro(stmt.ColumnInt64(4)).UTC()
 		}
@@ -49,15 +50,6 @@ func readTree(conn *sqlite.Conn) (attestlog.Tree, error) {
 		err = &attestlog.CorruptError{Where: "tree", Err: errors.New("the row is missing")}
 	}
 	return tree, err
-}
-
-func splitHashes(data []byte) []attestlog.Hash {
-	const size = len(attestlog.Hash{})
-	hashes := make([]attestlog.Hash, 0, len(data)/size)
-	for ; len(data) >= size; data = data[size:] {
-		hashes = append(hashes, attestlog.Hash(data))
-	}
-	return hashes
 }
 
 // chunk is how many entries are read in one read transaction, so that a long

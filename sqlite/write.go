@@ -12,6 +12,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/leafrow"
+	"github.com/attestlog/attestlog/internal/merkle"
 )
 
 // A writer is the one connection that writes to the log's database. Its methods
@@ -351,18 +352,10 @@ func (t *tx) putTree(tree *attestlog.Tree) error {
 	}
 	stmt.BindInt64(1, int64(tree.Size))
 	stmt.BindBytes(2, tree.Root[:])
-	stmt.BindBytes(3, joinHashes(tree.Peaks))
-	stmt.BindBytes(4, joinHashes(tree.OpenTile))
+	stmt.BindBytes(3, merkle.JoinHashes(tree.Peaks))
+	stmt.BindBytes(4, merkle.JoinHashes(tree.OpenTile))
 	stmt.BindInt64(5, tree.LoggedTime.UnixMicro())
 	return exec(stmt)
-}
-
-func joinHashes(hashes []attestlog.Hash) []byte {
-	out := make([]byte, 0, len(hashes)*len(attestlog.Hash{}))
-	for i := range hashes {
-		out = append(out, hashes[i][:]...)
-	}
-	return out
 }
 
 // PutCheckpoint stores a note, unless one of the same size or a larger one is

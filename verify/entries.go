@@ -363,7 +363,7 @@ func (v *verifier) compareOpenTile(src Source) error {
 	if src.Tile != nil {
 		data, err := src.Tile(0, n)
 		if err == nil {
-			stored, err = merkle.SplitHashes(data)
+			stored, err = merkle.SplitTile(data)
 		}
 		if err != nil && data != nil {
 			return nil // reported when the tile is full

@@ -83,7 +83,16 @@ func Where(level int, n uint64) string { return fmt.Sprintf("tile %d/%d", level,
 // FirstLeaf returns the index of the first leaf below a tile.
 func FirstLeaf(level int, n uint64) uint64 { return n << (TileHeight * (level + 1)) }
 
-// JoinHashes returns the bytes of a tile.
+// FullTiles returns how many full tiles a tree has, of all levels.
+func FullTiles(size uint64) uint64 {
+	tiles := uint64(0)
+	for n := size / TileWidth; n > 0; n /= TileWidth {
+		tiles += n
+	}
+	return tiles
+}
+
+// JoinHashes returns the bytes of hashes, one after the other, as a tile has them.
 func JoinHashes(hashes []Hash) []byte {
 	data := make([]byte, 0, len(hashes)*tlog.HashSize)
 	for i := range hashes {
@@ -92,17 +101,22 @@ func JoinHashes(hashes []Hash) []byte {
 	return data
 }
 
-// SplitHashes returns the hashes of a full tile.
-func SplitHashes(data []byte) ([]Hash, error) {
-	if len(data) != TileWidth*tlog.HashSize {
-		return nil, fmt.Errorf("tile of %d bytes, want %d", len(data), TileWidth*tlog.HashSize)
-	}
-
-	hashes := make([]Hash, TileWidth)
+// SplitHashes returns the hashes that JoinHashes joined. It leaves out a last part
+// that is shorter than a hash.
+func SplitHashes(data []byte) []Hash {
+	hashes := make([]Hash, len(data)/tlog.HashSize)
 	for i := range hashes {
 		hashes[i] = Hash(data[i*tlog.HashSize:])
 	}
-	return hashes, nil
+	return hashes
+}
+
+// SplitTile returns the hashes of a full tile.
+func SplitTile(data []byte) ([]Hash, error) {
+	if len(data) != TileWidth*tlog.HashSize {
+		return nil, fmt.Errorf("tile of %d bytes, want %d", len(data), TileWidth*tlog.HashSize)
+	}
+	return SplitHashes(data), nil
 }
 
 // rootOf returns the root over peaks.

@@ -25,7 +25,7 @@ func (s Source) Hashes(level int, n uint64, width int, full bool) ([]Hash, error
 		if err != nil {
 			return nil, err
 		}
-		hashes, err := SplitHashes(data)
+		hashes, err := SplitTile(data)
 		if err != nil {
 			return nil, &Error{FirstLeaf(level, n), Where(level, n), err}
 		}

@@ -55,10 +55,11 @@ var layers = []layer{
 		}, "a server is given logs: it compiles no store and no command line"},
 	}},
 	{"drop-ins", "the APIs of two audit logs that services wrote for themselves", []rule{
-		{"compat/auditlog", []string{".", "query", "fit", "convert/auditlog", "sqlite"}, nil,
+		{"compat/auditlog", []string{".", "query", "fit", "convert/auditlog", "internal/oldlog", "sqlite"}, nil,
 			"who replaces the SQLite log must not compile PostgreSQL"},
-		{"compat/audit", []string{".", "query", "fit", "convert/audit", "postgres", "spool"}, nil,
+		{"compat/audit", []string{".", "query", "fit", "convert/audit", "internal/oldlog", "postgres", "spool"}, nil,
 			"who replaces the PostgreSQL log must not compile SQLite"},
+		{"internal/oldlog", []string{".", "query"}, nil, "importing a table once is events and a log, whatever the database"},
 	}},
 	{"in front of a log", "what a service does, as events", []rule{
 		{"audithttp", []string{".", "query", "fit", "internal/auditdraft"}, nil,

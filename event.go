@@ -2,6 +2,7 @@ package attestlog
 
 import (
 	"encoding/base64"
+	"errors"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -216,7 +217,7 @@ func originalBytes(s string) ([]byte, error) {
 	}
 	b, err := base64.StdEncoding.Strict().DecodeString(enc)
 	if err != nil || originalText(b) != s {
-		return nil, &FieldError{Field: "original", Rule: "not canonical base64 after " + base64Original}
+		return nil, errors.New("not canonical base64 after " + base64Original)
 	}
 	return b, nil
 }

@@ -19,9 +19,8 @@ func ParseEvent(data []byte) (Event, error) {
 	d := newDecoder(data)
 	d.event()
 	d.End()
-	err := d.failure()
-	if err != nil {
-		return d.e, err
+	if d.Err != nil {
+		return d.e, fieldError(d.Err)
 	}
 	return d.e, d.e.check()
 }
@@ -46,7 +45,6 @@ type decoder struct {
 	version float64
 
 	names []string // of the objects being read, to find duplicates
-	other error    // of a value that is well-formed and not allowed
 
 	scratch [32]string // for names and the scanner's path, as most events need
 }
@@ -57,16 +55,12 @@ func newDecoder(data []byte) *decoder {
 	return d
 }
 
-// failure returns the first error, in the words of a caller's fields.
-func (d *decoder) failure() error {
-	if d.Err != nil {
-		return fieldError(d.Err)
-	}
-	return d.other
-}
-
 // fieldError returns an error of package canon as a *FieldError.
 func fieldError(err error) error {
+	if err == nil {
+		return nil // before the variable, which is on the heap
+	}
+
 	var rule *canon.Error
 	if errors.As(err, &rule) {
 		return &FieldError{Field: rule.Path, Rule: rule.Rule}
@@ -332,8 +326,8 @@ func (d *decoder) original() {
 	var text string
 	d.text(&text)
 	b, err := originalBytes(text)
-	if err != nil && d.Err == nil && d.other == nil {
-		d.other = err
+	if err != nil {
+		d.Fail("%v", err)
 	}
 	if len(b) > 0 {
 		d.e.Original = b

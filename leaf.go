@@ -66,7 +66,7 @@ func decodeLeaf(leaf []byte) (Leaf, error) {
 	if d.Err == nil && d.version != 1 {
 		d.Fail("v is not 1")
 	}
-	return Leaf{d.e, d.logged, d.sealed}, d.failure()
+	return Leaf{d.e, d.logged, d.sealed}, fieldError(d.Err)
 }
 
 // checkClear checks the rules of an event whose sealed fields are left out.

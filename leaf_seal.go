@@ -251,7 +251,7 @@ func disclose(e *Event, pointer string, value []byte) error {
 	case id == field.Original:
 		b, err := originalBytes(text)
 		if err != nil {
-			return err
+			return &FieldError{Field: "original", Rule: err.Error()}
 		}
 		e.Original = b
 		return nil

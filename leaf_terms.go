@@ -254,8 +254,9 @@ func (t *termWalker) disclosure(d *Disclosure) error {
 		return errors.New("its pointer does not start with a slash")
 	}
 
+	// An original is not searched, and need not be read for that.
 	id, ok := field.ByPointer(d.Pointer)
-	if ok {
+	if ok && id.Get().Sealable && id != field.Original {
 		t.field(id)
 	}
 	return fieldError(t.Err)

@@ -387,7 +387,11 @@ func (l *Log) RotateKey(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return verifier, l.publisher.rotate(signer, verifier)
+	err = l.publisher.rotate(signer, verifier)
+	if err != nil {
+		return "", err
+	}
+	return verifier, nil
 }
 
 // announce signs the announcement of a new verifier key.

@@ -58,13 +58,14 @@ func (s *sequencer) run() {
 
 		stop := s.intake.divertDuring(batch)
 		unstored, err := s.commit(batch)
-		stop()
 		if err != nil {
 			s.counters.retries.Add(1)
-			s.intake.failed(unstored, err)
-			continue
+			unstored = s.intake.failCalls(unstored, err) // who wait no longer than the commit took
 		}
-		s.intake.stored()
+		stop()
+		if err != nil {
+			s.intake.retry(unstored, err)
+		}
 	}
 }
 
@@ -97,6 +98,8 @@ func (s *sequencer) commit(batch []job) ([]job, error) {
 			s.head.known.Store(&done.batch.Tree)
 		}
 
+		// Once a caller has its answer, nothing counts as waiting any more.
+		s.intake.stored()
 		for i := range batch {
 			if c := batch[i].call; c != nil {
 				close(c.done)

@@ -284,11 +284,10 @@ func (in *intake) stored() {
 	in.backoff.Reset()
 }
 
-// failed is called after a commit that failed. It fails the calls, whose callers
-// decide what to do; the recorded events go to the spool, or are kept and tried
-// again after a pause.
-func (in *intake) failed(batch []job, err error) {
-	in.left = in.divert(in.failCalls(batch, err))
+// retry is called with what failCalls returned, when nothing is diverted any more.
+// The recorded events go to the spool, or are kept and tried again after a pause.
+func (in *intake) retry(batch []job, err error) {
+	in.left = in.divert(batch)
 
 	events := 0
 	for i := range in.left {
@@ -303,8 +302,9 @@ func (in *intake) failed(batch []job, err error) {
 	in.backoff.Wait(in.life.gaveUp) // next sees it if Close has given up
 }
 
-// failCalls fails the calls of a batch and returns its recorded events. With a
-// spool, which may take those, it returns the calls of Flush as well.
+// failCalls fails the calls of a batch that was not stored, whose callers decide
+// what to do, and returns its recorded events. With a spool, which may take those,
+// it returns the calls of Flush as well.
 func (in *intake) failCalls(batch []job, err error) []job {
 	var kept, failed []job
 	for i := range batch {

@@ -34,6 +34,31 @@ func Finish(e *attestlog.Event) {
 	fit.Event(e)
 }
 
+// Imported is the name of the attribute that holds what another log had added to
+// an event.
+const Imported = "imported"
+
+// SetImported puts what another log had added to an event into its attributes:
+// added, and the erased pointers if there are any. What the log that wrote the
+// event had imported itself stays within.
+func SetImported(e *attestlog.Event, added map[string]any, erased []string) {
+	if len(erased) > 0 {
+		var pointers []any
+		for _, pointer := range erased {
+			pointers = append(pointers, pointer)
+		}
+		added["erased"] = pointers
+	}
+	if before, taken := e.Attributes[Imported]; taken {
+		added[Imported] = before
+	}
+
+	if e.Attributes == nil {
+		e.Attributes = map[string]any{}
+	}
+	e.Attributes[Imported] = added
+}
+
 func sweep(e *attestlog.Event) {
 	s := sweeper{anywhere: map[string]bool{}, name: e.Actor.Name}
 	for _, text := range [...]string{e.Source.IP, e.Source.UserAgent} {

@@ -223,6 +223,15 @@ func Fill(e *attestlog.Event, o Object) {
 	}
 }
 
+// SourceOf returns the source with an address: as its IP if it is one, and
+// otherwise as its host.
+func SourceOf(address string) attestlog.Source {
+	if _, err := netip.ParseAddr(address); err == nil {
+		return attestlog.Source{IP: address}
+	}
+	return attestlog.Source{Host: address}
+}
+
 func findText(o Object, f namedField) string {
 	switch {
 	case f.ID == field.Outcome:

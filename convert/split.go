@@ -69,6 +69,32 @@ func One(e attestlog.Event, err error) iter.Seq2[attestlog.Event, error] {
 	return func(yield func(attestlog.Event, error) bool) { yield(e, err) }
 }
 
+// Items is what the events of Objects yields for an object that is a list of
+// records: event maps each item by itself, so that a bad one spoils no other. The
+// item is the event's to keep. lists are the texts of the list, which comes more
+// than once if its name is repeated. name is the list's in errors, such as
+// "hits.hits[1]: …".
+func Items(lists [][]byte, name string, event func(item []byte) (attestlog.Event, error)) iter.Seq2[attestlog.Event, error] {
+	return func(yield func(attestlog.Event, error) bool) {
+		i := 0
+		for _, list := range lists {
+			for item, err := range loosejson.Items(list) {
+				var e attestlog.Event
+				if err == nil {
+					e, err = event(bytes.Clone(item))
+				}
+				if err != nil {
+					err = fmt.Errorf("%s[%d]: %w", name, i, err)
+				}
+				if !yield(e, err) {
+					return
+				}
+				i++
+			}
+		}
+	}
+}
+
 // A splitter finds records: objects that are not inside others, except inside a
 // wrapper.
 //

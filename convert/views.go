@@ -3,6 +3,7 @@ package convert
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/field"
@@ -101,6 +102,18 @@ func SetText(to map[string]any, name, value string) {
 	if value != "" {
 		to[name] = value
 	}
+}
+
+// IsTraceID reports whether s is a trace-id of W3C Trace Context, Section 3.2.2.
+func IsTraceID(s string) bool { return isHex(s, 32) }
+
+// IsSpanID reports whether s is a parent-id of W3C Trace Context, Section 3.2.2.
+func IsSpanID(s string) bool { return isHex(s, 16) }
+
+// isHex reports whether s has n lower-case hexadecimal digits, not all of them
+// zeros.
+func isHex(s string, n int) bool {
+	return len(s) == n && strings.Trim(s, "0123456789abcdef") == "" && strings.Trim(s, "0") != ""
 }
 
 func targets(all []attestlog.Target) []map[string]any {

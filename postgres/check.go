@@ -8,6 +8,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/inverted"
+	"github.com/attestlog/attestlog/internal/merkle"
 	"github.com/attestlog/attestlog/verify"
 )
 
@@ -19,12 +20,7 @@ func (s *Store) CheckRows(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		// A full tile has the hashes of 256 entries, or of 256 full tiles of the level
-		// below.
-		tiles := uint64(0)
-		for n := tree.Size / attestlog.TileWidth; n > 0; n /= attestlog.TileWidth {
-			tiles += n
-		}
+		tiles := merkle.FullTiles(tree.Size)
 
 		for _, check := range []struct {
 			sql, where string

@@ -316,8 +316,11 @@ func (v *verifier) add(c *chunk, src Source) error {
 
 // earlier returns the error that is about the earlier entry.
 func earlier(a, b error) error {
-	if a == nil || b == nil {
-		return errors.Join(a, b)
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
 	}
 
 	var inA, inB *attestlog.CorruptError

@@ -29,6 +29,7 @@ import (
 	"github.com/attestlog/attestlog"
 	old "github.com/attestlog/attestlog/convert/audit"
 	"github.com/attestlog/attestlog/fit"
+	"github.com/attestlog/attestlog/internal/oldlog"
 	"github.com/attestlog/attestlog/postgres"
 	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/spool"
@@ -75,8 +76,8 @@ type QueryFilter struct {
 // imported. A larger number would not be exact in JavaScript.
 const newIDs = 1 << 52
 
-// imported is the action of the entry that ends an import.
-const imported = "audit.imported"
+// importName names this package in the entry that ends an import.
+const importName = "audit"
 
 const (
 	// storeTimeout is how long an entry may take before it goes to the spool.
@@ -318,15 +319,12 @@ func (l *Logger) query(ctx context.Context, f QueryFilter) ([]Entry, uint64, err
 	return out, total, nil
 }
 
-// isImported selects the entry that ends an import.
-var isImported = query.And(query.Field("action", imported), query.Field("operation", "import"))
-
 // queryOf selects, of what Log and the import put into the log, the entries that a
 // filter selects.
 func queryOf(f QueryFilter) query.Query {
 	all := []query.Query{
 		query.Not(query.Prefix("action", "attestlog.")),
-		query.Not(isImported),
+		query.Not(oldlog.Imported(importName)),
 	}
 
 	// The texts as they are in the log, which fit may have changed.

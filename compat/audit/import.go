@@ -4,18 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 
 	"github.com/attestlog/attestlog"
 	old "github.com/attestlog/attestlog/convert/audit"
+	"github.com/attestlog/attestlog/internal/oldlog"
 	"github.com/attestlog/attestlog/postgres"
-	"github.com/attestlog/attestlog/query"
 )
 
 // importOnce imports the old table, unless there is none or an entry says that
 // this was done. An import that was interrupted is continued.
 func (l *Logger) importOnce(ctx context.Context, dsn string) error {
-	n, err := l.log.Count(ctx, isImported, 1)
-	if err != nil || n > 0 {
+	done, err := oldlog.IsImported(ctx, l.log, importName)
+	if err != nil || done {
 		return err
 	}
 
@@ -32,71 +33,32 @@ func (l *Logger) importOnce(ctx context.Context, dsn string) error {
 	}
 	defer table.Close()
 
-	rows, err := l.importTable(ctx, table)
+	err = oldlog.Import(ctx, l.log, oldlog.Table{
+		Name:   importName,
+		Format: old.Format,
+		Rows:   table.Rows,
+		Events: checked(table.Events(ctx)),
+		Logger: l.logger,
+	})
 	if err != nil {
 		return fmt.Errorf("import of the table audit_log: %w", err)
 	}
-
-	// The entry that isImported selects.
-	_, err = l.log.Append(ctx, attestlog.Event{
-		Action:     imported,
-		Operation:  "import",
-		Outcome:    attestlog.Success,
-		Actor:      attestlog.Actor{ID: "audit", Type: "system"},
-		Attributes: map[string]any{"rows": rows},
-	})
-	return err
+	return nil
 }
 
-// importTable appends the events of all rows, and checks that they are in the log.
-func (l *Logger) importTable(ctx context.Context, table *old.Table) (rows int64, err error) {
-	rows, err = l.importRows(ctx, table)
-	if err != nil {
-		return rows, err
-	}
-
-	stored, err := l.log.Count(ctx, query.Prefix("id", old.Format+":"), 0)
-	if err != nil {
-		return rows, err
-	}
-	if rows < table.Rows || int64(stored) < rows {
-		return rows, fmt.Errorf("the table has %d rows, of which %d were read and %d are in the log", table.Rows, rows, stored)
-	}
-	return rows, nil
-}
-
-// importRows appends the events of all rows, and returns how many there were. Rows
-// that are in the log already have the same ids, and are not stored again.
-func (l *Logger) importRows(ctx context.Context, table *old.Table) (rows int64, err error) {
-	const batchSize, reportEvery = 1_000, 100_000
-	l.logger.Info("audit: importing the table audit_log", "rows", table.Rows)
-
-	batch := make([]attestlog.Event, 0, batchSize)
-	for e, err := range table.Events(ctx) {
-		if err != nil {
-			return rows, err
-		}
-		err = checkID(e)
-		if err != nil {
-			return rows, err
-		}
-		batch = append(batch, e)
-		rows++
-
-		if len(batch) == batchSize {
-			_, err := l.log.Append(ctx, batch...)
-			if err != nil {
-				return rows, err
+// checked ends events with an error at a row whose id could be that of an entry
+// that is not imported.
+func checked(events iter.Seq2[attestlog.Event, error]) iter.Seq2[attestlog.Event, error] {
+	return func(yield func(attestlog.Event, error) bool) {
+		for e, err := range events {
+			if err == nil {
+				err = checkID(e)
 			}
-			batch = batch[:0]
-		}
-		if rows%reportEvery == 0 {
-			l.logger.Info("audit: importing the table audit_log", "done", rows, "rows", table.Rows)
+			if !yield(e, err) {
+				return
+			}
 		}
 	}
-
-	_, err = l.log.Append(ctx, batch...)
-	return rows, err
 }
 
 // checkID refuses a row whose id could be that of an entry that is not imported.

@@ -32,6 +32,7 @@ import (
 	"github.com/attestlog/attestlog"
 	table "github.com/attestlog/attestlog/convert/auditlog"
 	"github.com/attestlog/attestlog/fit"
+	"github.com/attestlog/attestlog/internal/oldlog"
 	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/sqlite"
 )
@@ -55,8 +56,8 @@ type Store struct {
 // Suffix is appended to the name of an old file to make that of its log.
 const Suffix = ".attestlog"
 
-// imported is the action of the entry that ends an import.
-const imported = "auditlog.imported"
+// importName names this package in the entry that ends an import.
+const importName = "auditlog"
 
 // New opens or creates the log in the file path, whose folder it makes with mode
 // 0700. If the file holds an old audit table, the log is the file path+Suffix, and
@@ -147,63 +148,17 @@ func logPathOf(path string, isTable bool) (string, error) {
 
 // importOnce imports the old table, unless an entry says that this was done.
 func importOnce(ctx context.Context, log *attestlog.Log, old *table.Table) error {
-	n, err := log.Count(ctx, isImported, 1)
-	if err != nil || n > 0 {
+	done, err := oldlog.IsImported(ctx, log, importName)
+	if err != nil || done {
 		return err
 	}
-
-	// An import that was interrupted left a part of the rows in the log, so the
-	// ids of all rows are counted there.
-	rows, err := importRows(ctx, log, old)
-	if err != nil {
-		return err
-	}
-	stored, err := log.Count(ctx, query.Prefix("id", table.Format+":"), 0)
-	if err != nil {
-		return err
-	}
-	if rows != old.Rows || int64(stored) < rows {
-		return fmt.Errorf("the table has %d rows, of which %d were read and %d are in the log", old.Rows, rows, stored)
-	}
-
-	_, err = log.Append(ctx, attestlog.Event{
-		Action:     imported,
-		Operation:  "import",
-		Outcome:    attestlog.Success,
-		Actor:      attestlog.Actor{ID: "auditlog", Type: "system"},
-		Attributes: map[string]any{"rows": rows},
+	return oldlog.Import(ctx, log, oldlog.Table{
+		Name:   importName,
+		Format: table.Format,
+		Rows:   old.Rows,
+		Events: old.Events(ctx),
+		Logger: slog.Default(),
 	})
-	return err
-}
-
-// importRows appends the events of all rows, and returns how many there were. Rows
-// that are in the log already have the same ids, and are not stored again.
-func importRows(ctx context.Context, log *attestlog.Log, old *table.Table) (rows int64, err error) {
-	const batchSize, reportEvery = 1_000, 100_000
-	slog.Info("auditlog: importing the old table", "rows", old.Rows)
-
-	batch := make([]attestlog.Event, 0, batchSize)
-	for e, err := range old.Events(ctx) {
-		if err != nil {
-			return rows, err
-		}
-		batch = append(batch, e)
-		rows++
-
-		if len(batch) == batchSize {
-			_, err := log.Append(ctx, batch...)
-			if err != nil {
-				return rows, err
-			}
-			batch = batch[:0]
-		}
-		if rows%reportEvery == 0 {
-			slog.Info("auditlog: importing the old table", "done", rows, "rows", old.Rows)
-		}
-	}
-
-	_, err = log.Append(ctx, batch...)
-	return rows, err
 }
 
 // Record queues one request, with the time of the call, and returns. While the
@@ -225,11 +180,8 @@ func (s *Store) Record(username, method, path, module string, status int) {
 	}
 }
 
-// isImported selects the entry that ends an import.
-var isImported = query.And(query.Field("action", imported), query.Field("operation", "import"))
-
 // requests selects what Record and the import put into the log.
-var requests = query.And(query.Not(query.Prefix("action", "attestlog.")), query.Not(isImported))
+var requests = query.And(query.Not(query.Prefix("action", "attestlog.")), query.Not(oldlog.Imported(importName)))
 
 // List returns the newest entries, newest first, at most limit; with a negative
 // limit all of them. Everything that was recorded before is among them. The

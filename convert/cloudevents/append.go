@@ -9,6 +9,7 @@ import (
 	"unicode"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/convert"
 )
 
 // A record is a CloudEvent as Append writes it.
@@ -76,16 +77,10 @@ func subjectOf(e *attestlog.Entry) string {
 // traceParentOf returns the entry's trace, as the Distributed Tracing extension
 // has it, or "" if its ids are not of W3C Trace Context.
 func traceParentOf(e *attestlog.Entry) string {
-	if !isHex(e.Trace.TraceID, 32) || !isHex(e.Trace.SpanID, 16) {
+	if !convert.IsTraceID(e.Trace.TraceID) || !convert.IsSpanID(e.Trace.SpanID) {
 		return ""
 	}
 	return "00-" + e.Trace.TraceID + "-" + e.Trace.SpanID + "-01"
-}
-
-// isHex reports whether s has n lower-case hexadecimal digits, not all of them
-// zeros.
-func isHex(s string, n int) bool {
-	return len(s) == n && strings.Trim(s, "0123456789abcdef") == "" && strings.Trim(s, "0") != ""
 }
 
 // allowed replaces the characters that attributes must not have: control

@@ -12,10 +12,6 @@ import (
 	"github.com/attestlog/attestlog/internal/loosejson"
 )
 
-// Imported is the name of the attribute that holds what another log added to an
-// event, as in package jsonlines.
-const Imported = "imported"
-
 // An addition is what an entry has besides its event.
 type addition struct {
 	Index      *uint64  `json:"index"`
@@ -40,26 +36,12 @@ func entry(data []byte, o convert.Object) (e attestlog.Event, ok bool) {
 		e.Actor.ID = "" // the placeholder
 	}
 
-	imported := map[string]any{
+	convert.SetImported(&e, map[string]any{
 		"index":       float64(*added.Index),
 		"leaf_hash":   added.LeafHash,
 		"logged_time": added.LoggedTime,
 		"source":      o.Text("source"),
-	}
-	if len(added.Erased) > 0 {
-		var erased []any
-		for _, pointer := range added.Erased {
-			erased = append(erased, pointer)
-		}
-		imported["erased"] = erased
-	}
-	if before, taken := e.Attributes[Imported]; taken {
-		imported[Imported] = before // by the log that wrote this
-	}
-	if e.Attributes == nil {
-		e.Attributes = map[string]any{}
-	}
-	e.Attributes[Imported] = imported
+	}, added.Erased)
 
 	// Append makes these of the entry.
 	for _, name := range [...]string{

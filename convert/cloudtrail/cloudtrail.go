@@ -61,7 +61,6 @@ import (
 	"errors"
 	"io"
 	"iter"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -234,13 +233,8 @@ func actorType(o convert.Object) string {
 // source maps sourceIPAddress, which is the name of a service if a service made
 // the call.
 func source(o convert.Object) attestlog.Source {
-	s := attestlog.Source{UserAgent: o.Take("userAgent")}
-	address := o.Take("sourceIPAddress")
-	if _, err := netip.ParseAddr(address); err == nil {
-		s.IP = address
-	} else {
-		s.Host = address
-	}
+	s := convert.SourceOf(o.Take("sourceIPAddress"))
+	s.UserAgent = o.Take("userAgent")
 	return s
 }
 

@@ -158,9 +158,9 @@ func newTable(raw []byte) (*table, error) {
 // columns maps the names of Writer that Named does not know, or takes for
 // something else.
 var columns = map[string]string{
-	"index":       "imported.index",
-	"logged_time": "imported.logged_time",
-	"id":          "imported.id",
+	"index":       convert.Imported + ".index",
+	"logged_time": convert.Imported + ".logged_time",
+	"id":          convert.Imported + ".id",
 	"host":        "source.host",
 }
 

@@ -44,7 +44,6 @@ package ecs
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"iter"
 	"slices"
@@ -67,7 +66,9 @@ func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
 	ids := convert.NewMixedIDs(Format, source)
 	return convert.Objects(r, source, "", func(raw []byte) iter.Seq2[attestlog.Event, error] {
 		if lists := answer(raw); len(lists) > 0 {
-			return items(lists, ids)
+			return convert.Items(lists, "hits.hits", func(item []byte) (attestlog.Event, error) {
+				return event(item, ids)
+			})
 		}
 		return convert.One(event(raw, ids))
 	})
@@ -90,28 +91,6 @@ func answer(raw []byte) (lists [][]byte) {
 		}
 	}
 	return lists
-}
-
-// items maps the hits of lists one by one, so that a bad one spoils no other.
-func items(lists [][]byte, ids *convert.MixedIDs) iter.Seq2[attestlog.Event, error] {
-	return func(yield func(attestlog.Event, error) bool) {
-		i := 0
-		for _, list := range lists {
-			for hit, err := range loosejson.Items(list) {
-				var e attestlog.Event
-				if err == nil {
-					e, err = event(bytes.Clone(hit), ids)
-				}
-				if err != nil {
-					err = fmt.Errorf("hits.hits[%d]: %w", i, err)
-				}
-				if !yield(e, err) {
-					return
-				}
-				i++
-			}
-		}
-	}
 }
 
 var errNotRecord = errors.New("not a document of ECS: no @timestamp, ecs.version or event")

@@ -4,12 +4,9 @@ import (
 	"fmt"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/convert"
 	"github.com/attestlog/attestlog/fit"
 )
-
-// Imported is the name of the attribute that holds what the old log added to an
-// event.
-const Imported = "imported"
 
 // micro is how a leaf has its logged_time.
 const micro = "2006-01-02T15:04:05.000000Z"
@@ -29,24 +26,10 @@ func entry(line []byte) (e attestlog.Event, ok bool, err error) {
 	}
 	e = was.Event
 
-	imported := map[string]any{
+	convert.SetImported(&e, map[string]any{
 		"index":       float64(was.Index),
 		"logged_time": was.LoggedTime.UTC().Format(micro),
-	}
-	if len(was.Erased) > 0 {
-		var erased []any
-		for _, pointer := range was.Erased {
-			erased = append(erased, pointer)
-		}
-		imported["erased"] = erased
-	}
-	if before, taken := e.Attributes[Imported]; taken {
-		imported[Imported] = before // by the log that wrote this line
-	}
-	if e.Attributes == nil {
-		e.Attributes = map[string]any{}
-	}
-	e.Attributes[Imported] = imported
+	}, was.Erased)
 	fit.Event(&e)
 	return e, true, nil
 }

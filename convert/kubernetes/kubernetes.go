@@ -51,7 +51,6 @@
 package kubernetes
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -74,7 +73,9 @@ func Read(r io.Reader, source string) iter.Seq2[attestlog.Event, error] {
 	ids := convert.NewMixedIDs(Format, source)
 	return convert.Objects(r, source, "", func(raw []byte) iter.Seq2[attestlog.Event, error] {
 		if lists, ok := eventList(raw); ok {
-			return items(lists, ids)
+			return convert.Items(lists, "items", func(item []byte) (attestlog.Event, error) {
+				return event(item, ids)
+			})
 		}
 		return convert.One(event(raw, ids))
 	})
@@ -93,28 +94,6 @@ func eventList(raw []byte) (lists [][]byte, ok bool) {
 		}
 	}
 	return lists, ok
-}
-
-// items maps the items of lists one by one, so that a bad one spoils no other.
-func items(lists [][]byte, ids *convert.MixedIDs) iter.Seq2[attestlog.Event, error] {
-	return func(yield func(attestlog.Event, error) bool) {
-		i := 0
-		for _, list := range lists {
-			for item, err := range loosejson.Items(list) {
-				var e attestlog.Event
-				if err == nil {
-					e, err = event(bytes.Clone(item), ids)
-				}
-				if err != nil {
-					err = fmt.Errorf("item %d: %w", i, err)
-				}
-				if !yield(e, err) {
-					return
-				}
-				i++
-			}
-		}
-	}
 }
 
 // event maps one record. The event keeps raw.

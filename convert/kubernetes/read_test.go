@@ -29,11 +29,11 @@ func TestItemsOfAListAreReadOneByOne(t *testing.T) {
 	}{
 		{"a tab in a string", "{\"kind\":\"EventList\",\"items\":[{\"auditID\":\"a\",\"x\":\"\t\"},{\"auditID\":\"b\"}]}", []string{"a", "b"}},
 		{"bad items", `{"items":[{"auditID":"a"},{"auditID":"\q"},7,{"x":1},{"auditID":"b"}],"kind":"EventList"}`, []string{
-			"a", `item 1: not JSON: unexpected 'q' at byte 13`, "item 2: not a JSON object", "item 3: not a Kubernetes audit event: no auditID, verb or stage", "b",
+			"a", `items[1]: not JSON: unexpected 'q' at byte 13`, "items[2]: not a JSON object", "items[3]: not a Kubernetes audit event: no auditID, verb or stage", "b",
 		}},
-		{"two lists", `{"items":[{"auditID":"a"}],"kind":"EventList","items":[{"auditID":"b"},{}]}`, []string{"a", "b", "item 2: not a Kubernetes audit event: no auditID, verb or stage"}},
+		{"two lists", `{"items":[{"auditID":"a"}],"kind":"EventList","items":[{"auditID":"b"},{}]}`, []string{"a", "b", "items[2]: not a Kubernetes audit event: no auditID, verb or stage"}},
 		{"no list", `{"kind":"EventList","items":null}`, nil},
-		{"another list", `{"kind":"EventList","items":{}}`, []string{"item 0: not a JSON array"}},
+		{"another list", `{"kind":"EventList","items":{}}`, []string{"items[0]: not a JSON array"}},
 		{"another kind", `{"kind":"PodList","items":[]}`, []string{`not a Kubernetes audit event, but a "PodList"`}},
 		{"names that come again", `{"kind":"Event","auditID":"a","items":1,"items":2}`, []string{"a"}},
 	} {

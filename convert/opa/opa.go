@@ -194,11 +194,7 @@ func source(o convert.Object) attestlog.Source {
 	if peer, err := netip.ParseAddrPort(address); err == nil {
 		return attestlog.Source{IP: peer.Addr().String()}
 	}
-	o.Take(name)
-	if _, err := netip.ParseAddr(address); err == nil {
-		return attestlog.Source{IP: address}
-	}
-	return attestlog.Source{Host: address}
+	return convert.SourceOf(o.Take(name))
 }
 
 // duration returns how long the decision took, in microseconds, or 0. The

@@ -62,10 +62,10 @@ func recordOf(e *attestlog.Entry) (object, error) {
 	if e.Message != "" {
 		r["body"] = object{"stringValue": e.Message}
 	}
-	if isTraceID(e.Trace.TraceID) {
+	if convert.IsTraceID(e.Trace.TraceID) {
 		r["traceId"] = e.Trace.TraceID
 	}
-	if isSpanID(e.Trace.SpanID) {
+	if convert.IsSpanID(e.Trace.SpanID) {
 		r["spanId"] = e.Trace.SpanID
 	}
 	return r, nil
@@ -133,10 +133,10 @@ func attributesOf(e *attestlog.Entry) (object, error) {
 	if !e.Time.After(epoch) {
 		a["attestlog.time"] = strconv.FormatInt(e.Time.UnixNano(), 10)
 	}
-	if !isTraceID(e.Trace.TraceID) {
+	if !convert.IsTraceID(e.Trace.TraceID) {
 		convert.SetText(a, "attestlog.trace_id", e.Trace.TraceID)
 	}
-	if !isSpanID(e.Trace.SpanID) {
+	if !convert.IsSpanID(e.Trace.SpanID) {
 		convert.SetText(a, "attestlog.span_id", e.Trace.SpanID)
 	}
 
@@ -170,18 +170,4 @@ func actionOf(e *attestlog.Entry) string {
 		last = e.Action
 	}
 	return strings.ToUpper(last)
-}
-
-// isTraceID reports whether s is a trace-id of W3C Trace Context, Section
-// 3.2.2.
-func isTraceID(s string) bool { return isHex(s, 32) }
-
-// isSpanID reports whether s is a parent-id of W3C Trace Context, Section
-// 3.2.2.
-func isSpanID(s string) bool { return isHex(s, 16) }
-
-// isHex reports whether s has n lower-case hexadecimal digits, not all of them
-// zeros.
-func isHex(s string, n int) bool {
-	return len(s) == n && strings.Trim(s, "0123456789abcdef") == "" && strings.Trim(s, "0") != ""
 }

@@ -64,7 +64,6 @@ import (
 	"io"
 	"iter"
 	"maps"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -107,7 +106,7 @@ func mapRecord(o convert.Object, d document) (attestlog.Event, error) {
 		Operation: strings.ToLower(attributes.Text("audit.action")),
 		Outcome:   outcome(attributes),
 		Actor:     actor(attributes),
-		Source:    source(attributes),
+		Source:    convert.SourceOf(attributes.Take("audit.source.id")),
 		Targets:   targets(attributes),
 		Trace:     attestlog.Trace{TraceID: o.Take("traceId"), SpanID: o.Take("spanId")},
 	}
@@ -184,14 +183,6 @@ func actor(attributes convert.Object) attestlog.Actor {
 		a.Type = attributes.Take("audit.actor.type")
 	}
 	return a
-}
-
-func source(attributes convert.Object) attestlog.Source {
-	address := attributes.Take("audit.source.id")
-	if _, err := netip.ParseAddr(address); err == nil {
-		return attestlog.Source{IP: address}
-	}
-	return attestlog.Source{Host: address}
 }
 
 func targets(attributes convert.Object) []attestlog.Target {

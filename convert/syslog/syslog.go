@@ -48,7 +48,6 @@ import (
 	"io"
 	"iter"
 	"maps"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -132,7 +131,7 @@ func event(parser gosyslog.Machine, raw []byte) (attestlog.Event, convert.Object
 	}
 	e.Service = text(m.Appname)
 	e.Action = action(m, members)
-	e.Source = source(m)
+	e.Source = convert.SourceOf(text(m.Hostname))
 
 	// The structured data comes first, for it is meant for programs.
 	rest := convert.Object{Attribute: header(m)}
@@ -162,14 +161,6 @@ func action(m *rfc5424.SyslogMessage, members convert.Object) string {
 		return name
 	}
 	return "syslog." + facilities[*m.Facility]
-}
-
-func source(m *rfc5424.SyslogMessage) attestlog.Source {
-	name := text(m.Hostname)
-	if _, err := netip.ParseAddr(name); err == nil {
-		return attestlog.Source{IP: name}
-	}
-	return attestlog.Source{Host: name}
 }
 
 // header returns the attribute for the fields of the header that no field of

@@ -83,6 +83,15 @@ func Where(level int, n uint64) string { return fmt.Sprintf("tile %d/%d", level,
 // FirstLeaf returns the index of the first leaf below a tile.
 func FirstLeaf(level int, n uint64) uint64 { return n << (TileHeight * (level + 1)) }
 
+// FullTiles returns how many full tiles a tree has, of all levels.
+func FullTiles(size uint64) uint64 {
+	tiles := uint64(0)
+	for n := size / TileWidth; n > 0; n /= TileWidth {
+		tiles += n
+	}
+	return tiles
+}
+
 // JoinHashes returns the bytes of hashes, one after the other.
 func JoinHashes(hashes []Hash) []byte {
 	data := make([]byte, 0, len(hashes)*tlog.HashSize)

@@ -500,17 +500,45 @@ func TestLeafHashIsTlogs(t *testing.T) {
 	})
 }
 
-func TestSplitHashesWantsAFullTile(t *testing.T) {
+func TestHashesAreSplitAsTheyWereJoined(t *testing.T) {
 	data := newTree().tiles[place{0, 0}]
-	hashes, err := merkle.SplitHashes(data)
+	for n := range merkle.TileWidth + 1 {
+		hashes, err := merkle.SplitHashes(data[:n*len(merkle.Hash{})])
+		if err != nil || len(hashes) != n || !bytes.HasPrefix(data, merkle.JoinHashes(hashes)) {
+			t.Errorf("%d hashes were split into %d", n, len(hashes))
+		}
+	}
+	if hashes, err := merkle.SplitHashes(data[:63]); err == nil {
+		t.Errorf("SplitHashes of 63 bytes = %d hashes, want an error", len(hashes))
+	}
+}
+
+func TestSplitTileWantsAFullTile(t *testing.T) {
+	data := newTree().tiles[place{0, 0}]
+	hashes, err := merkle.SplitTile(data)
 	if err != nil || !bytes.Equal(merkle.JoinHashes(hashes), data) {
-		t.Errorf("JoinHashes(SplitHashes(tile)) is not the tile: %v", err)
+		t.Errorf("JoinHashes(SplitTile(tile)) is not the tile: %v", err)
 	}
 
 	for _, data := range [][]byte{nil, data[:8_160], data[:8_191], append(slices.Clone(data), 0)} {
-		hashes, err := merkle.SplitHashes(data)
+		hashes, err := merkle.SplitTile(data)
 		if err == nil {
-			t.Errorf("SplitHashes of %d bytes = %d hashes, want an error", len(data), len(hashes))
+			t.Errorf("SplitTile of %d bytes = %d hashes, want an error", len(data), len(hashes))
 		}
 	}
+}
+
+func TestFullTilesAreCounted(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		size := rapid.Uint64Range(0, maxSize).Draw(t, "size")
+		want := uint64(0)
+		for _, tile := range tlog.NewTiles(merkle.TileHeight, 0, int64(size)) {
+			if tile.W == merkle.TileWidth {
+				want++
+			}
+		}
+		if got := merkle.FullTiles(size); got != want {
+			t.Errorf("FullTiles(%d) = %d, want %d", size, got, want)
+		}
+	})
 }

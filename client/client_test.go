@@ -177,6 +177,10 @@ func TestProofsOfAServerHold(t *testing.T) {
 	if err := c.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := s.log.Publish(t.Context()); err != nil { // over all of them
+		t.Fatal(err)
+	}
+
 	proof, err := c.InclusionProof(t.Context(), 7)
 	if err != nil {
 		t.Fatal(err)

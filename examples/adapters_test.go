@@ -15,8 +15,8 @@ import (
 	"github.com/attestlog/attestlog/internal/sqlitetest"
 )
 
-// Each router is an http.Handler, so that the middleware stands in front of it.
-// What is left to a router's own middleware is to tell the pattern that matched.
+// Each router is an http.Handler, so the middleware goes in front of it. The
+// router's own middleware only tells which pattern matched.
 
 // ginRoute is a middleware of gin's.
 func ginRoute(c *gin.Context) {

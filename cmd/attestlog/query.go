@@ -22,7 +22,7 @@ type queryCmd struct {
 	Print outputFlags `embed:""`
 
 	Limit  int    `help:"Entries on a page." default:"50" short:"n"`
-	Cursor string `help:"Show the page that begins where another ended."`
+	Cursor string `help:"Show the page that begins where another ended." placeholder:"CURSOR"`
 	All    bool   `help:"All entries, not only one page."`
 	Count  bool   `help:"Print only how many entries there are."`
 }

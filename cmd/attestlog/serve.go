@@ -30,7 +30,7 @@ type serveCmd struct {
 	Public         bool          `help:"Let anyone read checkpoints and hash tiles." env:"ATTESTLOG_PUBLIC"`
 	TrustedProxies []string      `help:"Networks of proxies whose X-Forwarded-For is trusted." name:"trusted-proxy" env:"ATTESTLOG_TRUSTED_PROXIES" placeholder:"CIDR"`
 	MaxBody        int64         `help:"Largest body of a request, in bytes. Defaults to 16 MiB." default:"16777216" env:"ATTESTLOG_MAX_BODY"`
-	Rate           float64       `help:"Requests a second that one token may make. Defaults to no limit." env:"ATTESTLOG_RATE"`
+	Rate           float64       `help:"Requests a second that one token may make. Defaults to no limit." env:"ATTESTLOG_RATE" placeholder:"N"`
 	Verbose        bool          `help:"Log every request." env:"ATTESTLOG_VERBOSE"`
 	MaxConnections int           `help:"Most connections at a time. Defaults to 10,000." default:"10000" env:"ATTESTLOG_MAX_CONNECTIONS"`
 	Syslog         string        `help:"Take syslog messages over TCP at this address into the default log, over TLS with --tls-cert. Anyone who can connect can write." env:"ATTESTLOG_SYSLOG" placeholder:"ADDRESS"`

@@ -30,8 +30,8 @@ Examples:
 type tokenCreateCmd struct {
 	Note    string        `arg:"" help:"Who or what it is for." name:"NOTE"`
 	Scopes  []string      `help:"What it may do: append, read, verify, admin, with commas between them." name:"scope" required:"" placeholder:"SCOPE"`
-	Tenant  string        `help:"Limit it to this tenant's entries."`
-	Actor   string        `help:"Limit it to this actor's entries."`
+	Tenant  string        `help:"Limit it to this tenant's entries." placeholder:"TENANT"`
+	Actor   string        `help:"Limit it to this actor's entries." placeholder:"ACTOR"`
 	Expires time.Duration `help:"End it after this time, such as 2160h. Defaults to never."`
 }
 

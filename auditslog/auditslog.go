@@ -7,7 +7,7 @@
 //	logger.Info("viewed", slog.Group("audit", "action", "mail.view", "actor", "alice"), "rows", 7)
 //
 // A record is marked by its level, or by the group that its attributes are in. In
-// a marked record these attributes become the event's fields:
+// a marked record, attributes with the names of an event's JSON become its fields:
 //
 //	id, tenant, service, module, action, operation, outcome, reason, message
 //	actor    an id, or a group of id, type, name, session, on_behalf_of

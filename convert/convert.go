@@ -45,6 +45,9 @@
 //	          fits the event into the log's rules (fit.Event). Nothing may be
 //	          added to the event after it.
 //
+// A view has what its format has fields for, and all the rest where the format
+// keeps what it does not know: see NewRest.
+//
 // Then the format is added to the readers in readers_test.go, whose tests hold
 // for all formats, and to the command's: import.go and, for a view, print.go in
 // cmd/attestlog.

@@ -59,10 +59,15 @@ func TestARestIsAllThatHasNoPlace(t *testing.T) {
 		}
 	}
 	got := convert.NewRest(placed...).Of(&entry)
+
+	target := map[string]any{}
+	for _, f := range field.Target.Fields() {
+		target[f.Name] = testlog.FieldValue(f)
+	}
 	want := map[string]any{
 		"on_behalf_of": "the-actor.on-behalf-of", "source_host": "the-source.host",
 		"duration_us": entry.Request.DurationUS, "attributes": entry.Attributes, "erased": entry.Erased,
-		"targets": []map[string]any{{"id": "the-targets.id", "type": "the-targets.type", "name": "the-targets.name"}},
+		"targets": []map[string]any{target},
 		"changes": []map[string]any{{"path": "the-changes.path", "op": "the-changes.op", "old": 1}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -6,15 +6,18 @@
 //
 //   - an ID after the others of its object, and a line of the table, here;
 //   - the struct's field and a case of the method that finds it, in event.go of
-//     package attestlog;
+//     package attestlog, and a case of check if the table has a limit for it;
 //   - a line in leaf_write.go there, which writes the fields in the order of
 //     RFC 8785 without looking anything up.
 //
 // Tests fail until all three agree, and say what is missing. docs/format.md, the
 // vectors and the verifier in Python have to follow, because a leaf that holds the
-// field is of another format. The field then is in searches, exports, tables and
-// the API, and in every view and every reader of a foreign format, under names
-// that follow from its own. A format that has a name for it is told in its package.
+// field is of another format.
+//
+// Everything else follows: the field is searched, sealed, shown, exported and
+// described by the API, and readers and views of foreign formats know it by names
+// that follow from its own. Where other programs have a name for it, that goes to
+// package convert or to the package of the format.
 package field
 
 import (

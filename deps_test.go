@@ -56,9 +56,9 @@ var layers = []layer{
 	}},
 	{"drop-ins", "the APIs of two audit logs that services wrote for themselves", []rule{
 		{"compat/auditlog", []string{".", "query", "fit", "convert/auditlog", "internal/oldlog", "sqlite"}, nil,
-			"who replaces the SQLite log must not compile PostgreSQL"},
+			"a program that replaces the SQLite log must not compile PostgreSQL"},
 		{"compat/audit", []string{".", "query", "fit", "convert/audit", "internal/oldlog", "postgres", "spool"}, nil,
-			"who replaces the PostgreSQL log must not compile SQLite"},
+			"a program that replaces the PostgreSQL log must not compile SQLite"},
 		{"internal/oldlog", []string{".", "query"}, nil, "importing a table once is events and a log, whatever the database"},
 	}},
 	{"in front of a log", "what a service does, as events", []rule{
@@ -81,18 +81,18 @@ var layers = []layer{
 			"a converter needs no store and no library of its format"},
 		{"convert", []string{".", "fit", "internal/field", "internal/loosejson"}, nil, "what readers share knows no format"},
 		{"internal/otlp", nil, []string{"go.opentelemetry.io/proto/otlp/", "google.golang.org/protobuf/"},
-			"who decodes the logs of others needs neither an exporter nor gRPC"},
+			"decoding the logs of others needs neither an exporter nor gRPC"},
 	}},
 	{"stores and copies", "where a log is kept, copied to and asked from", []rule{
 		{"sqlite", []string{".", "query", "verify", "internal/home", "internal/inverted", "internal/leafrow", "internal/merkle"}, sqliteModules,
-			"who embeds the SQLite log must not compile a PostgreSQL driver, a web framework or metrics"},
+			"a program that embeds the SQLite log must not compile a PostgreSQL driver, a web framework or metrics"},
 		{"postgres", []string{".", "query", "verify", "internal/home", "internal/inverted", "internal/leafrow", "internal/merkle"},
 			[]string{"github.com/jackc/", "golang.org/x/text/", "golang.org/x/sync/"},
-			"who keeps the log in PostgreSQL must not compile SQLite, a web framework or metrics"},
+			"a program that keeps the log in PostgreSQL must not compile SQLite, a web framework or metrics"},
 		{"jsonl", []string{".", "verify"}, []string{"golang.org/x/sys/"}, "a follower knows the log, not the stores"},
 		{"spool", []string{"."}, []string{"go.etcd.io/bbolt", "golang.org/x/sys/"}, "a service that only spools needs no store"},
-		{"witness", []string{"."}, nil, "a witness knows checkpoints and proofs, no store; who asks one compiles nothing else"},
-		{"client", []string{".", "query", "verify"}, nil, "who only sends to a server compiles neither stores nor the server"},
+		{"witness", []string{"."}, nil, "a witness knows checkpoints and proofs, no store, and asking one compiles nothing else"},
+		{"client", []string{".", "query", "verify"}, nil, "a program that only sends to a server compiles neither stores nor the server"},
 		{"internal/inverted", []string{".", "query", "internal/unindexed"}, []string{"github.com/dchest/siphash", "golang.org/x/sys/"},
 			"the search index of both stores knows entries, no database"},
 		{"internal/unindexed", []string{"."}, nil, "what waits for the index is batches, in memory"},
@@ -108,7 +108,7 @@ var layers = []layer{
 	}},
 	{"the log", "events, leaves, entries, and the log at work", []rule{
 		{".", []string{"query", "internal/canon", "internal/field", "internal/idkey", "internal/merkle", "internal/term"}, rootModules,
-			"who embeds the library gets no database, no server and no command line"},
+			"a program that embeds the library gets no database, no server and no command line"},
 	}},
 	{"the query language", "what selects entries", []rule{
 		{"query", []string{"internal/canon", "internal/field", "internal/idkey", "internal/term"}, nil,
@@ -309,7 +309,7 @@ func TestArchitecture(t *testing.T) {
 		return
 	}
 	if have != want {
-		t.Errorf("the picture in ARCHITECTURE.md is not of today; make it anew with\n\n\tgo test -run TestArchitecture . -update-architecture\n\nwant:\n%s", want)
+		t.Errorf("the picture in ARCHITECTURE.md is out of date; make it again with\n\n\tgo test -run TestArchitecture . -update-architecture\n\nwant:\n%s", want)
 	}
 }
 

@@ -15,7 +15,8 @@ var (
 	ErrClosed = errors.New("log is closed")
 
 	// ErrQueueFull is returned when the context ended while Append or Record
-	// waited for room in the queue. Nothing of the call was queued.
+	// waited for room in the queue, and at once by Record with the policy Fail and
+	// by Ready. Nothing of the call was queued.
 	ErrQueueFull = errors.New("queue is full")
 
 	// ErrTooLarge is returned when a leaf exceeds MaxLeaf bytes, or a call
@@ -23,7 +24,7 @@ var (
 	ErrTooLarge = errors.New("too large")
 
 	// ErrNotFound is returned when the log has no entry with the index or id
-	// asked for, or no checkpoint yet.
+	// asked for, no checkpoint yet, or not the tile or key.
 	ErrNotFound = errors.New("not found")
 
 	// ErrReadOnly is returned when a log can be read and verified but not
@@ -31,7 +32,8 @@ var (
 	ErrReadOnly = errors.New("log is read-only")
 
 	// ErrUnavailable is returned when the store could not take a batch. The
-	// events may or may not be in the log; the same ids decide on a retry.
+	// events may or may not be in the log; the same ids decide on a retry. Record
+	// with the policy Fail, and Ready, return it while others wait for the store.
 	ErrUnavailable = errors.New("store is unavailable")
 )
 

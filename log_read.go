@@ -16,13 +16,13 @@ import (
 	"github.com/attestlog/attestlog/query"
 )
 
-// A reader is how a log reads its store, and the only way on which entries leave
+// A reader is how a log reads its store, and the only way by which entries leave
 // the log: whatever gives some out, an answer, a page, an export, a follower or
 // the verifier, gets them from give.
 type reader struct{ Reader }
 
-// give hands an entry from the store to fn. It is the place for a check that has
-// to hold for every entry that anyone is shown.
+// give hands an entry from the store to fn. It checks nothing yet: it is the place
+// for a check that has to hold for every entry that anyone is shown.
 func (r *reader) give(e *RawEntry, fn func(*RawEntry) error) error { return fn(e) }
 
 // Scan is Reader.Scan.

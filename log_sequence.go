@@ -60,7 +60,7 @@ func (s *sequencer) run() {
 		unstored, err := s.commit(batch)
 		if err != nil {
 			s.counters.retries.Add(1)
-			unstored = s.intake.failCalls(unstored, err) // who wait no longer than the commit took
+			unstored = s.intake.failCalls(unstored, err) // now, not after the pause
 		}
 		stop()
 		if err != nil {

@@ -97,8 +97,8 @@ const (
 // diverts recorded events to the spool while the store cannot take them.
 //
 // The order of recorded events is kept: while any wait in the spool, those that
-// follow go there too, except for what the spool has no room for. That is stuck
-// here until the spool is empty, and then goes first.
+// follow go there too. What the spool has no room for waits here, stuck, and goes
+// first when the spool is empty.
 type intake struct {
 	queue       *queue
 	spool       Spool         // nil without
@@ -284,7 +284,7 @@ func (in *intake) stored() {
 	in.backoff.Reset()
 }
 
-// retry is called with what failCalls returned, when nothing is diverted any more.
+// retry is called with what failCalls returned, after divertDuring has stopped.
 // The recorded events go to the spool, or are kept and tried again after a pause.
 func (in *intake) retry(batch []job, err error) {
 	in.left = in.divert(batch)

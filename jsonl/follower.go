@@ -141,7 +141,8 @@ func (f *Follower) writeEntries(entries []attestlog.RawEntry) error {
 		}
 	}
 
-	// A torn line begins the checkpoint that is finished here, or the first entry.
+	// If the file ends in a torn line, this finishes the checkpoint that it begins;
+	// an entry that it begins is the first below.
 	b := f.appendUnfinished(f.buf[:0])
 	for i := range entries {
 		start := len(b)

@@ -33,7 +33,7 @@
 // answer from the index: it reads rows of the table runs, which hold sorted
 // pairs of a term's hash and an entry's index, and combines them. The entries
 // that are found, and those that are not indexed yet, are read from the
-// partitions of the table entries, and compared with the query again. With
+// partitions of the table entries; the log compares them with the query. With
 // Config.Reader all of that happens on a replica.
 //
 // # Goroutines

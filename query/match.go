@@ -14,7 +14,7 @@ type Candidate interface {
 	// Position returns the entry's index, and the event's time.
 	Position() Position
 	// EachValue calls yield with each value that the entry has of a field,
-	// under the name that FieldNames gives it, or of "attributes." and a path.
+	// under the name that Field takes, not an alias.
 	EachValue(field string, yield func(value string))
 	// EachText calls yield with each text that a search for words looks at.
 	EachText(yield func(text string))

@@ -135,7 +135,8 @@ func Not(q Query) Query {
 }
 
 // Field selects entries whose field has exactly value: "actor", "action",
-// "target" (as type/id), "attributes.folder", and so on; FieldNames lists them.
+// "target" (as type/id), "attributes.folder", and so on: FieldNames, except for
+// after, before, index, order and time, which have constructors of their own.
 func Field(name, value string) Query {
 	f, err := lookup(name)
 	if err != nil {

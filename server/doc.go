@@ -7,8 +7,9 @@
 //	srv, err := server.New(server.Config{Logs: []server.Log{{Name: "default", Log: log, Tokens: store}}})
 //	http.ListenAndServe("127.0.0.1:8450", srv)
 //
-// Every request, except those for health and for the API's description, shows a
-// token of the log: see CreateToken. /openapi.json describes the API. A request
+// Every request shows a token of the log (see CreateToken) or the cookie of a
+// person who signed in, except for those for health, for signing in and for the
+// API's description. /openapi.json describes the API. A request
 // that stores events is answered once they are durable; searching, following,
 // exporting and verifying a log are recorded in it.
 //
@@ -45,7 +46,7 @@
 // A route with JSON in and out is a method of Server that takes and returns
 // structs, and an operation in operations.go. A stream is an http.HandlerFunc
 // in routes.go, described in operations.go. A format of other programs is a
-// source in ingest.go. A page is an http.HandlerFunc in routes.go, as docs.go
-// has one. Each needs its line in the table of routes_test.go, which then tries
+// source in ingest.go. A page is an http.HandlerFunc in routes.go, as that of
+// docsPage. Each needs its line in the table of routes_test.go, which then tries
 // it without a token, with wrong ones and with each scope.
 package server

@@ -28,7 +28,7 @@ import (
 // An ID numbers a field.
 type ID uint8
 
-// The fields. One of a target or a change is that of each of them.
+// The fields. One of a Target or a Change is in each target or change.
 const (
 	EventID ID = iota
 	Time

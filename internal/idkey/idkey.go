@@ -1,5 +1,5 @@
 // Package idkey derives the 16 bytes that make an id unique in a log
-// (docs/format.md, "The uniqueness key"): of a UUIDv7 the UUID itself, and of
+// (docs/format.md, Section 4): of a UUIDv7 the UUID itself, and of
 // any other id 48 bits of milliseconds of the event's time, followed by the
 // first 10 bytes of
 //

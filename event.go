@@ -279,6 +279,7 @@ func (e *Event) text(id field.ID) *string {
 		return &e.Reason
 	case field.Message:
 		return &e.Message
+
 	case field.ActorID:
 		return &e.Actor.ID
 	case field.ActorType:
@@ -289,12 +290,14 @@ func (e *Event) text(id field.ID) *string {
 		return &e.Actor.Session
 	case field.ActorOnBehalfOf:
 		return &e.Actor.OnBehalfOf
+
 	case field.SourceIP:
 		return &e.Source.IP
 	case field.SourceHost:
 		return &e.Source.Host
 	case field.SourceUserAgent:
 		return &e.Source.UserAgent
+
 	case field.RequestID:
 		return &e.Request.ID
 	case field.RequestMethod:
@@ -303,6 +306,7 @@ func (e *Event) text(id field.ID) *string {
 		return &e.Request.Path
 	case field.RequestRoute:
 		return &e.Request.Route
+
 	case field.TraceID:
 		return &e.Trace.TraceID
 	case field.TraceSpan:

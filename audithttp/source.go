@@ -100,7 +100,7 @@ func isEscaped(before string) bool {
 }
 
 // forParameter returns the address in an element of Forwarded (RFC 7239, Section
-// 4), without quotes. It returns "" if there is none, or if a quote is left open.
+// 4), without quotes. It returns "" without one, or if a quote has no end.
 func forParameter(element string) string {
 	address := ""
 	for element != "" {

@@ -90,12 +90,15 @@ func put(to map[string]any, name string, v any) {
 	to[free] = v
 }
 
+// valueOf returns a value as the fields and the attributes of an event are read
+// from.
 func valueOf(v slog.Value) any {
 	switch v.Kind() {
 	case slog.KindDuration:
 		return v.Duration().String()
 	case slog.KindTime:
 		return v.Time().Format(time.RFC3339Nano)
+
 	case slog.KindAny:
 		// These become what the fields are read from. An error stays known as one, so
 		// that it can make the outcome a failure.
@@ -108,6 +111,7 @@ func valueOf(v slog.Value) any {
 			return clone(x, 0) // it is the caller's, and fill takes members out
 		case attestlog.Target, []attestlog.Target:
 			return x
+
 		case error:
 			return errorText(callText(x.Error))
 		case fmt.Stringer:

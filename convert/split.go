@@ -454,11 +454,13 @@ func (f *failures) at(offset int64) (resume int64, reason error) {
 func outline(text []byte) (open, begins []int) {
 	var depths []int // how many brackets are around each of open, its own included
 	depth := 0
+
 	for pos := 0; pos < len(text); pos++ {
 		c := text[pos]
 		switch c {
 		case '"':
 			pos = loosejson.SkipString(text, pos) - 1
+
 		case '{', '[':
 			depth++
 			if c == '[' {
@@ -469,6 +471,7 @@ func outline(text []byte) (open, begins []int) {
 			if pos > 0 && text[pos-1] == '\n' {
 				begins = append(begins, pos)
 			}
+
 		case '}', ']':
 			if n := len(open); c == '}' && n > 0 && depths[n-1] == depth {
 				open = open[:n-1]
@@ -477,5 +480,6 @@ func outline(text []byte) (open, begins []int) {
 			depth--
 		}
 	}
+
 	return open, begins
 }

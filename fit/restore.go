@@ -130,6 +130,7 @@ func (r *restorer) value(pointer string, v any) any {
 	switch v := v.(type) {
 	case map[string]any:
 		return r.members(pointer, v)
+
 	case []any:
 		all := make([]any, len(v))
 		for i := range v {
@@ -139,6 +140,7 @@ func (r *restorer) value(pointer string, v any) any {
 			return loosejson.Repeated(all)
 		}
 		return all
+
 	case string:
 		n := r.notes[pointer]
 		switch {

@@ -115,6 +115,8 @@ func writeBashCompletion(out io.Writer, commands []completedCommand) {
   for ((i = 1; i < COMP_CWORD; i++)); do
     case "$path ${COMP_WORDS[i]}" in
 `)
+
+	// The path of the command so far, word by word.
 	for _, c := range commands[1:] {
 		fmt.Fprintf(out, "      %q) path=%q ;;\n", c.bashPath(), c.bashPath())
 	}
@@ -122,6 +124,8 @@ func writeBashCompletion(out io.Writer, commands []completedCommand) {
   done
   case "$path $prev" in
 `)
+
+	// The values of the flag before the cursor, if it has a list of them.
 	for _, c := range commands {
 		for _, f := range c.flags() {
 			if f.Enum != "" {
@@ -134,6 +138,8 @@ func writeBashCompletion(out io.Writer, commands []completedCommand) {
 	fmt.Fprint(out, `  esac
   case "$path" in
 `)
+
+	// The command's own commands and flags, and files where there are none.
 	for _, c := range commands {
 		words := strings.Join(c.words(), " ")
 		fmt.Fprintf(out, "    %q) COMPREPLY=($(compgen -W %q -- \"$cur\")) ;;\n", c.bashPath(), words)

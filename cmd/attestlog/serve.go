@@ -213,33 +213,37 @@ func (s *serving) greet(addr net.Addr, secure bool) error {
 	return nil
 }
 
-// logStart appends an entry that says that the log is served, and how: a
-// changed configuration begins with a start.
+// logStart appends an entry that says that the log is served, and how: the
+// configuration changes only with a restart.
 func (s *serving) logStart(log *attestlog.Log) error {
 	c := s.cmd
+
+	// Of what is secret or holds secrets, only whether it is there.
+	configuration := map[string]any{
+		"listen":          c.Listen,
+		"tls":             c.TLSCert != "",
+		"client_ca":       c.ClientCA,
+		"public":          c.Public,
+		"trusted_proxies": c.TrustedProxies,
+		"max_body":        c.MaxBody,
+		"rate":            c.Rate,
+		"syslog":          c.Syslog,
+		"webhook":         c.Webhook != "",
+		"witnesses":       c.Witnesses,
+		"witness_need":    c.WitnessNeed,
+		"witness_require": c.WitnessRequire,
+		"oidc_issuer":     c.OIDC.Issuer,
+		"oidc_roles":      c.OIDC.Roles,
+	}
+
 	_, err := log.Append(s.app.ctx, attestlog.Event{
-		Service:   "attestlog",
-		Module:    "server",
-		Action:    "server.start",
-		Operation: "execute",
-		Outcome:   attestlog.Success,
-		Actor:     osActor(),
-		Attributes: map[string]any{
-			"listen":          c.Listen,
-			"tls":             c.TLSCert != "",
-			"client_ca":       c.ClientCA,
-			"public":          c.Public,
-			"trusted_proxies": c.TrustedProxies,
-			"max_body":        c.MaxBody,
-			"rate":            c.Rate,
-			"syslog":          c.Syslog,
-			"webhook":         c.Webhook != "",
-			"witnesses":       c.Witnesses,
-			"witness_need":    c.WitnessNeed,
-			"witness_require": c.WitnessRequire,
-			"oidc_issuer":     c.OIDC.Issuer,
-			"oidc_roles":      c.OIDC.Roles,
-		},
+		Service:    "attestlog",
+		Module:     "server",
+		Action:     "server.start",
+		Operation:  "execute",
+		Outcome:    attestlog.Success,
+		Actor:      osActor(),
+		Attributes: configuration,
 	})
 	return err
 }

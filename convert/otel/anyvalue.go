@@ -142,6 +142,8 @@ func valueOf(v any) object {
 		return object{"stringValue": v}
 	case bool:
 		return object{"boolValue": v}
+
+	// A whole number is an intValue, whose JSON is text: protobuf's int64.
 	case float64:
 		if n := int64(v); float64(n) == v {
 			return object{"intValue": strconv.FormatInt(n, 10)}
@@ -153,6 +155,7 @@ func valueOf(v any) object {
 			return object{"intValue": v.String()}
 		}
 		return object{"doubleValue": v}
+
 	case []any:
 		values := []object{}
 		for _, of := range v {

@@ -242,13 +242,16 @@ func (d *decoder) array(depth int) any {
 func (d *decoder) deep() any {
 	start := d.pos
 	var open []byte // the closing brackets that are missing
+
 	for d.err == nil && d.pos < len(d.data) {
 		switch c := d.data[d.pos]; c {
 		case '"':
 			d.skipString()
 			continue
+
 		case '{', '[':
 			open = append(open, closing(c))
+
 		case '}', ']':
 			if open[len(open)-1] != c {
 				d.syntax()
@@ -262,6 +265,7 @@ func (d *decoder) deep() any {
 		}
 		d.pos++
 	}
+
 	d.syntax()
 	return nil
 }

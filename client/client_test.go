@@ -5,9 +5,11 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -371,4 +373,43 @@ func TestALongerHashIsNoHash(t *testing.T) {
 		t.Errorf("Append took a leaf hash of 33 bytes: %v", receipts)
 	}
 	s.set(nil)
+}
+
+// A server without end must not take the memory of the program that asks it.
+func TestAnAnswerWithoutEndIsRefused(t *testing.T) {
+	s := serve(t)
+	c := s.dial(t, client.Config{})
+	defer c.Close(t.Context())
+	s.set(func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
+		for chunk := make([]byte, 1<<20); r.Context().Err() == nil; {
+			if _, err := w.Write(chunk); err != nil {
+				return
+			}
+		}
+	})
+	defer s.set(nil)
+
+	first := func(entries iter.Seq2[attestlog.Entry, error]) error {
+		for _, err := range entries {
+			return err
+		}
+		return nil
+	}
+	for name, call := range map[string]func() error{
+		"Query": func() error {
+			_, err := c.Query(t.Context(), query.Query{}, attestlog.PageOptions{})
+			return err
+		},
+		"Append": func() error {
+			_, err := c.Append(t.Context(), event(0))
+			return err
+		},
+		"Entries": func() error { return first(c.Entries(t.Context(), query.Query{})) },
+		"Tail":    func() error { return first(c.Tail(t.Context(), 0, query.Query{})) },
+	} {
+		err := call()
+		if err == nil || errors.Is(err, attestlog.ErrUnavailable) || !strings.Contains(err.Error(), "more than") {
+			t.Errorf("%s of an answer without end = %v", name, err)
+		}
+	}
 }

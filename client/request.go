@@ -31,6 +31,10 @@ var (
 	errBadAnswer = errors.New("the reply is not one of an attestlog server")
 )
 
+// maxAnswer bounds an answer that is read whole, in bytes. A page of entries has
+// 16 MiB as they are stored, and four thirds of that as lines.
+const maxAnswer = 64 << 20
+
 // call makes a request to the log's API and reads the whole answer. A nil body
 // sends none.
 func (c *Client) call(
@@ -62,9 +66,12 @@ func (c *Client) readAnswer(
 	}
 	defer resp.Body.Close()
 
-	text, err := io.ReadAll(resp.Body)
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {
 		return nil, nil, unavailable(err)
+	}
+	if len(text) > maxAnswer {
+		return nil, nil, fmt.Errorf("%w: it has more than %d bytes", errBadAnswer, maxAnswer)
 	}
 	return resp.Header, text, nil
 }

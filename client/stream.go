@@ -25,6 +25,10 @@ const (
 	exportSilence = 15 * time.Minute
 
 	streamBuffer = 64 << 10
+
+	// maxLine bounds a line of a stream, in bytes. An entry of the largest leaf
+	// and the largest original fits in.
+	maxLine = 8 << 20
 )
 
 // Entries returns the entries that q selects, oldest first, in constant memory.
@@ -98,12 +102,12 @@ func (c *Client) export(
 
 	r := bufio.NewReaderSize(resp.Body, streamBuffer)
 	for {
-		line, err := r.ReadBytes('\n')
+		line, err := readLine(r)
 		if err == io.EOF && len(line) == 0 {
 			break
 		}
 		if err != nil {
-			return 0, false, unavailable(err)
+			return 0, false, streamError(err)
 		}
 
 		if bytes.HasPrefix(line, []byte(`{"checkpoint":`)) {
@@ -185,9 +189,9 @@ func (c *Client) follow(
 
 	r := bufio.NewReaderSize(resp.Body, streamBuffer)
 	for {
-		line, err := r.ReadBytes('\n')
+		line, err := readLine(r)
 		if err != nil {
-			return false, unavailable(err)
+			return false, streamError(err)
 		}
 		watchdog.Reset(tailSilence)
 
@@ -206,6 +210,31 @@ func (c *Client) follow(
 		}
 		watchdog.Reset(tailSilence)
 	}
+}
+
+// readLine returns the next line with its end, as bufio.Reader.ReadBytes does, or
+// errBadAnswer if it is too long.
+func readLine(r *bufio.Reader) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := r.ReadSlice('\n')
+		if len(line)+len(part) > maxLine {
+			return nil, fmt.Errorf("%w: a line has more than %d bytes", errBadAnswer, maxLine)
+		}
+		line = append(line, part...)
+		if err != bufio.ErrBufferFull {
+			return line, err
+		}
+	}
+}
+
+// streamError turns an error of readLine into one of a stream: anything but a bad
+// answer is a connection that ended, and is tried again.
+func streamError(err error) error {
+	if errors.Is(err, errBadAnswer) {
+		return err
+	}
+	return unavailable(err)
 }
 
 // withWatchdog returns a context that ends as if the server were away when its

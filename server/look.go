@@ -43,7 +43,7 @@ type looks struct {
 	logger   *slog.Logger
 
 	mu      sync.Mutex
-	bundles map[string]time.Time // when recordBundles last recorded an actor, by its id
+	bundles map[string]time.Time // when it was last recorded that an actor fetches them, by its id
 }
 
 func newLooks(name string, log *attestlog.Log, clock func() time.Time, logger *slog.Logger) (*looks, error) {
@@ -84,23 +84,25 @@ func (l *looks) record(ctx context.Context, v *visit, action, operation string, 
 	})
 }
 
-// isFirstBundle reports whether an actor's fetch of a bundle is to be recorded:
-// the first within bundleWindow is.
-func (l *looks) isFirstBundle(actor string) bool {
-	now := l.clock()
+// knowsBundles reports whether it was recorded within bundleWindow that an actor
+// fetches bundles.
+func (l *looks) knowsBundles(actor string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 
 	last, known := l.bundles[actor]
-	if known && now.Sub(last) < bundleWindow {
-		return false
-	}
+	return known && l.clock().Sub(last) < bundleWindow
+}
+
+// noteBundles remembers that it was recorded now that an actor fetches bundles.
+func (l *looks) noteBundles(actor string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 
 	if len(l.bundles) >= maxBundleReaders {
 		clear(l.bundles)
 	}
-	l.bundles[actor] = now
-	return true
+	l.bundles[actor] = l.clock()
 }
 
 // recordLook records that a log is looked into, or returns a problem. Call it
@@ -119,8 +121,16 @@ func (s *Server) recordLook(ctx context.Context, v *visit, action, operation str
 
 // recordBundles records that somebody fetches bundles of entries, now and then.
 func (s *Server) recordBundles(ctx context.Context, v *visit) error {
-	if !v.hosted.looks.isFirstBundle(v.actor.ID) {
+	looks := v.hosted.looks
+	if looks.knowsBundles(v.actor.ID) {
 		return nil
 	}
-	return s.recordLook(ctx, v, "audit.follow", "export", map[string]any{"hours": int(bundleWindow.Hours())})
+
+	err := s.recordLook(ctx, v, "audit.follow", "export", map[string]any{"hours": int(bundleWindow.Hours())})
+	if err != nil {
+		return err
+	}
+	// Only now: a look that could not be recorded must not hide the next ones.
+	looks.noteBundles(v.actor.ID)
+	return nil
 }

@@ -37,7 +37,7 @@ func (c *appendCmd) Run(a *app) (err error) {
 	}
 	w := &appender{app: a, cmd: c, log: log, out: bufio.NewWriter(a.stdout)}
 	err = w.readFiles()
-	err = errors.Join(err, w.out.Flush(), a.closeLog(log))
+	err = errors.Join(err, w.flush(), a.closeLog(log))
 
 	if err == nil && w.refused > 0 {
 		a.say("attestlog: %d lines refused", w.refused)
@@ -201,10 +201,19 @@ func (w *appender) store() error {
 		return err
 	}
 
-	// Receipts are printed as soon as they are true: a program that reads them
-	// from a pipe may act on them.
 	w.batch = w.batch[:0]
-	return w.out.Flush()
+	return w.flush()
+}
+
+// flush prints the receipts so far. They are printed as soon as they are true: a
+// program that reads them from a pipe may act on them. If that has gone, the rest
+// of the input is not stored, so it is an error like any other.
+func (w *appender) flush() error {
+	err := w.out.Flush()
+	if err != nil {
+		return fmt.Errorf("print receipts: %v", err)
+	}
+	return nil
 }
 
 // append stores lines in one transaction and prints their receipts.

@@ -31,6 +31,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -187,8 +188,8 @@ func (a *app) report(err error) int {
 		return exitYes
 	case errors.Is(err, errNo):
 		return exitNo
-	case errors.Is(err, syscall.EPIPE):
-		return exitYes // the reader of a pipe has seen enough
+	case a.readerLeft(err):
+		return exitYes // it has seen enough
 	case errors.Is(err, context.Canceled) && a.ctx.Err() != nil:
 		fmt.Fprintln(a.stderr, "attestlog: interrupted")
 		return exitError
@@ -200,6 +201,24 @@ func (a *app) report(err error) int {
 		fmt.Fprintf(a.stderr, "hint: %s\n", h.hint)
 	}
 	return exitError
+}
+
+// readerLeft reports whether a command ended because nobody reads its standard
+// output any more. A connection to a database or a server that breaks is EPIPE
+// too, and says nothing of the kind.
+func (a *app) readerLeft(err error) bool {
+	// Of joined errors the first is the cause of the others.
+	for {
+		joined, ok := err.(interface{ Unwrap() []error })
+		if !ok || len(joined.Unwrap()) == 0 {
+			break
+		}
+		err = joined.Unwrap()[0]
+	}
+
+	out, isFile := a.stdout.(*os.File)
+	var failed *fs.PathError
+	return isFile && errors.As(err, &failed) && failed.Path == out.Name() && errors.Is(failed.Err, syscall.EPIPE)
 }
 
 // say prints a line to standard error.

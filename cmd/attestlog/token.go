@@ -61,7 +61,10 @@ func (c *tokenCreateCmd) Run(a *app) error {
 			return err
 		}
 
-		fmt.Fprintln(a.stdout, secret)
+		_, err = fmt.Fprintln(a.stdout, secret)
+		if err != nil {
+			return hinted{fmt.Errorf("print the token: %v", err), "attestlog token revoke " + t.ID + " ends it"}
+		}
 		a.say("token %s was created; this is the only time that it is shown", t.ID)
 		return nil
 	})

@@ -336,6 +336,32 @@ func TestWhatIsNoSecretStays(t *testing.T) {
 	}
 }
 
+// What package fit keeps of a value that does not fit a leaf is the beginning of
+// its JSON, and a secret may be in it.
+func TestWhatCannotBeLookedAtIsRedactedInChangesToo(t *testing.T) {
+	var deep any = map[string]any{"password": "hunter2"}
+	for range 2 * attestlog.MaxDepth {
+		deep = []any{deep}
+	}
+	many := make([]any, 100_000, 100_001)
+	many = append(many, map[string]any{"password": "hunter2"})
+
+	for name, v := range map[string]any{"deep": deep, "many": many} {
+		for _, e := range []attestlog.Event{
+			{Attributes: map[string]any{"value": v}},
+			{Changes: []attestlog.Change{{Path: "/value", Old: v}}},
+			{Changes: []attestlog.Change{{Path: "/value", New: v}}},
+		} {
+			e.Action = "a"
+			got, _ := record(t, auditpolicy.Config{}, e)
+			text := fmt.Sprint(got.Attributes, got.Changes)
+			if strings.Contains(text, "hunter2") {
+				t.Errorf("%s: %d attributes and %d changes have a secret", name, len(e.Attributes), len(e.Changes))
+			}
+		}
+	}
+}
+
 func TestRulesReachIntoLists(t *testing.T) {
 	users := map[string]any{"users": []map[string]string{{"email": "a@example.com"}, {"email": "b@example.com"}}, "session_token": "t"}
 	got, _ := record(t, auditpolicy.Config{Key: key, Rules: []auditpolicy.Rule{

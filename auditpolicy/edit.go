@@ -34,6 +34,7 @@ type editor struct {
 	ownsChanges    bool       // the changes were copied, though not the values in them
 	values         int        // that were copied
 	hidden         int        // values that were redacted or hashed
+	unseen         int        // values that plain redacted, because they cannot be looked at
 }
 
 // countHidden counts a value that is redacted or hashed.
@@ -142,9 +143,9 @@ func (ed *editor) redactSecrets() {
 				continue
 			}
 			// Without a secret, the value stays as the caller gave it.
-			before := ed.hidden
+			before := ed.hidden + ed.unseen
 			clean := ed.withoutSecrets(path, ed.plain(*v))
-			if ed.hidden > before {
+			if ed.hidden+ed.unseen > before {
 				*v = clean
 			}
 		}
@@ -230,6 +231,7 @@ func (ed *editor) plain(v any) any { return ed.plainWithin(v, 0) }
 func (ed *editor) plainWithin(v any, depth int) any {
 	ed.values++
 	if ed.values > maxValues || depth > attestlog.MaxDepth {
+		ed.unseen++
 		return diff.Redacted
 	}
 

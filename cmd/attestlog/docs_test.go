@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -191,6 +192,38 @@ func TestGoOfTheDocumentsCompiles(t *testing.T) {
 	for line := range strings.SplitSeq(strings.TrimSpace(string(out)), "\n") {
 		if !strings.HasPrefix(line, "#") && !strings.Contains(line, "declared and not used") {
 			t.Error(line)
+		}
+	}
+}
+
+var messageRow = regexp.MustCompile("(?m)^\\| `([^`]+)` \\|")
+
+// Who looks for a message in the document finds it as it is logged. An ellipsis
+// stands for a part that differs, or for the rest.
+func TestMessagesOfTheDocumentsAreLogged(t *testing.T) {
+	text := readDocument(t, filepath.Join(repository, "docs", "operations.md"))
+	_, section, _ := strings.Cut(text, "\n### Log messages\n")
+	section, _, found := strings.Cut(section, "\n## ")
+	rows := messageRow.FindAllStringSubmatch(section, -1)
+	if !found || len(rows) < 20 {
+		t.Fatalf("only %d messages were found", len(rows))
+	}
+
+	var sources strings.Builder
+	err := filepath.WalkDir(repository, func(path string, _ fs.DirEntry, err error) error {
+		if err == nil && filepath.Ext(path) == ".go" && !strings.HasSuffix(path, "_test.go") {
+			sources.WriteString(readDocument(t, path))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range rows {
+		for part := range strings.SplitSeq(row[1], "…") {
+			if !strings.Contains(sources.String(), strings.TrimSpace(part)) {
+				t.Errorf("operations.md: nothing logs %q of the message %q", part, row[1])
+			}
 		}
 	}
 }

@@ -37,6 +37,7 @@ func (l *Logger) importOnce(ctx context.Context, dsn string) error {
 		Name:   importName,
 		Format: old.Format,
 		Rows:   table.Rows,
+		Grows:  true, // what is read is a snapshot
 		Events: checked(table.Events(ctx)),
 		Logger: l.logger,
 	})

@@ -16,7 +16,8 @@ import (
 type Table struct {
 	Name   string // of the package that stands in for the old log: "audit"
 	Format string // starts the ids of the table's events
-	Rows   int64  // how many there are at least
+	Rows   int64  // how many it had when it was opened
+	Grows  bool   // programs may add rows until they are read
 	Events iter.Seq2[attestlog.Event, error]
 	Logger *slog.Logger // receives the progress
 }
@@ -45,6 +46,10 @@ func Import(ctx context.Context, log *attestlog.Log, t Table) error {
 		return err
 	}
 
+	// Rows that come later would be lost, because a table is imported once.
+	if rows > t.Rows && !t.Grows {
+		return fmt.Errorf("the table has %d rows and had %d when it was opened: a program still adds to it", rows, t.Rows)
+	}
 	stored, err := log.Count(ctx, query.Prefix("id", t.Format+":"), 0)
 	if err != nil {
 		return err

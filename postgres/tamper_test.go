@@ -3,8 +3,10 @@ package postgres_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/postgres"
 	"github.com/attestlog/attestlog/verify"
 )
 
@@ -62,6 +64,8 @@ var tamperings = []struct {
 	{"tile inserted", "INSERT INTO tiles SELECT 0, 2, hashes FROM tiles WHERE n = 1", anyIndex},
 	{"root changed", "UPDATE tree SET root = decode(md5('x') || md5('y'), 'hex')", anyIndex},
 	{"tail changed", "UPDATE tree SET tail = set_byte(tail, 32*5, get_byte(tail, 32*5) # 1)", anyIndex},
+	{"tail with a byte more", "ALTER TABLE tree DROP CONSTRAINT tree_check; UPDATE tree SET tail = tail || '\\x00'", anyIndex},
+	{"peaks with a byte less", "ALTER TABLE tree DROP CONSTRAINT tree_peaks_check; UPDATE tree SET peaks = substr(peaks, 2)", anyIndex},
 	{"tree cut", "UPDATE tree SET size = 599, tail = substr(tail, 1, 87*32)", anyIndex},
 	{"tree and entries cut", unpack + "DELETE FROM entries WHERE idx = 599; UPDATE tree SET size = 599, tail = substr(tail, 1, 87*32); DELETE FROM keys WHERE idx = 599; DELETE FROM disclosures WHERE idx = 599", anyIndex},
 	{"tree deleted", "DELETE FROM tree", anyIndex},
@@ -98,6 +102,32 @@ func TestVerifyFindsTampering(t *testing.T) {
 				t.Errorf("Verify names entry %d (%v), want %d", corrupt.Index, err, c.index)
 			}
 		})
+	}
+}
+
+// A damaged row of the tree is no reason to try again, as a lost connection is.
+func TestWritingToADamagedTreeFailsAtOnce(t *testing.T) {
+	t.Parallel()
+	o := filled(t, 1)
+	if err := o.tamper(t.Context(), "ALTER TABLE tree DROP CONSTRAINT tree_check; UPDATE tree SET tail = tail || '\\x00'"); err != nil {
+		t.Fatal(err)
+	}
+	s, err := o.open(t.Context(), postgres.Config{Retry: time.Hour, NoIndex: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+
+	err = s.Write(t.Context(), func(tx attestlog.Tx) error {
+		if _, err := tx.PutKeys(make([]attestlog.IDKey, 1)); err == nil {
+			t.Error("PutKeys = nil, want an error")
+		}
+		_, err := tx.Tree()
+		return err
+	})
+	var corrupt *attestlog.CorruptError
+	if !errors.As(err, &corrupt) || errors.Is(err, attestlog.ErrUnavailable) {
+		t.Errorf("Write = %v, want a *CorruptError that is not ErrUnavailable", err)
 	}
 }
 

@@ -16,6 +16,9 @@ func (s *Store) PutToken(ctx context.Context, id string, record []byte) error {
 	if s.cfg.ReadOnly {
 		return fmt.Errorf("postgres: %w: it was opened for reading", attestlog.ErrReadOnly)
 	}
+	if s.closing.given() {
+		return unavailable(attestlog.ErrClosed)
+	}
 	_, err := s.pool.Exec(ctx, s.sql(`INSERT INTO @.tokens (id, record) VALUES ($1, $2)
 		ON CONFLICT (id) DO UPDATE SET record = excluded.record`), id, record)
 	return s.readError(ctx, err)

@@ -36,6 +36,11 @@ func (s *Store) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 		}
 	}
 
+	// The pool may be the caller's, and open.
+	if s.closing.given() {
+		return unavailable(attestlog.ErrClosed)
+	}
+
 	backoff := retry.Backoff{First: retryFirst, Longest: retryLongest}
 	began := time.Now()
 	for {
@@ -157,13 +162,14 @@ func asStoreError(err error) error {
 // A tx is an open write transaction. It belongs to the goroutine that called
 // Write.
 type tx struct {
-	s      *Store
-	timer  *stepTimer
-	conn   *pgxpool.Conn
-	tree   attestlog.Tree   // as stored; its row is locked
-	maxKey *attestlog.IDKey // the greatest stored, or nil
-	keys   []keyRow         // those that PutKeys found to be new
-	put    *attestlog.Batch // what was stored and committed, or nil
+	s       *Store
+	timer   *stepTimer
+	conn    *pgxpool.Conn
+	tree    attestlog.Tree   // as stored; its row is locked
+	treeErr error            // the *attestlog.CorruptError of a damaged row, or nil
+	maxKey  *attestlog.IDKey // the greatest stored, or nil
+	keys    []keyRow         // those that PutKeys found to be new
+	put     *attestlog.Batch // what was stored and committed, or nil
 }
 
 // begin starts the transaction and locks the tree's row, in one round trip.
@@ -195,11 +201,17 @@ func (t *tx) begin() error {
 		}
 	}
 
+	// A damaged row is damaged at the next try too: it is for the function that
+	// runs in the transaction.
 	var err error
+	var corrupt *attestlog.CorruptError
 	t.tree, err = scanTree(results.QueryRow())
-	if err != nil {
+	if errors.As(err, &corrupt) {
+		t.treeErr = err
+	} else if err != nil {
 		return err
 	}
+
 	var key *[16]byte
 	err = results.QueryRow().Scan(&key)
 	if err != nil {
@@ -220,11 +232,14 @@ func (t *tx) rollback() {
 }
 
 // Tree returns the tree as it was stored when the transaction began.
-func (t *tx) Tree() (attestlog.Tree, error) { return t.tree, nil }
+func (t *tx) Tree() (attestlog.Tree, error) { return t.tree, t.treeErr }
 
 // PutKeys finds out which keys are new; Put stores them. Nobody else stores
 // keys while the tree's row is locked.
 func (t *tx) PutKeys(keys []attestlog.IDKey) ([]attestlog.Duplicate, error) {
+	if t.treeErr != nil {
+		return nil, t.treeErr
+	}
 	t.timer.next()
 	stored, err := t.storedKeys(keys)
 	if err != nil {

@@ -4,9 +4,11 @@
 // A new content is written to a file of its own, with a random name and
 // O_EXCL|O_NOFOLLOW: a file or a symlink that somebody put there before is
 // never written to. That file is synced, renamed over the old one, and the
-// folder is synced. A crash in between leaves it: the process that next takes the
-// lock under which a file is replaced removes such leftovers (RemoveTemp). There is no library for all of this: google/renameio does
-// not sync the folder and does not build for Windows.
+// folder is synced. A crash in between leaves it: the process that next takes
+// the lock under which a file is replaced removes such leftovers (RemoveTemp).
+//
+// There is no library for all of this: google/renameio does not sync the folder
+// and does not build for Windows.
 package durable
 
 import (
@@ -56,9 +58,30 @@ func replace(path string, content []byte, mode fs.FileMode, rename func(from, to
 	return SyncDir(filepath.Dir(path))
 }
 
+// renameReserved gives a file a name that must be free, where no one call does.
+// O_EXCL takes the name with an empty file, which the rename then replaces. A
+// crash between the two leaves the empty file, which no reader takes for a whole
+// one.
+func renameReserved(from, to string) error {
+	file, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL|noFollow, 0o600)
+	if err != nil {
+		return err
+	}
+
+	err = file.Close()
+	if err == nil {
+		err = os.Rename(from, to)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(to))
+	}
+	return nil
+}
+
 const (
-	tempRandom = 16 // characters
 	tempSuffix = ".new"
+	tempRandom = 16                                 // characters …
+	tempChars  = "abcdefghijklmnopqrstuvwxyz234567" // … of these: see rand.Text
 )
 
 // CreateTemp creates a file next to path, to be renamed to it. Its name is
@@ -79,9 +102,10 @@ func CreateTemp(path string, mode fs.FileMode) (*os.File, error) {
 	return file, nil
 }
 
-// RemoveTemp removes the files of CreateTemp that a crash left next to path. The
-// caller sees to it that nobody else replaces path at this moment. One that
-// cannot be removed does no harm, so callers may ignore the error.
+// RemoveTemp removes the files of CreateTemp that a crash left next to path, which
+// it knows by their names alone. The caller sees to it that nobody else replaces
+// path at this moment. One that cannot be removed does no harm, so callers may
+// ignore the error.
 func RemoveTemp(path string) error {
 	dir, base := filepath.Split(path)
 	entries, err := os.ReadDir(filepath.Dir(path))
@@ -91,13 +115,18 @@ func RemoveTemp(path string) error {
 
 	var errs []error
 	for _, e := range entries {
-		rest, ours := strings.CutPrefix(e.Name(), base+".")
-		random, temp := strings.CutSuffix(rest, tempSuffix)
-		if ours && temp && len(random) == tempRandom {
+		if e.Type().IsRegular() && isTemp(e.Name(), base) {
 			errs = append(errs, os.Remove(dir+e.Name()))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// isTemp reports whether CreateTemp gives such a name to a file next to base.
+func isTemp(name, base string) bool {
+	rest, next := strings.CutPrefix(name, base+".")
+	random, temp := strings.CutSuffix(rest, tempSuffix)
+	return next && temp && len(random) == tempRandom && strings.Trim(random, tempChars) == ""
 }
 
 // ReadSecret reads a file that only its owner may read, as ssh does: it fails

@@ -2,10 +2,7 @@
 
 package durable
 
-import (
-	"io/fs"
-	"os"
-)
+import "io/fs"
 
 const (
 	noFollow = 0
@@ -13,19 +10,7 @@ const (
 )
 
 // renameNew gives a file a name that must be free.
-func renameNew(from, to string) error {
-	// O_EXCL takes the name; the rename then replaces the empty file. A crash
-	// between the two leaves an empty file, which no reader takes for a whole one.
-	file, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	err = file.Close()
-	if err != nil {
-		return err
-	}
-	return os.Rename(from, to)
-}
+func renameNew(from, to string) error { return renameReserved(from, to) }
 
 // SyncDir does nothing here: folders cannot be synced. On Windows, NTFS keeps
 // names in its own journal.

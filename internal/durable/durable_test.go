@@ -55,6 +55,42 @@ func TestReplaceDoesNotFollowASymlink(t *testing.T) {
 	checkFile(t, victim, "keep me", 0o600)
 }
 
+// A name that CreateTemp does not give is somebody else's, as is what is not a
+// regular file.
+func TestRemoveTempLeavesWhatIsNotOurs(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "state")
+	others := []string{
+		"state.before-migration.new", "state.AAAAAAAAAAAAAAAA.new", "state.aaaaaaaaaaaaaaa1.new",
+		"state.aaaaaaaaaaaaaaa2.newer", "other.aaaaaaaaaaaaaaa2.new", "aaaaaaaaaaaaaaa2.new", "state",
+	}
+	for _, name := range others {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(path+".aaaaaaaaaaaaaaa3.new", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	temp, err := CreateTemp(path, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	temp.Close()
+
+	if err := RemoveTemp(path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(temp.Name()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s is still there: %v", temp.Name(), err)
+	}
+	for _, name := range append(others, "state.aaaaaaaaaaaaaaa3.new") {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestReadSecretRefusesWhatOthersCanRead(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "key")

@@ -17,8 +17,12 @@ const (
 
 // renameNew gives a file a name that must be free.
 func renameNew(from, to string) error {
-	// A rename would replace what is there; a link never does.
+	// A rename would replace what is there; a link never does. Some file systems,
+	// such as exFAT, have no links (link(2): EPERM).
 	err := os.Link(from, to)
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, errors.ErrUnsupported) {
+		return renameReserved(from, to)
+	}
 	if err != nil {
 		return err
 	}

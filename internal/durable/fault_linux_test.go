@@ -8,15 +8,21 @@ import (
 	"testing"
 )
 
-// faultEnv makes the test's program replace the file that it names.
-const faultEnv = "ATTESTLOG_DURABLE_REPLACE"
+// These make the test's program replace, or create, the file that they name.
+const (
+	faultEnv  = "ATTESTLOG_DURABLE_REPLACE"
+	createEnv = "ATTESTLOG_DURABLE_CREATE"
+)
 
 func TestMain(m *testing.M) {
-	path := os.Getenv(faultEnv)
+	path, write := os.Getenv(faultEnv), Replace
+	if path == "" {
+		path, write = os.Getenv(createEnv), Create
+	}
 	if path == "" {
 		os.Exit(m.Run())
 	}
-	if err := Replace(path, []byte("new"), 0o600); err != nil {
+	if err := write(path, []byte("new"), 0o600); err != nil {
 		os.Stderr.WriteString(err.Error())
 		os.Exit(2)
 	}
@@ -75,5 +81,38 @@ func TestReplaceFaults(t *testing.T) {
 			}
 			checkOnly(t, path)
 		})
+	}
+}
+
+// A file system without hard links still creates a file, and still leaves what is
+// there.
+func TestCreateWithoutHardLinks(t *testing.T) {
+	if _, err := exec.LookPath("strace"); err != nil {
+		t.Fatal("strace is missing; `make test` installs it, as does `apt-get install strace`")
+	}
+
+	for _, errno := range []string{"EPERM", "EOPNOTSUPP"} {
+		dir := t.TempDir()
+		path, trace := filepath.Join(dir, "file"), filepath.Join(t.TempDir(), "strace")
+		create := func() (string, error) {
+			cmd := exec.Command("strace", "-f", "-qq", "-o", trace, "-e", "trace=?link,linkat",
+				"-e", "inject=?link,linkat:error="+errno, os.Args[0])
+			cmd.Env = append(os.Environ(), createEnv+"="+path)
+			out, err := cmd.CombinedOutput()
+			return string(out), err
+		}
+
+		if out, err := create(); err != nil {
+			t.Fatalf("Create where links fail with %s: %v, %s", errno, err, out)
+		}
+		checkFile(t, path, "new", 0o600)
+		if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := create(); err == nil || !strings.Contains(out, "exists") {
+			t.Errorf("Create of a file that is there, where links fail with %s: %v, %s", errno, err, out)
+		}
+		checkFile(t, path, "old", 0o600)
+		checkOnly(t, path)
 	}
 }

@@ -92,7 +92,7 @@ func (f *Filler) Committed(b *attestlog.Batch) {
 func (f *Filler) Merging() bool { return f.merging.Load() }
 
 // Close indexes what this process committed, for at most five seconds, and waits
-// for the goroutines to end.
+// for the goroutines to end. Nobody waits for Unindexed afterwards.
 func (f *Filler) Close() {
 	f.cancel()
 	f.running.Wait()
@@ -149,6 +149,9 @@ func (f *Filler) catchUp() {
 // finish indexes what this process committed. A program that appends little and
 // ends would leave a small segment each time, so it merges them as well.
 func (f *Filler) finish() {
+	// Nothing is indexed after this, so appends that wait must not wait on.
+	defer f.Unindexed.GiveUp()
+
 	ctx, cancel := context.WithTimeout(context.Background(), finishTime)
 	defer cancel()
 

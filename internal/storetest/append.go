@@ -25,6 +25,7 @@ var appendTests = []namedTest{
 	{"TwoHandlesWriteOneOrder", twoHandlesWriteOneOrder},
 	{"ANewLogCanBeOpenedBeforeItsFirstCheckpoint", aNewLogCanBeOpenedAgain},
 	{"AnAcknowledgedEntryIsSeenWhole", anAcknowledgedEntryIsSeenWhole},
+	{"WritingAfterCloseIsUnavailable", writingAfterCloseIsUnavailable},
 }
 
 func receiptsTellWhereEntriesAre(t *testing.T, o Opener) {
@@ -297,4 +298,25 @@ func anAcknowledgedEntryIsSeenWhole(t *testing.T, o Opener) {
 		}
 	}
 	wg.Wait()
+}
+
+func writingAfterCloseIsUnavailable(t *testing.T, o Opener) {
+	s := openStore(t, o, Options{})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	write := func() error {
+		return s.Write(t.Context(), func(tx attestlog.Tx) error {
+			_, err := tx.Tree()
+			return err
+		})
+	}
+	putToken := func() error { return s.(tokens).PutToken(t.Context(), "id", []byte("{}")) }
+	for name, call := range map[string]func() error{"Write": write, "PutToken": putToken} {
+		err := call()
+		if !errors.Is(err, attestlog.ErrUnavailable) || !errors.Is(err, attestlog.ErrClosed) {
+			t.Errorf("%s = %v, want %v and %v", name, err, attestlog.ErrUnavailable, attestlog.ErrClosed)
+		}
+	}
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/testlog"
@@ -17,6 +19,7 @@ var faultTests = []namedTest{
 	{"FailedButPersisted", func(t *testing.T, o Opener) { transactionFails(t, o, true) }},
 	{"ManyFaultsLoseNothing", manyFaultsLoseNothing},
 	{"ATriedAgainBatchFollowsOthers", aTriedAgainBatchFollowsOthers},
+	{"APanicStoresNothing", aPanicStoresNothing},
 }
 
 // A flaky store fails transactions, before or after they are durable, as fail
@@ -206,4 +209,37 @@ func aTriedAgainBatchFollowsOthers(t *testing.T, o Opener) {
 		t.Errorf("the batch that was tried again has index %d, want 2", got[0].Index)
 	}
 	testlog.Verify(t, l)
+}
+
+func aPanicStoresNothing(t *testing.T, o Opener) {
+	s := openStore(t, o, Options{})
+	defer s.Close()
+	put := func(size uint64, after func()) error {
+		return s.Write(t.Context(), func(tx attestlog.Tx) error {
+			err := tx.PutCheckpoint(size, time.Now(), []byte("note"))
+			after()
+			return err
+		})
+	}
+
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("Write swallowed a panic")
+			}
+		}()
+		put(1, func() { panic("a bug") })
+	}()
+	if err := put(2, func() {}); err != nil {
+		t.Fatalf("Write after a panic = %v", err)
+	}
+
+	var sizes []uint64
+	err := s.Checkpoints(t.Context(), func(size uint64, _ []byte) error {
+		sizes = append(sizes, size)
+		return nil
+	})
+	if err != nil || !slices.Equal(sizes, []uint64{2}) {
+		t.Errorf("checkpoints of sizes %v are stored, %v; want [2]", sizes, err)
+	}
 }

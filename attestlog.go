@@ -22,7 +22,7 @@
 // The files of this package are named for their subjects: event, leaf and entry
 // are the format, checkpoint and proof what shows that it holds, store is what a
 // log is built on, and log_ files are the log at work. An event goes from
-// log_append.go through log_queue.go, log_spool.go and log_sequence.go into the
+// log_append.go through log_queue.go, log_intake.go and log_sequence.go into the
 // store; log_publish.go, log_follow.go and the store's index take it from there.
 package attestlog
 

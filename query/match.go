@@ -48,7 +48,7 @@ func (n *node) match(c Candidate) bool {
 
 	case kindNet:
 		// An address with a zone lies in the networks of the one without.
-		return anyValue(c, field.SourceIP.Get().Query, func(value string) bool {
+		return anyValue(c, field.SourceIP.Field().Query, func(value string) bool {
 			addr, err := netip.ParseAddr(value)
 			return err == nil && n.net.Contains(addr.WithZone(""))
 		})

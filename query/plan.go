@@ -191,7 +191,7 @@ func (n *node) valueTerms() (t *TermTree, exact bool) {
 
 	// A UUIDv7 is the entry's key, and looked up there.
 	_, isV7 := idkey.ParseV7(n.value)
-	if isV7 && n.field == field.EventID.Get().Query {
+	if isV7 && n.field == field.EventID.Field().Query {
 		return nil, false
 	}
 

@@ -147,7 +147,7 @@ func Field(name, value string) Query {
 	}
 
 	// Addresses are stored in one form.
-	if f.name == field.SourceIP.Get().Query {
+	if f.name == field.SourceIP.Field().Query {
 		addr, err := netip.ParseAddr(value)
 		if err == nil {
 			value = addr.String()
@@ -235,7 +235,7 @@ func (q Query) IDs() []string {
 		return nil
 	}
 
-	name := field.EventID.Get().Query
+	name := field.EventID.Field().Query
 	if n.kind == kindField && n.field == name {
 		return []string{n.value}
 	}

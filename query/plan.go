@@ -178,8 +178,11 @@ func (n *node) terms() (t *TermTree, exact bool) {
 
 	case kindText:
 		return wordTerms(strings.Fields(n.value))
+
+	case kindIndex, kindTime:
+		return nil, false // neither has terms
 	}
-	return nil, false
+	panic(n.kind.unhandled())
 }
 
 func (n *node) valueTerms() (t *TermTree, exact bool) {

@@ -62,6 +62,9 @@ func (n *node) write(b *strings.Builder, top bool) {
 
 	case kindText:
 		b.WriteString(`"` + n.value + `"`)
+
+	default:
+		panic(n.kind.unhandled())
 	}
 }
 

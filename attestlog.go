@@ -73,8 +73,8 @@ type Config struct {
 	// that the store cannot take; the first that covers an action counts.
 	// Defaults to ToSpool with a Spool, and to Block without.
 	Policies []ActionPolicy
-	// Logger receives warnings: failed followers, records that could not be
-	// stored, a clock that jumps. Defaults to slog.Default().
+	// Logger receives warnings: failed followers, recorded events that could not
+	// be stored, a clock that jumps. Defaults to slog.Default().
 	Logger *slog.Logger
 	// Clock returns the current time. Defaults to time.Now.
 	Clock func() time.Time

@@ -22,7 +22,7 @@
 // The files of this package are named for their subjects: event, leaf and entry
 // are the format, checkpoint and proof what shows that it holds, store is what a
 // log is built on, and log_ files are the log at work. An event goes from
-// log_append.go through log_queue.go, log_spool.go and log_sequence.go into the
+// log_append.go through log_queue.go, log_intake.go and log_sequence.go into the
 // store; log_publish.go, log_follow.go and the store's index take it from there.
 package attestlog
 
@@ -73,8 +73,8 @@ type Config struct {
 	// that the store cannot take; the first that covers an action counts.
 	// Defaults to ToSpool with a Spool, and to Block without.
 	Policies []ActionPolicy
-	// Logger receives warnings: failed followers, records that could not be
-	// stored, a clock that jumps. Defaults to slog.Default().
+	// Logger receives warnings: failed followers, recorded events that could not
+	// be stored, a clock that jumps. Defaults to slog.Default().
 	Logger *slog.Logger
 	// Clock returns the current time. Defaults to time.Now.
 	Clock func() time.Time

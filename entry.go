@@ -175,7 +175,7 @@ func (e *Event) eachValue(id field.ID, yield func(string)) {
 
 	// Fields of lists are found in each element; a field that is no text and no
 	// number, such as the original, has no value that is searched for.
-	f := id.Get()
+	f := id.Field()
 	switch {
 	case f.Object == field.Target:
 		for i := range e.Targets {

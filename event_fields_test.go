@@ -120,7 +120,7 @@ func theTableHasTheStructsFields(t *testing.T) {
 		}
 		found.Add(id)
 
-		f := id.Get()
+		f := id.Field()
 		kinds := map[reflect.Kind]bool{
 			reflect.String:    f.IsText(),
 			reflect.Int:       f.Kind == field.Number,
@@ -146,7 +146,7 @@ func theEventFindsTheFieldsOfTheTable(t *testing.T) {
 	var e Event
 	for _, m := range membersOf(t, &e) {
 		id, _ := m.object.Find([]byte(m.name))
-		f := id.Get()
+		f := id.Field()
 		switch {
 		case f.IsText():
 			text := textOf(&e, f)
@@ -198,7 +198,7 @@ func fullEvent(t *testing.T) (e Event, values map[field.ID]string) {
 	values = map[field.ID]string{}
 	for _, m := range membersOf(t, &e) {
 		id, _ := m.object.Find([]byte(m.name))
-		f := id.Get()
+		f := id.Field()
 		text := "the-" + strings.ReplaceAll(f.Path(), "_", "-")
 		switch {
 		case f.Values != nil:
@@ -288,7 +288,7 @@ func theReaderReadsThem(t *testing.T) {
 
 func theirLimitsAreChecked(t *testing.T) {
 	for _, id := range field.Limited() {
-		f := id.Get()
+		f := id.Field()
 		allowed, refused := limitsOf(f)
 		for _, set := range allowed {
 			e, _ := fullEvent(t)
@@ -335,7 +335,7 @@ func limitsOf(f *field.Field) (allowed, refused []func(*Event)) {
 
 func theyAreSealed(t *testing.T) {
 	for _, id := range field.Sealable() {
-		f := id.Get()
+		f := id.Field()
 		e, values := fullEvent(t)
 		set, err := newSealSet([]string{f.Pointer()})
 		if err != nil {
@@ -417,8 +417,8 @@ func TestTheBoundsAreThoseOfTheTable(t *testing.T) {
 		field.Action:   MaxAction,
 		field.Original: MaxOriginal,
 	} {
-		if got := id.Get().Max; got != want {
-			t.Errorf("the table bounds %s at %d bytes, want %d", id.Get().Path(), got, want)
+		if got := id.Field().Max; got != want {
+			t.Errorf("the table bounds %s at %d bytes, want %d", id.Field().Path(), got, want)
 		}
 	}
 }

@@ -224,7 +224,7 @@ func (d *decoder) member(object field.Object, name []byte) bool {
 
 // field reads the value of a field of the event.
 func (d *decoder) field(id field.ID) {
-	switch id.Get().Kind {
+	switch id.Field().Kind {
 	case field.Instant:
 		d.instant(&d.e.Time)
 

@@ -96,7 +96,7 @@ func (l *Leaf) checkClear() error {
 func sealProbe(pointer string) []byte {
 	id, ok := field.ByPointer(pointer)
 	if ok {
-		f := id.Get()
+		f := id.Field()
 		switch {
 		case f.Kind == field.Address:
 			return []byte(`"::"`)

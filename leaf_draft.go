@@ -187,7 +187,7 @@ func (enc *encoder) encode(s *scratch, e *Event, now time.Time) (draft, error) {
 	case isV7:
 		d.key = key
 	default:
-		d.key = KeyOf(e.ID, e.Time, e.Tenant, e.Service)
+		d.key = idkey.Hashed(e.ID, e.Time.UnixNano(), e.Tenant, e.Service)
 	}
 
 	err = enc.seals.seal(s, e)

@@ -69,7 +69,7 @@ func cutSealed(sealed []byte) (d Disclosure, rest []byte) {
 // new one.
 func pointerText(pointer []byte) string {
 	for _, id := range field.Sealable() {
-		declared := id.Get().Pointer()
+		declared := id.Field().Pointer()
 		if declared == string(pointer) {
 			return declared
 		}
@@ -108,7 +108,7 @@ func newSealSet(pointers []string) (sealSet, error) {
 
 	for _, id := range field.Sealable() {
 		if set.fields.Has(id) {
-			f := id.Get()
+			f := id.Field()
 			set.places = append(set.places, sealedPlace{pointer: f.Pointer(), path: f.Path(), field: id})
 		}
 	}
@@ -134,7 +134,7 @@ func (s *sealSet) add(pointer string) error {
 	}
 
 	id, ok := field.ByPointer(pointer)
-	if !ok || !id.Get().Sealable {
+	if !ok || !id.Field().Sealable {
 		return fmt.Errorf("not a field that can be sealed")
 	}
 	s.fields.Add(id)
@@ -245,7 +245,7 @@ func disclose(e *Event, pointer string, value []byte) error {
 
 	id, ok := field.ByPointer(pointer)
 	switch {
-	case !ok || !id.Get().Sealable:
+	case !ok || !id.Field().Sealable:
 		return fmt.Errorf("%s cannot be sealed", pointer)
 
 	case id == field.Original:

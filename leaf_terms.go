@@ -130,7 +130,7 @@ func (t *termWalker) target() {
 
 // field emits the terms of the field whose value comes next.
 func (t *termWalker) field(id field.ID) {
-	f := id.Get()
+	f := id.Field()
 	switch {
 	case f.Query == "":
 		t.Skip()
@@ -153,7 +153,7 @@ func (t *termWalker) value(id field.ID, value []byte) {
 		return
 	}
 
-	f := id.Get()
+	f := id.Field()
 	switch {
 	case f.WordsOnly:
 	case id == field.EventID:
@@ -256,7 +256,7 @@ func (t *termWalker) disclosure(d *Disclosure) error {
 
 	// An original is not searched, and need not be read for that.
 	id, ok := field.ByPointer(d.Pointer)
-	if ok && id.Get().Sealable && id != field.Original {
+	if ok && id.Field().Sealable && id != field.Original {
 		t.field(id)
 	}
 	return fieldError(t.Err)

@@ -58,7 +58,7 @@ func (w *leafWriter) text(id field.ID, name, value string) {
 	var ok bool
 	w.buf, ok = canon.AppendString(w.buf, value)
 	if !ok && w.err == nil {
-		w.err = &FieldError{Field: id.Get().Path(), Rule: "not valid UTF-8"}
+		w.err = &FieldError{Field: id.Field().Path(), Rule: "not valid UTF-8"}
 	}
 }
 
@@ -247,7 +247,7 @@ func (w *leafWriter) value(id field.ID, name string, v any, depth int) {
 	w.comma()
 	w.buf = append(w.buf, name...)
 	var err error
-	w.buf, err = canon.AppendValue(w.buf, v, id.Get().Path(), depth)
+	w.buf, err = canon.AppendValue(w.buf, v, id.Field().Path(), depth)
 	if err != nil {
 		w.err = fieldError(err)
 	}

@@ -112,7 +112,9 @@ func (l *Log) Ready(ctx context.Context) error {
 
 // Flush waits until everything that was queued before is durable or given up,
 // and what waited in the outboxes and the spool is in the log. It returns the
-// errors of the recorded events that could not be stored since the last Flush.
+// errors of the recorded events that could not be stored since the last Flush,
+// 100 of them at most. While events have room neither in the store nor in the
+// spool, it says so, and does not wait for them.
 func (l *Log) Flush(ctx context.Context) error {
 	if l.readOnly != nil {
 		return l.readOnly

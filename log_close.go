@@ -58,8 +58,9 @@ func (l *lifecycle) until(p phase) context.Context {
 // lets the followers catch up, and closes them, the outboxes and the store. With
 // a spool, recorded events that the store does not take are left there, and so
 // is what waited in it, as in any outbox. When ctx ends first, Close gives up the
-// rest and returns the ids of the recorded events that are nowhere. Later calls
-// wait for the first and return its error.
+// rest and returns the ids of the recorded events that are nowhere, of the first
+// 100 of them; Stats.Failed counts all. Later calls wait for the first and return
+// its error.
 func (l *Log) Close(ctx context.Context) error {
 	l.closing.Do(func() { l.endErr = l.end(ctx) })
 	<-l.life.closed.Done()

@@ -44,3 +44,27 @@ func TestTheQueueTakesTheMemoryThatItCounts(t *testing.T) {
 	}
 	runtime.KeepAlive(q)
 }
+
+// While batches are stored, the next one needs no memory of its own.
+func TestABatchIsGatheredInTheMemoryOfTheLast(t *testing.T) {
+	in := &intake{queue: newQueue(10, 1<<20), life: newLifecycle()}
+	next := func() []job {
+		t.Helper()
+		err := in.queue.putRecord(t.Context(), draft{node: []byte{0}}, Block)
+		if err != nil {
+			t.Fatal(err)
+		}
+		batch, ok := in.next()
+		if !ok || len(batch) != 1 {
+			t.Fatalf("next() = %d jobs, %v; want the one that was queued", len(batch), ok)
+		}
+		return batch
+	}
+
+	first := next()
+	in.stored(first)
+	in.queue.release(first)
+	if second := next(); &second[0] != &first[0] {
+		t.Error("the second batch is in other memory than the first")
+	}
+}

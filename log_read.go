@@ -43,12 +43,13 @@ func (r *reader) Search(ctx context.Context, plan query.Plan, below *query.Posit
 	})
 }
 
-// source reads the hashes of the tree.
+// source reads the hashes of the tree. Its leaves are hashed and shown to nobody,
+// so they do not pass give, which may need these hashes for what it checks.
 func (r *reader) source(ctx context.Context) merkle.Source {
 	return merkle.Source{
 		Tile: func(level int, n uint64) ([]byte, error) { return r.Tile(ctx, level, n) },
 		Leaves: func(from, to uint64, fn func(uint64, []byte) error) error {
-			return r.Scan(ctx, from, to, func(e *RawEntry) error { return fn(e.Index, e.Leaf) })
+			return r.Reader.Scan(ctx, from, to, func(e *RawEntry) error { return fn(e.Index, e.Leaf) })
 		},
 	}
 }

@@ -99,7 +99,7 @@ func (s *sequencer) commit(batch []job) ([]job, error) {
 		}
 
 		// Once a caller has its answer, nothing counts as waiting any more.
-		s.intake.stored()
+		s.intake.stored(batch)
 		for i := range batch {
 			if c := batch[i].call; c != nil {
 				close(c.done)

@@ -188,10 +188,10 @@ func mustStay(pointer string, effect Effect) bool {
 	switch {
 	case !ok:
 		return false
-	case id.Get().Kind == field.Address:
+	case id.Field().Kind == field.Address:
 		return effect == Hash
 	}
-	return id == field.EventID || id == field.Action || id.Get().Values != nil
+	return id == field.EventID || id == field.Action || id.Field().Values != nil
 }
 
 // checkAction checks Rule.Action or Flood.Action.

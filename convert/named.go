@@ -105,7 +105,7 @@ func allNamed() []namedField {
 	var known field.Set
 	for _, f := range foreign {
 		known.Add(f.id)
-		all = append(all, namedField{f.id.Get(), f.names})
+		all = append(all, namedField{f.id.Field(), f.names})
 	}
 
 	for i := range field.All() {

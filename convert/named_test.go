@@ -14,9 +14,9 @@ func TestFieldsWithoutForeignNamesHaveTheirOwn(t *testing.T) {
 		field.SourceHost:      {"source.host", "host"},
 		field.TargetName:      {"targets.name", "target.name", "name"},
 	} {
-		got := ownNames(id.Get())
+		got := ownNames(id.Field())
 		if !slices.Equal(got, want) {
-			t.Errorf("ownNames(%s) = %q, want %q", id.Get().Path(), got, want)
+			t.Errorf("ownNames(%s) = %q, want %q", id.Field().Path(), got, want)
 		}
 	}
 }

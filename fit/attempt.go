@@ -107,7 +107,7 @@ const maxNumber = 1 << 53
 // allowed moves values that are not allowed in their field to notes.
 func (a *attempt) allowed() {
 	for _, id := range field.Limited() {
-		f := id.Get()
+		f := id.Field()
 		if f.Kind == field.Number {
 			n := a.event.Number(f.Pointer())
 			if n < 0 || n >= maxNumber {

@@ -38,7 +38,7 @@ func (r *restorer) declared(e *attestlog.Event) {
 	}
 
 	for _, id := range field.Limited() {
-		f := id.Get()
+		f := id.Field()
 		if f.Kind != field.Number {
 			continue
 		}

@@ -24,7 +24,7 @@ const attributePrefix = "attributes."
 func lookup(name string) (named, error) {
 	id, ok := field.ByQuery(name)
 	if ok {
-		f := id.Get()
+		f := id.Field()
 		return named{f.Query, f.Prefixes(), f.WordsOnly, f.SealedPointer()}, nil
 	}
 

@@ -48,7 +48,7 @@ func (n *node) match(c Candidate) bool {
 
 	case kindNet:
 		// An address with a zone lies in the networks of the one without.
-		return anyValue(c, field.SourceIP.Get().Query, func(value string) bool {
+		return anyValue(c, field.SourceIP.Field().Query, func(value string) bool {
 			addr, err := netip.ParseAddr(value)
 			return err == nil && n.net.Contains(addr.WithZone(""))
 		})
@@ -58,9 +58,11 @@ func (n *node) match(c Candidate) bool {
 
 	case kindPrefix:
 		return anyValue(c, n.field, func(value string) bool { return strings.HasPrefix(value, n.value) })
-	}
 
-	return anyValue(c, n.field, func(value string) bool { return value == n.value })
+	case kindField:
+		return anyValue(c, n.field, func(value string) bool { return value == n.value })
+	}
+	panic(n.kind.unhandled())
 }
 
 // anyValue reports whether wanted is true of a value that c has of a field.

@@ -276,7 +276,7 @@ func (p *parser) condition(start int, name string) Query {
 	switch {
 	case prefix:
 		return p.checked(valuePos, Prefix(name, value))
-	case f.name == field.SourceIP.Get().Query && strings.Contains(value, "/") && !quoted:
+	case f.name == field.SourceIP.Field().Query && strings.Contains(value, "/") && !quoted:
 		return p.checked(valuePos, Network(value))
 	}
 	return p.checked(valuePos, Field(name, value))

@@ -178,8 +178,11 @@ func (n *node) terms() (t *TermTree, exact bool) {
 
 	case kindText:
 		return wordTerms(strings.Fields(n.value))
+
+	case kindIndex, kindTime:
+		return nil, false // neither has terms
 	}
-	return nil, false
+	panic(n.kind.unhandled())
 }
 
 func (n *node) valueTerms() (t *TermTree, exact bool) {
@@ -191,7 +194,7 @@ func (n *node) valueTerms() (t *TermTree, exact bool) {
 
 	// A UUIDv7 is the entry's key, and looked up there.
 	_, isV7 := idkey.ParseV7(n.value)
-	if isV7 && n.field == field.EventID.Get().Query {
+	if isV7 && n.field == field.EventID.Field().Query {
 		return nil, false
 	}
 

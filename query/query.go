@@ -64,7 +64,12 @@ const (
 	kindIndex  // from ≤ index < to
 	kindTime   // after ≤ time < before
 	kindText   // the words of value, next to one another, in one text
+	kinds
 )
+
+// unhandled is the end of a switch over all kinds. A condition that is passed
+// over would select entries that nobody asked for, or may see.
+func (k nodeKind) unhandled() string { return fmt.Sprintf("query: no case for nodes of kind %d", k) }
 
 // A node is one part of a query's tree. It is never changed once made.
 type node struct {
@@ -147,7 +152,7 @@ func Field(name, value string) Query {
 	}
 
 	// Addresses are stored in one form.
-	if f.name == field.SourceIP.Get().Query {
+	if f.name == field.SourceIP.Field().Query {
 		addr, err := netip.ParseAddr(value)
 		if err == nil {
 			value = addr.String()
@@ -228,14 +233,15 @@ func (q Query) Order() Order { return q.order }
 // Err returns what was wrong with the values that q was made from.
 func (q Query) Err() error { return q.err }
 
-// IDs returns ids one of which every entry that q selects must have.
+// IDs returns the ids that every entry that q selects must have: with more than
+// one, there is no such entry.
 func (q Query) IDs() []string {
 	n := q.node
 	if n == nil {
 		return nil
 	}
 
-	name := field.EventID.Get().Query
+	name := field.EventID.Field().Query
 	if n.kind == kindField && n.field == name {
 		return []string{n.value}
 	}

@@ -43,7 +43,7 @@ func (n *node) write(b *strings.Builder, top bool) {
 
 	case kindField:
 		value := quoteValue(n.value)
-		if n.field == field.SourceIP.Get().Query && strings.Contains(n.value, "/") {
+		if n.field == field.SourceIP.Field().Query && strings.Contains(n.value, "/") {
 			value = quote(n.value) // or it would be read as a network
 		}
 		b.WriteString(quoteName(n.field) + ":" + value)
@@ -52,7 +52,7 @@ func (n *node) write(b *strings.Builder, top bool) {
 		b.WriteString(quoteName(n.field) + ":" + quote(n.value) + "*")
 
 	case kindNet:
-		b.WriteString(field.SourceIP.Get().Query + ":" + n.net.String())
+		b.WriteString(field.SourceIP.Field().Query + ":" + n.net.String())
 
 	case kindIndex:
 		b.WriteString(indexText(n.from, n.to))
@@ -62,6 +62,9 @@ func (n *node) write(b *strings.Builder, top bool) {
 
 	case kindText:
 		b.WriteString(`"` + n.value + `"`)
+
+	default:
+		panic(n.kind.unhandled())
 	}
 }
 

@@ -170,7 +170,7 @@ func (p *jobProgress) end(got *verify.Report, err error, now time.Time) {
 		Checkpoints: got.Checkpoints,
 		Erased:      got.Erased,
 		Keys:        got.Keys,
-		KeysBeside:  got.KeysBeside,
+		KeysBeside:  got.KeysFromHome,
 	}
 }
 

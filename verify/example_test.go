@@ -33,6 +33,6 @@ func ExampleLog() {
 	log.Publish(ctx)
 
 	report, err := verify.Log(ctx, log, verify.Options{})
-	fmt.Println(report.Size, report.Signed, report.KeysBeside, err)
+	fmt.Println(report.Size, report.Signed, report.KeysFromHome, err)
 	// Output: 1 1 true <nil>
 }

@@ -57,7 +57,14 @@ func (v *verifier) eachNote(src Source, fn func(c attestlog.Checkpoint, given bo
 func (v *verifier) checkpoints(src Source) error {
 	good := uint64(0) // entries of which a checkpoint says that they are as they were
 	return v.eachNote(src, func(c attestlog.Checkpoint, given bool) error {
-		signed, err := v.compareNote(c, given, good)
+		// One that was stored since gatherSizes has no root to be compared with, and
+		// is left to the next verification.
+		root, found := v.rootAt(c.Size)
+		if !found {
+			return nil
+		}
+
+		signed, err := v.compareNote(c, root, given, good)
 		if err != nil {
 			return err
 		}
@@ -74,8 +81,9 @@ func (v *verifier) checkpoints(src Source) error {
 }
 
 // compareNote checks one checkpoint, and reports whether a trusted key signed it.
-// The entries before good are known to be as they were.
-func (v *verifier) compareNote(c attestlog.Checkpoint, given bool, good uint64) (signed bool, err error) {
+// root is the one at its size, if the log has so many entries. Those before good
+// are known to be as they were.
+func (v *verifier) compareNote(c attestlog.Checkpoint, root attestlog.Hash, given bool, good uint64) (signed bool, err error) {
 	where := fmt.Sprintf("checkpoint %d", c.Size)
 	if c.Origin != v.origin {
 		if given {
@@ -95,19 +103,22 @@ func (v *verifier) compareNote(c attestlog.Checkpoint, given bool, good uint64) 
 	if c.Size > v.report.Size {
 		return false, corrupt(v.report.Size, where, "was signed, but the log holds %d entries: the rest is missing", v.report.Size)
 	}
-	if v.rootAt(c.Size) != c.Root {
+	if root != c.Root {
 		return false, corrupt(good, where, "has another root: an entry from %d to %d was changed", good, max(c.Size, 1)-1)
 	}
 	return signed, nil
 }
 
-// rootAt returns the root at a size that gatherSizes has seen.
-func (v *verifier) rootAt(size uint64) attestlog.Hash {
+// rootAt returns the root at a size, and whether gatherSizes has seen that size.
+func (v *verifier) rootAt(size uint64) (attestlog.Hash, bool) {
+	if size == 0 {
+		return merkle.EmptyRoot, true
+	}
 	i, found := slices.BinarySearch(v.sizes, size)
 	if !found {
-		return merkle.EmptyRoot // of no entries, the only size that is not listed
+		return attestlog.Hash{}, false
 	}
-	return v.roots[i]
+	return v.roots[i], true
 }
 
 // signed reports whether a trusted key signed c. A signature by such a key that

@@ -41,14 +41,14 @@ type Options struct {
 
 // A Report says what was looked at.
 type Report struct {
-	Size        uint64         // entries, all of which were hashed again
-	Root        attestlog.Hash // of the tree over them
-	Signed      uint64         // of them, those that a trusted signature covers
-	Checkpoints int            // notes that a trusted key signed
-	Unknown     int            // notes on the same history that no trusted key signed
-	Erased      int            // sealed values that were erased, with an entry that says so
-	Keys        []string       // the keys that were trusted: name+hash
-	KeysBeside  bool           // they are merely those kept with the log
+	Size         uint64         // entries, all of which were hashed again
+	Root         attestlog.Hash // of the tree over them
+	Signed       uint64         // of them, those that a trusted signature covers
+	Checkpoints  int            // notes that a trusted key signed
+	Unknown      int            // notes on the same history that no trusted key signed
+	Erased       int            // sealed values that were erased, with an entry that says so
+	Keys         []string       // the keys that were trusted: name+hash
+	KeysFromHome bool           // they are merely those kept with the log, in its Home
 }
 
 // Log hashes every entry of a log again and compares the result with the tiles,
@@ -65,8 +65,8 @@ func Log(ctx context.Context, log *attestlog.Log, opts Options) (Report, error) 
 		return Report{}, err
 	}
 
-	keysBeside := opts.Keys == nil
-	if keysBeside {
+	fromHome := opts.Keys == nil
+	if fromHome {
 		opts.Keys, err = homeKeys(home)
 		if err != nil {
 			return Report{}, err
@@ -89,7 +89,7 @@ func Log(ctx context.Context, log *attestlog.Log, opts Options) (Report, error) 
 	}
 
 	v := newVerifier(opts, log.Origin())
-	v.report.KeysBeside = keysBeside
+	v.report.KeysFromHome = fromHome
 	src := Source{
 		Size: tree.Size,
 		Tree: &tree,

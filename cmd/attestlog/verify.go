@@ -103,7 +103,7 @@ func (c *verifyCmd) report(a *app, name string, r verify.Report, err error) erro
 	for _, key := range r.Keys {
 		fmt.Fprintf(a.stdout, "trusted key: %s\n", clean(key))
 	}
-	if r.KeysBeside {
+	if r.KeysFromHome {
 		fmt.Fprintln(a.stdout, noteKey)
 	}
 

@@ -241,8 +241,8 @@ func (o Object) Fields() []*Field { return derived.fields[o] }
 // Parts returns the objects that an event has, without the event itself.
 func Parts() []Object { return derived.parts }
 
-// Get returns a field's line of the table, which must not be changed.
-func (id ID) Get() *Field { return &table[id] }
+// Field returns a field's line of the table, which must not be changed.
+func (id ID) Field() *Field { return &table[id] }
 
 // All returns the table, in the order in which people read an event.
 func All() []Field { return table[:] }

@@ -18,7 +18,7 @@ func TestIDsAreThoseOfTheLines(t *testing.T) {
 		if f.Name == "" {
 			t.Fatalf("the field after %s has an ID and no line in the table", All()[max(0, i-1)].Path())
 		}
-		if f.ID != ID(i) || f.ID.Get() != f {
+		if f.ID != ID(i) || f.ID.Field() != f {
 			t.Errorf("line %d of the table has the ID %d", i, f.ID)
 		}
 	}
@@ -91,7 +91,7 @@ func TestPointersFindTheirFields(t *testing.T) {
 	}
 	for _, pointer := range []string{"", "/", "/actor", "/targets/0/id", "actor/id", "/actor/id/"} {
 		if id, ok := ByPointer(pointer); ok {
-			t.Errorf("ByPointer(%q) = %s", pointer, id.Get().Path())
+			t.Errorf("ByPointer(%q) = %s", pointer, id.Field().Path())
 		}
 	}
 }
@@ -171,7 +171,7 @@ func TestSealableAreInTheOrderOfALeaf(t *testing.T) {
 
 	var got []string
 	for _, id := range Sealable() {
-		got = append(got, id.Get().Pointer())
+		got = append(got, id.Field().Pointer())
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("Sealable() = %q, want %q", got, want)

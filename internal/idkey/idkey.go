@@ -28,7 +28,11 @@ func Of[S string | []byte](id S, nanos int64, tenant, service S) [Size]byte {
 	if ok {
 		return key
 	}
+	return Hashed(id, nanos, tenant, service)
+}
 
+// Hashed is Of for an id that is known not to be a UUIDv7.
+func Hashed[S string | []byte](id S, nanos int64, tenant, service S) (key [Size]byte) {
 	var buf [512]byte
 	hashed := canon.AppendPrefixed(buf[:0], tenant)
 	hashed = canon.AppendPrefixed(hashed, service)

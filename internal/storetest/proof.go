@@ -264,7 +264,7 @@ func aRotatedKey(t *testing.T, o Opener) {
 		beside bool
 	}{{"old", old, false}, {"new", []note.Verifier{fresh}, false}, {"beside", nil, true}, {"both", keys, false}} {
 		r, err := verify.Log(t.Context(), l, verify.Options{Keys: test.keys})
-		if err != nil || r.Size != 21 || r.Signed != 21 || r.KeysBeside != test.beside || r.Checkpoints == 0 {
+		if err != nil || r.Size != 21 || r.Signed != 21 || r.KeysFromHome != test.beside || r.Checkpoints == 0 {
 			t.Errorf("Verify with the %s key = %+v, %v; want 21 entries, all signed", test.name, r, err)
 		}
 		r, err = verify.Log(t.Context(), l, verify.Options{Keys: test.keys, Checkpoint: before.Note})

@@ -111,7 +111,7 @@ type intake struct {
 	// The rest is owned by the sequencer, and during a commit the fields about
 	// stuck events by the goroutine of divertDuring.
 
-	left    []job // what a failed transaction left, to be tried again
+	left    []job // what a failed transaction left, to be tried again; begins the next batch
 	ended   bool  // the queue is closed and empty
 	backoff retry.Backoff
 
@@ -278,8 +278,10 @@ func (in *intake) divertDuring(batch []job) (stop func()) {
 	}
 }
 
-// stored is called after a commit.
-func (in *intake) stored() {
+// stored is called after the commit of a batch. The next one is gathered in its
+// memory.
+func (in *intake) stored(batch []job) {
+	in.left = batch[:0]
 	in.leftEvents.Store(0)
 	in.backoff.Reset()
 }
@@ -335,7 +337,8 @@ func (in *intake) abandon() {
 		batch, ended = in.queue.take(batch, batchEvents, batchBytes)
 	}
 
-	batch = append(in.divert(batch), in.stuck...)
+	batch = in.divert(batch)
+	batch = append(batch, in.stuck...) // those without room in the spool
 	in.stuck = nil
 	in.stuckEvents.Store(0)
 	for i := range batch {

@@ -320,7 +320,16 @@ type origin struct {
 }
 
 func newPlacement(batch []job) *placement {
-	p := &placement{}
+	n := 0
+	for i := range batch {
+		n += batch[i].events()
+	}
+	p := &placement{
+		drafts:   make([]*draft, 0, n),
+		origins:  make([]origin, 0, n),
+		receipts: make([]*Receipt, 0, n),
+	}
+
 	for i := range batch {
 		j := &batch[i]
 		if j.call == nil {

@@ -343,6 +343,7 @@ func TestChangesBearAnyValue(t *testing.T) {
 		map[*badKey]int{nil: 1, {2}: 3}, map[[2]string]int{{"a"}: 1}, map[float64]int{math.NaN(): 1},
 		func() {}, struct{ a, B any }{1, m}, map[string]string(nil), [3]int{}, (*cat)(nil),
 	} {
+		before := testwait.CPUTime()
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
@@ -350,6 +351,9 @@ func TestChangesBearAnyValue(t *testing.T) {
 			diff.Changes(v, map[string]any{"other": 1})
 		}()
 		testwait.Receive(t, fmt.Sprintf("the changes of a %T", v), ended)
+		if took := testwait.CPUTime() - before; took > 2*time.Second {
+			t.Errorf("changes of a %T took %v of processors", v, took)
+		}
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"net"
+	"net/http"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -18,6 +20,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/sqlitetest"
+	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/verify"
 )
 
@@ -29,12 +32,16 @@ type process struct {
 	token         string
 	cmd           *exec.Cmd
 	errors        bytes.Buffer
+	starts        int
 }
 
 var tokenLine = regexp.MustCompile(`al_\S+`)
 
+// start starts the server, and returns once its log says so: a process that was
+// killed before has done nothing.
 func (p *process) start() {
 	p.t.Helper()
+	p.starts++
 	p.cmd = exec.Command(p.program, "--log", "sqlite:"+p.file, "serve", "--listen", p.address)
 	p.cmd.Stderr = &p.errors
 	out, err := p.cmd.StdoutPipe()
@@ -51,6 +58,27 @@ func (p *process) start() {
 	if p.token == "" {
 		p.t.Fatalf("attestlog serve shows no token:\n%s", &p.errors)
 	}
+	testwait.Until(p.t, "the log says that the server has started", func() bool { return p.logged("server.start") == p.starts })
+}
+
+// logged returns how many entries with an action the server counts, or -1 if it
+// does not answer.
+func (p *process) logged(action string) int {
+	r, err := http.NewRequest(http.MethodGet, "http://"+p.address+"/api/v1/logs/default/count?q=action:"+action, nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+p.token)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return -1
+	}
+	defer resp.Body.Close()
+	var counted struct{ Count int }
+	if err := json.NewDecoder(resp.Body).Decode(&counted); err != nil || resp.StatusCode != http.StatusOK {
+		return -1
+	}
+	return counted.Count
 }
 
 func (p *process) kill() {

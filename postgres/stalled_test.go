@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/testlog"
@@ -24,13 +25,15 @@ func TestAppendWhileAnotherClientHoldsTheLock(t *testing.T) {
 		t.Run(lock, func(t *testing.T) {
 			t.Parallel()
 			o := newLog(t)
-			l := o.openLog(t, postgres.Config{LockTimeout: lockTimeout, Retry: 2 * lockTimeout})
+			limit := hangTimeout()
+			l := o.openLog(t, postgres.Config{LockTimeout: limit, Retry: 2 * limit})
 			var g ledger
 			g.append(t, l, testlog.Events(0, 10)...)
 			settled(t, o, l)
 			holder := o.connect(t)
 			execute(t, holder, "BEGIN", lock)
 
+			began := time.Now()
 			var failed *attestlog.AppendError
 			got, err := l.Append(t.Context(), testlog.Event(10))
 			if got != nil || !errors.As(err, &failed) || !errors.Is(err, attestlog.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
@@ -39,6 +42,9 @@ func TestAppendWhileAnotherClientHoldsTheLock(t *testing.T) {
 			if err != nil && !strings.Contains(err.Error(), "55P03") { // lock_not_available
 				t.Errorf("Append = %v, want that it waited for the lock", err)
 			}
+			if waited := time.Since(began); waited < limit {
+				t.Errorf("Append took %v; LockTimeout is %v", waited, limit)
+			}
 
 			appendInVain(t, l, testlog.Events(10, 12)) // whose context ends before the lock's limit
 			if err := l.Record(t.Context(), testlog.Event(12)); err != nil {
@@ -46,8 +52,12 @@ func TestAppendWhileAnotherClientHoldsTheLock(t *testing.T) {
 			}
 
 			execute(t, holder, "ROLLBACK")
-			g.append(t, l, testlog.Events(10, 12)...)
-			flush(t, l)
+			got, err = l.Append(t.Context(), testlog.Events(10, 12)...)
+			if err != nil {
+				t.Errorf("Append after the lock was released = %v", err)
+			}
+			g.note(got)
+			testlog.Flush(t, l)
 			testlog.Close(t, l)
 			l = o.openLog(t, postgres.Config{})
 			defer testlog.Close(t, l)

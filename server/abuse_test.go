@@ -159,19 +159,21 @@ func TestDeepAndOddBodiesAreRefused(t *testing.T) {
 			`{"specversion":"1.0","id":"1","source":"s","type":"t","data":` + strings.Repeat("[", deep) + strings.Repeat("]", deep) + "}", "\x00\xff\xfe", `"\ud800"`, strings.Repeat("\n", 100_000), strings.Repeat(`{},`, deep/2),
 			"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7f", strings.Repeat("\x0a\x80\x80\x80\x08", 1000), `{"resourceLogs":` + strings.Repeat(`[{"scopeLogs":`, deep) + "}", `{"` + strings.Repeat("k", 1<<20) + `":1}`, "-", `{"a":1e999999999}`,
 		} {
+			before := testwait.CPUTime()
 			a := s.do(call{"POST", r.path, token, body, r.headers})
 			if a.StatusCode >= 500 && a.StatusCode != 503 || len(a.body) > 4<<20 {
 				t.Errorf("%s of %.40q = %d, %d bytes: %.300s", r.pattern, body, a.StatusCode, len(a.body), a.body)
+			}
+			if took := testwait.CPUTime() - before; took > 10*time.Second {
+				t.Errorf("%s of %.40q took %v of processors", r.pattern, body, took)
 			}
 		}
 	}
 }
 
 func TestSlowClientsAreGivenUp(t *testing.T) {
-	const limit = 300 * time.Millisecond
-	s := serve(t, func(s *service) {
-		s.tune = func(h *http.Server) { h.ReadHeaderTimeout, h.ReadTimeout, h.IdleTimeout = limit, limit, limit }
-	})
+	s, limits := limited(t)
+	limits.keepPassing(t, 2*limit)
 	token := s.token(server.ScopeAdmin)
 	for _, text := range []string{
 		"", "GET / HTTP/1.1\r\nHost: x\r\n", "GET / HT", "POST /ingest/default/json HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nAuthorization: Bearer " + token + "\r\n\r\n{",

@@ -3,6 +3,7 @@ package server_test
 import (
 	"net"
 	"sync"
+	"testing"
 	"time"
 )
 
@@ -19,7 +20,7 @@ type deadlines struct {
 type deadlineConn struct {
 	net.Conn
 	all         *deadlines
-	read, write time.Time // when the server wants them to be
+	read, write time.Duration // how far away the server set them, or 0
 }
 
 func (d *deadlines) Accept() (net.Conn, error) {
@@ -34,12 +35,12 @@ func (d *deadlines) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// pass has those deadlines come that are less than a time away.
+// pass has those deadlines come that the server set for less than a time later.
 func (d *deadlines) pass(within time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := time.Now()
-	due := func(t time.Time) bool { return !t.IsZero() && t.Sub(now) < within }
+	due := func(away time.Duration) bool { return away > 0 && away < within }
 	for _, c := range d.conns {
 		if due(c.read) {
 			c.Conn.SetReadDeadline(now)
@@ -50,17 +51,37 @@ func (d *deadlines) pass(within time.Duration) {
 	}
 }
 
+// keepPassing calls pass again and again until the end of the test.
+func (d *deadlines) keepPassing(t *testing.T, within time.Duration) {
+	stop := make(chan struct{})
+	var passing sync.WaitGroup
+	passing.Go(func() {
+		for {
+			select {
+			case <-time.After(10 * time.Millisecond):
+				d.pass(within)
+			case <-stop:
+				return
+			}
+		}
+	})
+	t.Cleanup(func() {
+		close(stop)
+		passing.Wait()
+	})
+}
+
 func (c *deadlineConn) SetReadDeadline(t time.Time) error {
 	c.all.mu.Lock()
 	defer c.all.mu.Unlock()
-	c.read = t
+	c.read = away(t)
 	return c.Conn.SetReadDeadline(pastOnly(t))
 }
 
 func (c *deadlineConn) SetWriteDeadline(t time.Time) error {
 	c.all.mu.Lock()
 	defer c.all.mu.Unlock()
-	c.write = t
+	c.write = away(t)
 	return c.Conn.SetWriteDeadline(pastOnly(t))
 }
 
@@ -69,6 +90,14 @@ func (c *deadlineConn) SetDeadline(t time.Time) error {
 		return err
 	}
 	return c.SetWriteDeadline(t)
+}
+
+// away returns how far away a deadline is, or 0 if there is none.
+func away(t time.Time) time.Duration {
+	if t.IsZero() {
+		return 0
+	}
+	return time.Until(t)
 }
 
 func pastOnly(t time.Time) time.Time {

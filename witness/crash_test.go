@@ -36,7 +36,7 @@ type settings struct {
 func TestProcess(t *testing.T) {
 	told := os.Getenv(processEnv)
 	if told == "" {
-		t.Skip("another test runs this as a process")
+		return
 	}
 	var s settings
 	if err := json.Unmarshal([]byte(told), &s); err != nil {

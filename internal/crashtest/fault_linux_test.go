@@ -2,7 +2,6 @@ package crashtest
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync/atomic"
@@ -55,8 +54,11 @@ var faults = map[string][]fault{
 		{"lock open", ".lock", "openat:error=EIO", false, 0, 2, 0},
 
 		// The entries are there and acknowledged; what failed is said at the end.
-		{"checkpoint rename", ".checkpoint", "?rename,renameat:error=EIO", false, every, 2, every},
-		{"checkpoint rename, killed", ".checkpoint", "?rename,renameat:signal=SIGKILL", false, whatever, killed, whatever},
+		{"checkpoint create", ".checkpoint" + known, "openat:error=ENOSPC", false, every, 2, every},
+		{"checkpoint write", ".checkpoint" + known, "write:error=ENOSPC", false, every, 2, every},
+		{"checkpoint sync", ".checkpoint" + known, "fsync:error=EIO", false, every, 2, every},
+		{"checkpoint rename", ".checkpoint" + known, "?rename,renameat:error=EIO", false, every, 2, every},
+		{"checkpoint rename, killed", ".checkpoint" + known, "?rename,renameat:signal=SIGKILL", false, whatever, killed, whatever},
 
 		// The log itself lacks nothing: the write-ahead log stays, and the search
 		// index is a copy.
@@ -215,19 +217,21 @@ func TestProcessOutlivesFaults(t *testing.T) {
 		{"-wal", "pwrite64:error=EIO"},
 		{"-wal", "pwrite64:error=ENOSPC"},
 		{"-wal", "fsync:error=EIO"},
-		{".checkpoint", "?rename,renameat:error=EIO"},
+		{".checkpoint" + known, "?open,openat:error=EIO"},
+		{".checkpoint" + known, "write:error=ENOSPC"},
+		{".checkpoint" + known, "fsync:error=EIO"},
 		{".index-wal", "pwrite64:error=EIO"},
 		{"-00000000000000000000.jsonl", "?open,openat:error=EIO"},
 		{"-00000000000000000000.jsonl", "write:error=ENOSPC"},
 		{"-00000000000000000000.jsonl", "fsync:error=EIO"},
-		{".jsonl.position", "?rename,renameat:error=EIO"},
+		{".jsonl.position" + known, "?rename,renameat:error=EIO"},
 	} {
 		t.Run(f.file+" "+f.inject, func(t *testing.T) {
 			log := &ledger{path: filepath.Join(t.TempDir(), "a.db")}
 			log.events = seedLog(t, log.path, before)
 			log.acked = entries(t, log.path)
 			events := newEvents(13, "outlive").events(30)
-			tr := traced(t, log.path, lines(events), f.inject+":when=1..2", []string{f.file}, os.Args[0])
+			tr := traced(t, log.path, lines(events), f.inject+":when=1..2", []string{f.file}, knownWriter)
 			// An error at the end is told: the checkpoint is signed by the next.
 			if tr.code == killed || len(tr.receipts) != 20 || !tr.injected() {
 				t.Errorf("a process with faults: %v, %d receipts, want 20\n%s", tr.result, len(tr.receipts), clip(tr.log))
@@ -243,24 +247,26 @@ func TestProcessOutlivesFaults(t *testing.T) {
 	}
 }
 
-// TestKilledBetweenItsKeys kills the program that makes a new log as it gives
-// each of the files that make one its name. The next program makes the log, or
-// finds it, and removes what is left.
+// TestKilledBetweenItsKeys kills the program that makes a new log at each of
+// the files that make one. The next program makes the log, or finds it, and
+// removes what is left.
 func TestKilledBetweenItsKeys(t *testing.T) {
 	requireStrace(t)
 	events := newEvents(14, "keys").events(every)
 	for _, file := range []string{".pub", ".key", ".checkpoint"} {
-		t.Run(file, func(t *testing.T) {
-			log := &ledger{path: filepath.Join(t.TempDir(), "a.db"), events: events}
-			tr := traceAppend(t, log.path, events, "?rename,renameat:signal=SIGKILL:when=1+", file)
-			if tr.code != killed {
-				t.Fatalf("the program was not killed: %v\n%s", tr, tr.log)
-			}
-			log.acked = tr.receipts
-			log.recover(t, len(events))
-			if left, err := filepath.Glob(log.path + ".*.new"); err != nil || len(left) > 0 {
-				t.Errorf("%q are still there, %v", left, err)
-			}
-		})
+		for _, call := range []string{"openat", "write", "fsync", "?rename,renameat"} {
+			t.Run(file+" "+call, func(t *testing.T) {
+				log := &ledger{path: filepath.Join(t.TempDir(), "a.db"), events: events}
+				tr := traceAppend(t, log.path, events, call+":signal=SIGKILL:when=1+", file+known)
+				if tr.code != killed {
+					t.Fatalf("the program was not killed: %v\n%s", tr, tr.log)
+				}
+				log.acked = tr.receipts
+				log.recover(t, len(events))
+				if left, err := filepath.Glob(log.path + ".*.new"); err != nil || len(left) > 0 {
+					t.Errorf("%q are still there, %v", left, err)
+				}
+			})
+		}
 	}
 }

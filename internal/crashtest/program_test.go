@@ -3,6 +3,7 @@ package crashtest
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,8 +17,9 @@ import (
 	"github.com/attestlog/attestlog/internal/testwait"
 )
 
-// program is the path of the attestlog program, which TestMain builds.
-var program string
+// TestMain builds programs, and these are their paths: the attestlog program, the
+// same with known names of temporary files, and the test's own with known names.
+var program, knownProgram, knownWriter string
 
 func TestMain(m *testing.M) {
 	if path := os.Getenv(followEnv); path != "" {
@@ -37,14 +39,65 @@ func runTests(m *testing.M) int {
 		return 2
 	}
 	defer os.RemoveAll(dir)
-	program = filepath.Join(dir, "attestlog")
-	// Without -race even in a race run: SQLite is 20 times slower under it.
-	build := exec.Command("go", "build", "-race=false", "-o", program, "github.com/attestlog/attestlog/cmd/attestlog")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "%v: %v\n%s", build, err, out)
+	if err := buildAll(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
 	return m.Run()
+}
+
+// buildAll builds the programs into a folder. They are without -race even in a
+// race run: SQLite is 20 times slower under it.
+func buildAll(dir string) error {
+	overlay, err := knownNames(dir)
+	if err != nil {
+		return err
+	}
+
+	program = filepath.Join(dir, "attestlog")
+	knownProgram = filepath.Join(dir, "attestlog-known")
+	knownWriter = filepath.Join(dir, "writer-known")
+	const pkg = "github.com/attestlog/attestlog/cmd/attestlog"
+	for _, args := range [][]string{
+		{"build", "-race=false", "-o", program, pkg},
+		{"build", "-race=false", "-o", knownProgram, "-overlay", overlay, pkg},
+		{"test", "-race=false", "-c", "-o", knownWriter, "-overlay", overlay, "."},
+	} {
+		build := exec.Command("go", args...)
+		if out, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("%v: %w\n%s", build, err, out)
+		}
+	}
+	return nil
+}
+
+// known is what a temporary file of a program with known names has after the name
+// of the file that it is to replace.
+const known = ".aaaaaaaaaaaaaaaa.new"
+
+// knownNames makes an overlay for go build, which puts this in the place of the
+// random part of such a name.
+func knownNames(dir string) (overlay string, err error) {
+	const source = `package durable
+
+func random() string { return "aaaaaaaaaaaaaaaa" }
+`
+	original, err := filepath.Abs("../durable/random.go")
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(original); err != nil { // else the overlay would be without effect
+		return "", err
+	}
+
+	replacement := filepath.Join(dir, "random.go")
+	text, err := json.Marshal(map[string]any{"Replace": map[string]string{original: replacement}})
+	if err != nil {
+		return "", err
+	}
+	overlay = filepath.Join(dir, "overlay.json")
+	err = errors.Join(os.WriteFile(replacement, []byte(source), 0o600), os.WriteFile(overlay, text, 0o600))
+	return overlay, err
 }
 
 // rounds returns how many rounds to run, and whether that is a soak.

@@ -11,11 +11,10 @@ import (
 )
 
 // logFiles are a log's files, as suffixes of the database's path. The folder
-// is "/". A file that is to replace another has a random name, so only its
-// rename to the other is traced.
+// is "/".
 var logFiles = []string{
 	"", "-wal", "-shm", ".index", ".index-wal", ".index-shm", ".lock",
-	".key", ".pub", ".checkpoint", ".receipts", "/",
+	".key", ".key" + known, ".pub", ".pub" + known, ".checkpoint", ".checkpoint" + known, ".receipts", "/",
 }
 
 func requireStrace(t *testing.T) {
@@ -39,7 +38,7 @@ func traceAppend(t *testing.T, path string, events []event, inject string, suffi
 	if err := os.WriteFile(input, []byte(lines(events)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return traced(t, path, "", inject, suffixes, program, "--log", "sqlite:"+path, "append", "--batch", fmt.Sprint(batch), input)
+	return traced(t, path, "", inject, suffixes, knownProgram, "--log", "sqlite:"+path, "append", "--batch", fmt.Sprint(batch), input)
 }
 
 // traced runs a writer under strace with an injection, which may be empty, in

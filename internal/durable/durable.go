@@ -12,7 +12,6 @@
 package durable
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -87,7 +86,7 @@ const (
 // CreateTemp creates a file next to path, to be renamed to it. Its name is
 // path's with a dot, 16 random characters and ".new" appended.
 func CreateTemp(path string, mode fs.FileMode) (*os.File, error) {
-	name := path + "." + strings.ToLower(rand.Text()[:tempRandom]) + tempSuffix
+	name := path + "." + random() + tempSuffix
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|noFollow, mode)
 	if err != nil {
 		return nil, err

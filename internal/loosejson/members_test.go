@@ -51,12 +51,21 @@ func TestMembersAndItemsOfAnyText(t *testing.T) {
 	}
 }
 
+// textGen draws texts, also such that are not UTF-8 and such that look like JSON.
+func textGen() *rapid.Generator[string] {
+	return rapid.OneOf(
+		rapid.String(),
+		rapid.StringOf(rapid.RuneFrom([]rune("a\"\\{}[],:\u00e9\ufffd"))),
+		rapid.SampledFrom([]string{"\xff", "a\xc3", "\xed\xa0\x80", "\x00"}),
+	)
+}
+
 // valueGen draws values that encoding/json can marshal.
 func valueGen(depth int) *rapid.Generator[any] {
 	return rapid.Custom(func(t *rapid.T) any {
-		kind := rapid.IntRange(0, 5).Draw(t, "kind")
+		kind := rapid.IntRange(0, 6).Draw(t, "kind")
 		if depth == 0 {
-			kind %= 4
+			kind %= 5
 		}
 		switch kind {
 		case 0:
@@ -64,13 +73,15 @@ func valueGen(depth int) *rapid.Generator[any] {
 		case 1:
 			return rapid.Bool().Draw(t, "bool")
 		case 2:
-			return rapid.Int64().Draw(t, "number")
-		case 4:
-			return rapid.SliceOfN(valueGen(depth-1), 0, 4).Draw(t, "array")
+			return json.Number(rapid.SampledFrom([]string{"0", "-1.5", "9007199254740992", "-1e400", "1E15"}).Draw(t, "number"))
+		case 3:
+			return rapid.Float64().Draw(t, "float")
 		case 5:
-			return rapid.MapOfN(rapid.String(), valueGen(depth-1), 0, 4).Draw(t, "object")
+			return rapid.SliceOfN(valueGen(depth-1), 0, 4).Draw(t, "array")
+		case 6:
+			return rapid.MapOfN(textGen(), valueGen(depth-1), 0, 4).Draw(t, "object")
 		}
-		return rapid.StringOf(rapid.RuneFrom([]rune("a\"\\{}[],:\u00e9\ufffd"))).Draw(t, "text")
+		return textGen().Draw(t, "text")
 	})
 }
 

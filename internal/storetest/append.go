@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"sync"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/testlog"
+	"github.com/attestlog/attestlog/internal/testwait"
 	"github.com/attestlog/attestlog/query"
 )
 
@@ -26,6 +28,7 @@ var appendTests = []namedTest{
 	{"ANewLogCanBeOpenedBeforeItsFirstCheckpoint", aNewLogCanBeOpenedAgain},
 	{"AnAcknowledgedEntryIsSeenWhole", anAcknowledgedEntryIsSeenWhole},
 	{"WritingAfterCloseIsUnavailable", writingAfterCloseIsUnavailable},
+	{"AppendEndsWithItsContext", appendEndsWithItsContext},
 }
 
 func receiptsTellWhereEntriesAre(t *testing.T, o Opener) {
@@ -319,4 +322,32 @@ func writingAfterCloseIsUnavailable(t *testing.T, o Opener) {
 			t.Errorf("%s = %v, want %v and %v", name, err, attestlog.ErrUnavailable, attestlog.ErrClosed)
 		}
 	}
+}
+
+// appendEndsWithItsContext has a store that hangs for as long as the call lasts.
+func appendEndsWithItsContext(t *testing.T, o Opener) {
+	g := &gate{Store: openStore(t, o, Options{}), open: make(chan struct{})}
+	l := testlog.New(t, g, attestlog.Config{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error)
+	go func() {
+		_, err := l.Append(ctx, testlog.Events(0, 2)...)
+		ended <- err
+	}()
+	testwait.Until(t, "the transaction waits", func() bool { return g.waiting.Load() > 0 })
+
+	cancel()
+	err := testwait.Receive(t, "the end of Append", ended)
+	var failed *attestlog.AppendError
+	if !errors.Is(err, context.Canceled) || !errors.As(err, &failed) || len(failed.IDs) != 2 {
+		t.Errorf("Append = %v, want an *AppendError of the context's error with two ids", err)
+	}
+
+	// The transaction goes on without the caller, who may ask again.
+	close(g.open)
+	if r := testlog.Append(t, l, testlog.Events(0, 2)...); r[0].Index != 0 || r[1].Index != 1 {
+		t.Errorf("asked again, indexes %d and %d, want 0 and 1", r[0].Index, r[1].Index)
+	}
+	testlog.Verify(t, l)
 }

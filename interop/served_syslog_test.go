@@ -17,6 +17,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -156,14 +158,42 @@ func (s *host) await(t testing.TB, n int) []attestlog.Entry {
 	return s.entries(t)
 }
 
+// A senders listener counts the connections that it has accepted and that the
+// server has not closed yet.
+type senders struct {
+	net.Listener
+	open atomic.Int64
+}
+
+func (l *senders) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	l.open.Add(1)
+	return &sender{Conn: conn, left: sync.OnceFunc(func() { l.open.Add(-1) })}, nil
+}
+
+type sender struct {
+	net.Conn
+	left func()
+}
+
+func (c *sender) Close() error {
+	defer c.left()
+	return c.Conn.Close()
+}
+
 // serveSyslog listens for syslog, and returns the port.
-func (s *host) serveSyslog(t testing.TB, secure *tls.Config) (port string) {
+func (s *host) serveSyslog(t testing.TB, secure *tls.Config) (port string, connected *senders) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, port, _ = net.SplitHostPort(l.Addr().String())
+	_, port, _ = net.SplitHostPort(tcp.Addr().String())
+	connected = &senders{Listener: tcp}
+	l := net.Listener(connected)
 	if secure != nil {
 		l = tls.NewListener(l, secure)
 	}
@@ -175,7 +205,7 @@ func (s *host) serveSyslog(t testing.TB, secure *tls.Config) (port string) {
 			t.Errorf("ServeSyslog = %v", err)
 		}
 	})
-	return port
+	return port, connected
 }
 
 func TestRsyslogDeliversOnce(t *testing.T) {
@@ -211,11 +241,15 @@ func TestRsyslogDeliversOnce(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := serve(t, server.Config{})
-			d := newRsyslog(t, s.serveSyslog(t, tt.secure), tt.global, tt.action)
+			port, connected := s.serveSyslog(t, tt.secure)
+			d := newRsyslog(t, port, tt.global, tt.action)
 			d.send(100)
 			s.await(t, 50)
 			d.send(100)
 			d.stop() // which keeps what it has not sent
+
+			// The order is that of one connection: what another sends may overtake it.
+			testwait.Until(t, "the server has read all of the connection", func() bool { return connected.open.Load() == 0 })
 			d.start()
 			d.send(100)
 			s.await(t, d.sent)

@@ -75,6 +75,23 @@ func ParseCheckpoint(signed []byte) (Checkpoint, error) {
 	return Checkpoint{lines[0], size, Hash(root), signed}, nil
 }
 
+// signerHash returns the hash of the log's key that a note names as its signer, or 0
+// if it names none. Nothing is verified.
+func (c Checkpoint) signerHash() uint32 {
+	_, err := note.Open(c.Note, note.VerifierList())
+	var unverified *note.UnverifiedNoteError
+	if !errors.As(err, &unverified) {
+		return 0
+	}
+
+	for _, signature := range unverified.Note.UnverifiedSigs {
+		if signature.Name == c.Origin {
+			return signature.Hash
+		}
+	}
+	return 0
+}
+
 // VerifyCheckpoint reads a signed note and demands a signature by one of keys,
 // made for the checkpoint's own origin.
 func VerifyCheckpoint(signed []byte, keys ...note.Verifier) (Checkpoint, error) {

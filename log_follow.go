@@ -1,6 +1,7 @@
 package attestlog
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +25,10 @@ type followerWorker struct {
 	failures atomic.Uint64
 	held     atomic.Bool // by another process
 
-	noted uint64 // size of the last checkpoint given; owned by run
+	// Owned by run: the size of the last checkpoint given, and the hash of the key
+	// that signed it, 0 if that is unknown.
+	noted    uint64
+	notedKey uint32
 }
 
 // run ends once the follower has caught up after the last checkpoint, or cannot,
@@ -112,10 +116,65 @@ func (w *followerWorker) giveCheckpoint(ctx context.Context, newest Checkpoint, 
 		return false, nil
 	}
 
+	key := newest.signerHash()
+	if key != w.notedKey {
+		err := w.giveHandovers(ctx, newest)
+		if err != nil {
+			return false, err
+		}
+	}
 	err := w.follower.Checkpoint(ctx, newest)
 	if err != nil {
 		return false, err
 	}
 	w.noted = newest.Size
+	w.notedKey = key
 	return true, nil
+}
+
+// giveHandovers gives the follower the last checkpoint that each earlier key
+// signed: it covers the entry that names the next key, so a copy without it shows
+// nobody who trusts the earlier key that the later ones are the log's. A follower
+// that was behind when the key was rotated was not given it then. What it has
+// already it does not take again.
+func (w *followerWorker) giveHandovers(ctx context.Context, newest Checkpoint) error {
+	keys, err := w.reader.Home().VerifierKeys()
+	if err == nil && len(keys) == 1 { // there never was another
+		return nil
+	}
+
+	var handovers []Checkpoint
+	var last Checkpoint // stored so far
+	next := func(c Checkpoint) {
+		if last.Note != nil && last.signerHash() != c.signerHash() {
+			handovers = append(handovers, last)
+		}
+		last = c
+	}
+
+	err = w.reader.Checkpoints(ctx, func(size uint64, signed []byte) error {
+		if size >= newest.Size {
+			return nil
+		}
+		c, err := ParseCheckpoint(bytes.Clone(signed))
+		if err == nil { // a damaged one is for a verifier to find
+			next(c)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	next(newest)
+
+	for _, c := range handovers {
+		if c.Size <= w.noted {
+			continue
+		}
+		err := w.follower.Checkpoint(ctx, c)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -59,7 +59,7 @@ var layers = []layer{
 			"a program that replaces the SQLite log must not compile PostgreSQL"},
 		{"compat/audit", []string{".", "query", "fit", "convert/audit", "internal/oldlog", "postgres", "spool"}, nil,
 			"a program that replaces the PostgreSQL log must not compile SQLite"},
-		{"internal/oldlog", []string{".", "query"}, nil, "importing a table once is events and a log, whatever the database"},
+		{"internal/oldlog", []string{".", "query"}, nil, "taking over a table is events and a log, whatever the database"},
 	}},
 	{"in front of a log", "what a service does, as events", []rule{
 		{"audithttp", []string{".", "query", "fit", "internal/auditdraft"}, nil,

@@ -31,14 +31,23 @@ func NewIDs(format, source string) *IDs {
 // Next returns the id of the source's next record.
 func (s *IDs) Next(record []byte) string {
 	sum := sha256.Sum256(record)
+	return idOf(s.format, s.source, s.seen.add(sum), sum)
+}
 
-	b := binary.BigEndian.AppendUint32(nil, uint32(len(s.source)))
-	b = append(b, s.source...)
-	b = binary.BigEndian.AppendUint64(b, s.seen.add(sum))
+// ID returns the id of a record to which no other of its source is equal, because
+// it carries an identity of its own: that of IDs with the ordinal 0.
+func ID(format, source string, record []byte) string {
+	return idOf(format, source, 0, sha256.Sum256(record))
+}
+
+func idOf(format, source string, ordinal uint64, sum [sha256.Size]byte) string {
+	b := binary.BigEndian.AppendUint32(nil, uint32(len(source)))
+	b = append(b, source...)
+	b = binary.BigEndian.AppendUint64(b, ordinal)
 	b = append(b, sum[:]...)
 
 	id := sha256.Sum256(b)
-	return s.format + ":" + hex.EncodeToString(id[:16])
+	return format + ":" + hex.EncodeToString(id[:16])
 }
 
 // A tally counts hashes. It knows them by their first 44 bits only, because a

@@ -30,3 +30,11 @@ func TestIDsAreThoseOfEarlierBuilds(t *testing.T) {
 		t.Errorf("ids (-want +got):\n%s", diff)
 	}
 }
+
+// A record of its own has the id that it has when it is the first of its source.
+func TestIDIsThatOfTheFirst(t *testing.T) {
+	record := []byte("record 7")
+	if got, want := convert.ID("f", "s", record), convert.NewIDs("f", "s").Next(record); got != want {
+		t.Errorf("ID = %s, want %s", got, want)
+	}
+}

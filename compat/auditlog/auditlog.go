@@ -7,12 +7,38 @@
 //	entries, err := s.List(100)
 //	s.Close()
 //
-// If the file holds the old table, New imports it once into a log next to it,
-// FILE.attestlog, and leaves the file as it was; it may be moved away afterwards.
+// # Files
 //
-// Where the old log broke its own promises, this one keeps them: entries are in
-// the order of the calls even when many come at once, and a Record during or after
-// Close is stored or logged as an error.
+// A path is what it is to the driver modernc.org/sqlite: a file, a URI, with
+// parameters, or ":memory:". The table audit is made in it, as the old log makes
+// it, and stays empty if it is new: the entries are in a log next to it, the file
+// FILE.attestlog, with further files that begin with that name. Among them are its
+// search index (.index), its key (.key, .pub) and its last signed checkpoint
+// (.checkpoint); back them up together. The folder is made with mode 0700, the table's
+// file with 0644, as SQLite does; only the owner can read the log, except for its
+// public key and checkpoint. The log of a database in memory is in a temporary folder, which Close removes.
+//
+// # Taking over the table
+//
+// Rows that are in the table are taken over by New, in the order of their ids, and
+// the table is left as it was. Rows that a program adds later follow within about
+// a second, so that programs with the old log and with this one can run side by
+// side, and the old one can be put back for a while. Each row is taken over once.
+// The program attestlog can do the same: "attestlog --log
+// sqlite:FILE.attestlog import --from auditlog-sqlite FILE" adds what is missing.
+// Once a day the table is compared with the log: rows that have disappeared from it
+// or were changed are logged as a warning, and the result is an entry of the log.
+// The file may be moved away when no program writes it any more.
+//
+// # Differences
+//
+//   - Entries are in the order of the calls, even when more than 1,024 wait; the old
+//     log stores the call that finds its queue full before those that wait.
+//   - List has what was recorded before it. The old log may not have stored it yet.
+//   - Calls of Record that begin before Close has stored what waits are stored. Later
+//     ones are logged. The old log stores or loses them, or ends with a panic.
+//   - A second Close returns nil. That of the old log panics.
+//   - A URI's folder is not made; the old log makes one named "file:".
 package auditlog
 
 import (
@@ -20,13 +46,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
+	"log"
 	"log/slog"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strconv"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/attestlog/attestlog"
@@ -47,50 +71,42 @@ type Entry struct {
 	Status   int    `json:"status" example:"200" doc:"HTTP status of the answer"`
 }
 
+// Suffix is appended to the name of the table's file to make that of the log.
+const Suffix = ".attestlog"
+
+// errClosed has the text of the error that a closed database returns to the old log.
+var errClosed = errors.New("sql: database is closed")
+
 // A Store is an open log. Its methods are safe for concurrent use.
 type Store struct {
 	log    *attestlog.Log
-	closed atomic.Bool
+	place  place
+	follow context.CancelFunc // ends following
+	joined sync.WaitGroup     // following
+
+	// Records holds a read lock. Close takes the write lock, so that it ends after
+	// the calls that have begun.
+	mu     sync.RWMutex
+	closed bool
 }
 
-// Suffix is appended to the name of an old file to make that of its log.
-const Suffix = ".attestlog"
-
-// importName names this package in the entry that ends an import.
-const importName = "auditlog"
-
-// New opens or creates the log in the file path, whose folder it makes with mode
-// 0700. If the file holds an old audit table, the log is the file path+Suffix, and
-// New first imports the table, unless that was done before. An import that was
-// interrupted is continued.
+// New opens or creates the log of the table in path, and takes over the rows that
+// are not in it yet. What was interrupted goes on the next time.
 func New(path string) (*Store, error) {
-	s, err := open(context.Background(), path)
+	ctx := context.Background()
+	place, err := takePlace(path)
 	if err != nil {
-		return nil, fmt.Errorf("auditlog: %w", err)
+		return nil, err
+	}
+	s, err := open(ctx, place)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open audit db: %w", err), place.leave())
 	}
 	return s, nil
 }
 
-func open(ctx context.Context, path string) (*Store, error) {
-	err := os.MkdirAll(filepath.Dir(path), 0o700)
-	if err != nil {
-		return nil, err
-	}
-
-	// The table has the file's name if there is one, and the log another.
-	old, err := openTable(path)
-	if err != nil {
-		return nil, err
-	}
-	if old != nil {
-		defer old.Close()
-	}
-	logPath, err := logPathOf(path, old != nil)
-	if err != nil {
-		return nil, err
-	}
-
-	store, err := sqlite.Open(ctx, logPath, sqlite.Config{})
+func open(ctx context.Context, place place) (*Store, error) {
+	store, err := sqlite.Open(ctx, place.log, sqlite.Config{})
 	if err != nil {
 		return nil, err
 	}
@@ -98,67 +114,32 @@ func open(ctx context.Context, path string) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
+	s := &Store{log: log, place: place, follow: func() {}}
 
 	// Record returns no error, so it is found out here that the log takes nothing.
 	err = log.ReadOnly()
+	if err == nil && place.table != "" {
+		err = s.takeOver(ctx)
+	}
 	if err != nil {
 		return nil, errors.Join(err, log.Close(ctx))
 	}
-	if old != nil {
-		err := importOnce(ctx, log, old)
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("import of the old table: %w", err), log.Close(ctx))
-		}
-	}
-	return &Store{log: log}, nil
+	return s, nil
 }
 
-// openTable opens the old table in a file, or returns nil if there is none.
-func openTable(path string) (*table.Table, error) {
-	old, err := table.Open(path)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, table.ErrNoTable) {
-		return nil, nil
+// takeOver takes over the table's rows, and starts to follow it.
+func (s *Store) takeOver(ctx context.Context) error {
+	f, err := newFollower(ctx, s.log, s.place.table)
+	if err == nil {
+		err = f.catchUp(ctx)
 	}
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("the old table: %w", err)
 	}
 
-	// The ids of the rows must not change if the file is given another name.
-	old.Source = "audit"
-	return old, nil
-}
-
-// logPathOf returns the path of the log that belongs to a file, which may hold the
-// old table.
-func logPathOf(path string, isTable bool) (string, error) {
-	if isTable {
-		return path + Suffix, nil
-	}
-
-	_, err := os.Stat(path + Suffix)
-	if err != nil {
-		return path, nil // there never was a table
-	}
-	_, err = os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return path + Suffix, nil // the file with the table was moved away
-	}
-	return "", fmt.Errorf("%s is not the table that %s was begun with; move one of them away", path, path+Suffix)
-}
-
-// importOnce imports the old table, unless an entry says that this was done.
-func importOnce(ctx context.Context, log *attestlog.Log, old *table.Table) error {
-	done, err := oldlog.IsImported(ctx, log, importName)
-	if err != nil || done {
-		return err
-	}
-	return oldlog.Import(ctx, log, oldlog.Table{
-		Name:   importName,
-		Format: table.Format,
-		Rows:   old.Rows,
-		Events: old.Events(ctx),
-		Logger: slog.Default(),
-	})
+	ctx, s.follow = context.WithCancel(ctx)
+	s.joined.Go(func() { f.run(ctx) })
+	return nil
 }
 
 // Record queues one request, with the time of the call, and returns. While the
@@ -173,25 +154,34 @@ func (s *Store) Record(username, method, path, module string, status int) {
 		Request: attestlog.Request{Method: method, Path: path, Status: status},
 	}
 
-	err := fit.Record(context.Background(), s.log, e)
+	err := s.record(e)
 	if err != nil {
-		slog.Error("auditlog: a request could not be recorded", "err", err,
-			"username", username, "method", method, "path", path, "module", module, "status", status)
+		log.Printf("audit: insert failed (%s %s by %s): %v", method, path, username, err)
 	}
 }
 
-// requests selects what Record and the import put into the log.
-var requests = query.And(query.Not(query.Prefix("action", "attestlog.")), query.Not(oldlog.Imported(importName)))
+func (s *Store) record(e attestlog.Event) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+
+	if s.closed {
+		return errClosed
+	}
+	return fit.Record(context.Background(), s.log, e)
+}
+
+// requests selects what Record and the table put into the log.
+var requests = query.Not(oldlog.Own(importName))
 
 // List returns the newest entries, newest first, at most limit; with a negative
-// limit all of them. Everything that was recorded before is among them. The
-// slice is never nil.
+// limit all of them. Everything that was recorded before is among them. The slice
+// is nil only with an error.
 func (s *Store) List(limit int) ([]Entry, error) {
 	entries, err := s.list(context.Background(), limit)
-	if err != nil {
-		return []Entry{}, fmt.Errorf("auditlog: list: %w", err)
+	if errors.Is(err, attestlog.ErrClosed) {
+		return nil, errClosed
 	}
-	return entries, nil
+	return entries, err
 }
 
 func (s *Store) list(ctx context.Context, limit int) ([]Entry, error) {
@@ -257,14 +247,31 @@ func setText(to *string, v any) {
 // Close stores everything that was recorded and closes the log. A second Close does
 // nothing.
 func (s *Store) Close() error {
-	if s.closed.Swap(true) {
+	s.follow()
+	s.joined.Wait()
+
+	// Calls of Record go on meanwhile. Their events are stored too.
+	ctx := context.Background()
+	flushErr := s.log.Flush(ctx)
+	if !s.close() {
 		return nil
 	}
-	err := s.log.Close(context.Background())
-	if err != nil {
-		return fmt.Errorf("auditlog: close: %w", err)
+	err := s.log.Close(ctx)
+	if err == nil {
+		err = flushErr
 	}
-	return nil
+	return errors.Join(err, s.place.leave())
+}
+
+// close ends recording, after the calls that have begun. It reports whether that had
+// not been done before.
+func (s *Store) close() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	was := s.closed
+	s.closed = true
+	return !was
 }
 
 // Log returns the log itself, to query, verify and prove.

@@ -60,8 +60,8 @@ func (t *Table) find(ctx context.Context) error {
 	return t.conn.QueryRow(ctx, "SELECT count(*) FROM audit_log").Scan(&t.Rows)
 }
 
-// Events returns the rows as events, by id, in constant memory except for the few
-// bytes for each row that convert.IDs keeps. An error ends the sequence.
+// Events returns the rows as events, by id, in constant memory. An error ends the
+// sequence.
 func (t *Table) Events(ctx context.Context) iter.Seq2[attestlog.Event, error] {
 	return func(yield func(attestlog.Event, error) bool) {
 		rows, err := t.conn.Query(ctx, `
@@ -75,7 +75,6 @@ func (t *Table) Events(ctx context.Context) iter.Seq2[attestlog.Event, error] {
 		}
 		defer rows.Close()
 
-		ids := convert.NewIDs(Format, "")
 		for rows.Next() {
 			r, err := scan(rows)
 			if err != nil {
@@ -84,7 +83,7 @@ func (t *Table) Events(ctx context.Context) iter.Seq2[attestlog.Event, error] {
 			}
 
 			e := r.Event()
-			e.ID = ids.Next(r.Line())
+			e.ID = convert.ID(Format, "", r.Line())
 			fit.Event(&e)
 			if !yield(e, nil) {
 				return

@@ -21,11 +21,13 @@
 // {"original":true}. RowOf maps back: it returns the same row that became the
 // event.
 //
-// The id is one of convert.IDs over the row, which has an id of its own. So equal
-// rows all survive, and importing a table again adds nothing.
+// The event's id is convert.ID of the row, which has an id of its own, and the
+// table's name. So equal rows all survive, and importing a table again adds
+// nothing.
 package auditlog
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -59,8 +61,14 @@ func (r *Row) values() [len(columns)]any {
 	return [...]any{r.TS, r.Username, r.Method, r.Path, r.Module, r.Status}
 }
 
-// Event returns the row's event. ids are those of the table.
-func (r *Row) Event(ids *convert.IDs) attestlog.Event {
+// Equal reports whether two rows are the same, with values of the same kinds.
+func (r *Row) Equal(o *Row) bool { return bytes.Equal(r.canonical(), o.canonical()) }
+
+// EventID returns the id of the row's event. source is the table's name.
+func (r *Row) EventID(source string) string { return convert.ID(Format, source, r.canonical()) }
+
+// Event returns the row's event. source is the table's name.
+func (r *Row) Event(source string) attestlog.Event {
 	var e attestlog.Event
 	own := map[string]any{"id": r.ID}
 	other := func(column string, v any) { // a value that the column's field cannot hold
@@ -102,7 +110,7 @@ func (r *Row) Event(ids *convert.IDs) attestlog.Event {
 	e.Action = Action(e.Request.Method)
 	e.Outcome = OutcomeOf(e.Request.Status)
 	e.Attributes = map[string]any{Attribute: own}
-	e.ID = ids.Next(r.canonical())
+	e.ID = r.EventID(source)
 	if e.Time.IsZero() {
 		fit.Undated(&e)
 	}
@@ -188,14 +196,17 @@ var (
 // row's together fit.
 const maxText = 2 << 10
 
-func isLong(v any) bool {
+func isLong(v any) bool { return lengthOf(v) > maxText }
+
+// lengthOf returns the length of a text or blob in bytes.
+func lengthOf(v any) int {
 	switch v := v.(type) {
 	case string:
-		return len(v) > maxText
+		return len(v)
 	case []byte:
-		return len(v) > maxText
+		return len(v)
 	}
-	return false
+	return 0
 }
 
 // kinds are the row's values in an event's original: the kind, "text" or "blob",

@@ -16,7 +16,6 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/convert"
 	"github.com/attestlog/attestlog/convert/auditlog"
 	store "github.com/attestlog/attestlog/sqlite"
 )
@@ -38,6 +37,7 @@ func table(t testing.TB, journal string, rows ...auditlog.Row) string {
 	if err := errors.Join(err, sqlitex.ExecuteTransient(conn, schema, nil)); err != nil {
 		t.Fatal(err)
 	}
+	defer sqlitex.Transaction(conn)(&err)
 	for _, r := range rows {
 		err := sqlitex.Execute(conn, "INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?)", &sqlitex.ExecOptions{Args: []any{r.ID, r.TS, r.Username, r.Method, r.Path, r.Module, r.Status}})
 		if err != nil {
@@ -132,7 +132,7 @@ func TestWhatGoesInComesOutIdentical(t *testing.T) {
 			next, anyValue(t, "ts", number), anyValue(t, "username", text), anyValue(t, "method", text),
 			anyValue(t, "path", text), anyValue(t, "module", text), anyValue(t, "status", number),
 		)
-		event := in.Event(convert.NewIDs(auditlog.Format, "app.db"))
+		event := in.Event("app.db")
 		receipts, err := l.Append(context.Background(), event)
 		if err != nil {
 			t.Fatalf("Append of %+v: %v", in, err)
@@ -185,28 +185,34 @@ func TestTheFileIsLeftAsItWas(t *testing.T) {
 	}
 }
 
+// leaveOpen begins a transaction in a table of 3,000 rows, some of whose pages have
+// reached the file already.
+func leaveOpen(t *testing.T, path string) {
+	t.Helper()
+	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	for _, statement := range []string{
+		"PRAGMA cache_size = 5", "PRAGMA cache_spill = 5", "BEGIN",
+		"UPDATE audit SET username = 'never committed, and as long as the others were, or so'",
+	} {
+		if err := sqlitex.ExecuteTransient(conn, statement, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestWhatWasNotCommittedIsNoHistory(t *testing.T) {
 	var rows []auditlog.Row
 	for n := range int64(3000) {
 		rows = append(rows, row(n+1, int64(1), strings.Repeat("committed ", 10), "GET", "/", "", int64(200)))
 	}
 	path := table(t, "", rows...)
-	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
 	// A program dies within a transaction that has begun to reach the file: its
 	// files are what is copied here.
-	if err := sqlitex.ExecuteScript(conn, "PRAGMA cache_size = 5; PRAGMA cache_spill = 5", nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := sqlitex.ExecuteTransient(conn, "BEGIN", nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := sqlitex.ExecuteTransient(conn, "UPDATE audit SET username = 'never committed, and as long as the others were, or so'", nil); err != nil {
-		t.Fatal(err)
-	}
+	leaveOpen(t, path)
 	dead := filepath.Join(t.TempDir(), "app.db")
 	for _, suffix := range []string{"", "-journal"} {
 		content, err := os.ReadFile(path + suffix)

@@ -1,18 +1,20 @@
-// Package oldlog imports the table of an audit log that a service wrote for
-// itself, once.
+// Package oldlog takes over the table of an audit log that a service wrote for
+// itself.
 package oldlog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/halve"
 	"github.com/attestlog/attestlog/query"
 )
 
-// A Table is what is imported.
+// A Table is what is taken over.
 type Table struct {
 	Name   string // of the package that stands in for the old log: "audit"
 	Format string // starts the ids of the table's events
@@ -22,8 +24,8 @@ type Table struct {
 	Logger *slog.Logger // receives the progress
 }
 
-// Imported selects the entry that ends an import under a name. It has the action
-// NAME.imported.
+// Imported selects the entry that ends the first import under a name. It has the
+// action NAME.imported.
 func Imported(name string) query.Query {
 	return query.And(query.Field("action", actionOf(name)), query.Field("operation", "import"))
 }
@@ -41,7 +43,7 @@ func IsImported(ctx context.Context, log *attestlog.Log, name string) (bool, err
 // continued by another: rows that are in the log have the same ids again, and are
 // not stored twice.
 func Import(ctx context.Context, log *attestlog.Log, t Table) error {
-	rows, err := t.appendRows(ctx, log)
+	rows, err := t.Append(ctx, log)
 	if err != nil {
 		return err
 	}
@@ -57,23 +59,32 @@ func Import(ctx context.Context, log *attestlog.Log, t Table) error {
 	if rows < t.Rows || int64(stored) < rows {
 		return fmt.Errorf("the table has %d rows, of which %d were read and %d are in the log", t.Rows, rows, stored)
 	}
+	return End(ctx, log, t.Name, map[string]any{"rows": rows})
+}
 
-	_, err = log.Append(ctx, attestlog.Event{
-		Action:     actionOf(t.Name),
+// End appends the entry that ends the first import under a name.
+func End(ctx context.Context, log *attestlog.Log, name string, attributes map[string]any) error {
+	_, err := log.Append(ctx, attestlog.Event{
+		Action:     actionOf(name),
 		Operation:  "import",
 		Outcome:    attestlog.Success,
-		Actor:      attestlog.Actor{ID: t.Name, Type: "system"},
-		Attributes: map[string]any{"rows": rows},
+		Actor:      attestlog.Actor{ID: name, Type: "system"},
+		Attributes: attributes,
 	})
 	return err
 }
 
-// appendRows appends the events of all rows, and returns how many there were.
-func (t *Table) appendRows(ctx context.Context, log *attestlog.Log) (rows int64, err error) {
+// Append appends the events of all rows, and returns how many there were. Rows
+// that are in the log already are not stored again.
+func (t *Table) Append(ctx context.Context, log *attestlog.Log) (rows int64, err error) {
 	const batchSize, reportEvery = 1_000, 100_000
-	t.Logger.Info(t.Name+": importing the old table", "rows", t.Rows)
-
 	batch := make([]attestlog.Event, 0, batchSize)
+	store := func() error {
+		err := appendBatch(ctx, log, batch)
+		batch = batch[:0]
+		return err
+	}
+
 	for e, err := range t.Events {
 		if err != nil {
 			return rows, err
@@ -82,17 +93,26 @@ func (t *Table) appendRows(ctx context.Context, log *attestlog.Log) (rows int64,
 		rows++
 
 		if len(batch) == batchSize {
-			_, err := log.Append(ctx, batch...)
-			if err != nil {
+			if err := store(); err != nil {
 				return rows, err
 			}
-			batch = batch[:0]
 		}
 		if rows%reportEvery == 0 {
-			t.Logger.Info(t.Name+": importing the old table", "done", rows, "rows", t.Rows)
+			t.Logger.Info(t.Name+": taking over the old table", "done", rows, "rows", t.Rows)
 		}
 	}
+	return rows, store()
+}
 
-	_, err = log.Append(ctx, batch...)
-	return rows, err
+// appendBatch appends events in one transaction.
+func appendBatch(ctx context.Context, log *attestlog.Log, batch []attestlog.Event) error {
+	try := func(events []attestlog.Event) error {
+		_, err := log.Append(ctx, events...)
+		return err
+	}
+
+	// An id is made of a whole row. So an event that conflicts with an entry is of
+	// the same row, and was made by a build that maps rows in another way.
+	isConflict := func(err error) bool { return errors.Is(err, attestlog.ErrConflict) }
+	return halve.Each(batch, try, isConflict, func(attestlog.Event, error) error { return nil })
 }

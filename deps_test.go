@@ -57,7 +57,7 @@ var layers = []layer{
 	{"drop-ins", "the APIs of two audit logs that services wrote for themselves", []rule{
 		{"compat/auditlog", []string{".", "query", "fit", "convert/auditlog", "internal/oldlog", "sqlite"}, nil,
 			"a program that replaces the SQLite log must not compile PostgreSQL"},
-		{"compat/audit", []string{".", "query", "fit", "convert/audit", "internal/oldlog", "postgres", "spool"}, nil,
+		{"compat/audit", []string{".", "query", "fit", "convert/audit", "internal/oldlog", "postgres", "spool", "witness"}, nil,
 			"a program that replaces the PostgreSQL log must not compile SQLite"},
 		{"internal/oldlog", []string{".", "query"}, nil, "taking over a table is events and a log, whatever the database"},
 	}},
@@ -124,6 +124,7 @@ var layers = []layer{
 	{mechanisms, "one mechanism each, which every package may use", []rule{
 		{"internal/wake", nil, nil, "waiting needs the standard library"},
 		{"internal/retry", nil, nil, "trying again needs the standard library"},
+		{"internal/lasting", nil, nil, "logging a state needs the standard library"},
 		{"internal/durable", nil, nil, "writing a file needs the standard library"},
 		{"internal/filelock", nil, []string{"golang.org/x/sys/"}, "locking a file needs the system's calls"},
 		{"internal/jsonpointer", nil, nil, "RFC 6901 needs the standard library"},

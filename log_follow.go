@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/attestlog/attestlog/internal/lasting"
 	"github.com/attestlog/attestlog/internal/retry"
 )
 
@@ -24,6 +25,7 @@ type followerWorker struct {
 	position atomic.Uint64
 	failures atomic.Uint64
 	held     atomic.Bool // by another process
+	failing  lasting.State
 
 	// Owned by run: the size of the last checkpoint given, and the hash of the key
 	// that signed it, 0 if that is unknown.
@@ -39,7 +41,12 @@ func (w *followerWorker) run() {
 		changed := w.head.changed.Next()
 		last := w.life.published.reached()
 		moved, err := w.step(w.life.gaveUp)
-		w.held.Store(errors.Is(err, ErrFollowerHeld))
+		isHeld := errors.Is(err, ErrFollowerHeld)
+		w.held.Store(isHeld)
+		if !isHeld {
+			w.failing.Note(err, w.logger, slog.LevelWarn, "attestlog: a follower is behind and tries again",
+				"attestlog: a follower goes on again", "follower", w.follower.Name())
+		}
 
 		pause := pollInterval
 		switch {
@@ -48,11 +55,10 @@ func (w *followerWorker) run() {
 			continue
 		case err == nil:
 			backoff.Reset()
-		case errors.Is(err, ErrFollowerHeld):
+		case isHeld:
 			changed = nil // the other process has to be waited for
 		default:
 			w.failures.Add(1)
-			w.logger.Warn("attestlog: a follower is behind and tries again", "follower", w.follower.Name(), "err", err)
 			changed = nil
 			pause = backoff.Next()
 		}

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/attestlog/attestlog/internal/lasting"
 	"github.com/attestlog/attestlog/internal/pattern"
 	"github.com/attestlog/attestlog/internal/retry"
 )
@@ -114,6 +115,7 @@ type intake struct {
 	left    []job // what a failed transaction left, to be tried again; begins the next batch
 	ended   bool  // the queue is closed and empty
 	backoff retry.Backoff
+	failing lasting.State // recorded events could not be stored
 
 	stuck    []job     // recorded events, accepted and without room in the spool
 	refused  time.Time // when the spool refused some last
@@ -284,6 +286,7 @@ func (in *intake) stored(batch []job) {
 	in.left = batch[:0]
 	in.leftEvents.Store(0)
 	in.backoff.Reset()
+	in.failing.Note(nil, in.logger, slog.LevelError, "", "attestlog: recorded events are stored again")
 }
 
 // retry is called with what failCalls returned, after divertDuring has stopped.
@@ -300,7 +303,8 @@ func (in *intake) retry(batch []job, err error) {
 		return
 	}
 
-	in.logger.Error("attestlog: recorded events could not be stored and are tried again", "err", err, "events", events)
+	in.failing.Note(err, in.logger, slog.LevelError, "attestlog: recorded events could not be stored and are tried again",
+		"", "events", events)
 	in.backoff.Wait(in.life.gaveUp) // next sees it if Close has given up
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/attestlog/attestlog/internal/lasting"
 	"github.com/attestlog/attestlog/internal/retry"
 	"github.com/attestlog/attestlog/internal/wake"
 )
@@ -28,7 +29,8 @@ type outboxWorker struct {
 
 	moved    atomic.Uint64
 	failures atomic.Uint64
-	held     atomic.Bool           // another process moves the outbox
+	held     atomic.Bool // another process moves the outbox
+	failing  lasting.State
 	lastErr  atomic.Pointer[error] // of the last try, nil if it went well
 }
 
@@ -37,6 +39,12 @@ func (w *outboxWorker) run(ctx context.Context) {
 	backoff := retry.Backoff{First: retryFirst, Longest: retryLongest}
 	for ctx.Err() == nil {
 		n, err := w.step(ctx)
+		isHeld := errors.Is(err, ErrOutboxHeld)
+		if !isHeld && ctx.Err() == nil {
+			w.failing.Note(err, w.logger, slog.LevelWarn, "attestlog: events could not be moved from an outbox and are tried again",
+				"attestlog: events are moved from an outbox again", "outbox", w.box.Name())
+		}
+
 		pause := w.interval
 		tryNow := w.tryNow
 		switch {
@@ -45,10 +53,9 @@ func (w *outboxWorker) run(ctx context.Context) {
 			continue
 		case err == nil:
 			backoff.Reset()
-		case errors.Is(err, ErrOutboxHeld):
+		case isHeld:
 			tryNow = nil // the other process has to be waited for
 		case ctx.Err() == nil:
-			w.logger.Warn("attestlog: events could not be moved from an outbox and are tried again", "outbox", w.box.Name(), "err", err)
 			pause = backoff.Next()
 			tryNow = nil
 		}

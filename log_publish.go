@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/attestlog/attestlog/internal/lasting"
 	"github.com/attestlog/attestlog/internal/merkle"
 )
 
@@ -34,6 +35,8 @@ type publisher struct {
 	newestMu   sync.Mutex
 	checkpoint Checkpoint // the newest; by newestMu
 	published  time.Time  // when this process signed it; by newestMu
+
+	failing lasting.State
 }
 
 // newest returns the newest checkpoint, and when this process signed it.
@@ -75,8 +78,9 @@ func (p *publisher) run() {
 
 		p.waitForPause()
 		err := p.sign(p.life.gaveUp, signOwn)
+		p.failing.Note(err, p.logger, slog.LevelError, "attestlog: a checkpoint could not be published",
+			"attestlog: checkpoints are published again")
 		if err != nil {
-			p.logger.Error("attestlog: a checkpoint could not be published", "err", err)
 			select {
 			case <-time.After(publishBusy):
 			case <-p.life.published.Done():

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/lasting"
 	"github.com/attestlog/attestlog/internal/retry"
 )
 
@@ -85,6 +86,9 @@ type Client struct {
 
 	closing  sync.Once
 	closeErr error
+
+	// The server, to those who record; and the spool.
+	away, notSpooling lasting.State
 
 	mu      sync.Mutex
 	counts  Stats

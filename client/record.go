@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/attestlog/attestlog"
@@ -76,6 +77,7 @@ func (c *Client) sendQueue() {
 		c.queue.remove(done)
 		if err == nil {
 			awaySince = time.Time{}
+			c.away.Note(nil, c.cfg.Logger, slog.LevelWarn, "", "client: recorded events are stored again", "log", c.name)
 			backoff.Reset()
 			continue
 		}
@@ -83,15 +85,16 @@ func (c *Client) sendQueue() {
 		now := c.cfg.Clock()
 		if awaySince.IsZero() {
 			awaySince = now
-			c.cfg.Logger.Warn("client: recorded events wait for the server", "log", c.name, "err", err)
 		}
+		c.away.Note(err, c.cfg.Logger, slog.LevelWarn, "client: recorded events wait for the server", "", "log", c.name)
 		if c.cfg.Spool != nil && now.Sub(awaySince) >= c.cfg.SpoolAfter {
 			spooled, err := c.spool(batch[done:])
 			c.queue.remove(spooled)
+			c.notSpooling.Note(err, c.cfg.Logger, slog.LevelError, "client: the spool takes no events",
+				"client: the spool takes events again", "log", c.name)
 			if err == nil {
 				continue
 			}
-			c.cfg.Logger.Error("client: the spool takes no events", "log", c.name, "err", err)
 		}
 
 		if backoff.Wait(c.ctx) != nil {

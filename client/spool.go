@@ -3,10 +3,12 @@ package client
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/halve"
+	"github.com/attestlog/attestlog/internal/lasting"
 	"github.com/attestlog/attestlog/internal/retry"
 )
 
@@ -43,10 +45,15 @@ func (c *Client) spool(batch []queued) (int, error) {
 // until the queue has ended and the spool is empty or cannot be sent.
 func (c *Client) sendSpool() {
 	backoff := newBackoff()
+	var failing lasting.State
 	for {
 		// Asked first: the last events of the queue may go to the spool meanwhile.
 		ended := c.queue.ended()
 		n, err := c.cfg.Spool.Move(c.ctx, c.sendSpooled)
+		isAway := errors.Is(err, attestlog.ErrUnavailable) // which those who record events are told
+		if !isAway && c.ctx.Err() == nil {
+			failing.Note(err, c.cfg.Logger, slog.LevelError, "client: the spool could not be sent", "client: the spool is sent again", "log", c.name)
+		}
 		if err == nil && n > 0 {
 			backoff.Reset()
 			continue
@@ -57,9 +64,6 @@ func (c *Client) sendSpool() {
 			backoff.Reset()
 		} else {
 			wait = backoff.Next()
-			if !errors.Is(err, attestlog.ErrUnavailable) && c.ctx.Err() == nil {
-				c.cfg.Logger.Error("client: the spool could not be sent", "log", c.name, "err", err)
-			}
 		}
 
 		if ended || retry.Sleep(c.ctx, wait) != nil {

@@ -14,7 +14,8 @@ import (
 )
 
 // HomePath returns the path, without a suffix, of the files with the keys and
-// the kept checkpoint of the log that a DSN names: see Config.Home.
+// the kept checkpoint of the log that a DSN names: see Config.Home. It is InSchema
+// if the DSN says that they are in the schema.
 func HomePath(dsn string) (string, error) {
 	var cfg Config
 	dsn, err := ownParameters(dsn, &cfg)
@@ -29,9 +30,11 @@ func HomePath(dsn string) (string, error) {
 	return defaultHome(cc, cmp.Or(cfg.Log, DefaultLog))
 }
 
-// ServerDSN returns a DSN without the parameters log and home, which a server
-// does not know.
-func ServerDSN(dsn string) (string, error) { return ownParameters(dsn, &Config{}) }
+// SplitDSN moves the parameters log and home from a DSN to cfg, and returns a DSN
+// without them for the server, which does not know them.
+func SplitDSN(dsn string, cfg *Config) (server string, err error) {
+	return ownParameters(dsn, cfg)
+}
 
 // ownParameters moves the parameters log and home from a URL to cfg.
 func ownParameters(dsn string, cfg *Config) (string, error) {
@@ -48,6 +51,9 @@ func ownParameters(dsn string, cfg *Config) (string, error) {
 	}
 
 	query := u.Query()
+	if !query.Has("log") && !query.Has("home") {
+		return dsn, nil
+	}
 	for name, field := range map[string]*string{"log": &cfg.Log, "home": &cfg.Home} {
 		if !query.Has(name) {
 			continue

@@ -58,13 +58,13 @@ func ExampleOutbox() {
 	}
 }
 
-func ExampleServerDSN() {
+func ExampleSplitDSN() {
 	const dsn = "postgres://app@db.example.com/app?home=%2Fvar%2Flib%2Fapp%2Faudit&log=audit&sslmode=require"
 	home, err := postgres.HomePath(dsn)
 	if err != nil {
 		log.Fatal(err)
 	}
-	server, err := postgres.ServerDSN(dsn)
+	server, err := postgres.SplitDSN(dsn, &postgres.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -86,7 +86,12 @@ func (s *Store) writerGrants(role string, names []string) []string {
 }
 
 func (s *Store) readerGrants(role string, names []string) []string {
-	out := s.tableGrants(role, names, func(table) []string { return []string{"SELECT"} })
+	out := s.tableGrants(role, names, func(t table) []string {
+		if t.secret {
+			return nil
+		}
+		return []string{"SELECT"}
+	})
 	return append(out, fmt.Sprintf("GRANT SELECT ON %s.leaves TO %s", s.schema, role))
 }
 
@@ -102,7 +107,7 @@ func (s *Store) tableGrants(role string, names []string, rights func(table) []st
 	out := []string{fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s", s.schema, role)}
 	for _, name := range names {
 		t, ours := tableNamed(name)
-		if !ours {
+		if !ours || len(rights(t)) == 0 {
 			continue
 		}
 		out = append(out, fmt.Sprintf("GRANT %s ON %s.%s TO %s", strings.Join(rights(t), ", "), s.schema, name, role))

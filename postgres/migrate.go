@@ -142,7 +142,10 @@ func (s *Store) migrate(ctx context.Context) error {
 	err = s.locking(ctx, func(tx pgx.Tx) error { return s.migrateTx(ctx, tx) })
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && pg.Code == "42501" { // insufficient_privilege
-		err = fmt.Errorf("%w; let a role that may create schemas run `attestlog migrate`, or run its --dry-run output", err)
+		cc := s.pool.Config().ConnConfig
+		err = fmt.Errorf("%w; GRANT CREATE ON DATABASE %s TO %s lets it make the log's schema, "+
+			"or let a role that may do so run `attestlog migrate`, or run its --dry-run output", err,
+			pgx.Identifier{cc.Database}.Sanitize(), pgx.Identifier{cc.User}.Sanitize())
 	}
 	return err
 }

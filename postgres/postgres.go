@@ -2,8 +2,8 @@
 // later). Several processes may append to one log at a time.
 //
 // The tables are described in schema/0002.sql. The log's keys and its newest
-// signed checkpoint must not be in the database: they are files, see
-// Config.Home.
+// signed checkpoint should not be in the database: they are files, see
+// Config.Home, and Config.HomeInSchema for what it means if they are not.
 //
 // # A write
 //
@@ -50,8 +50,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -63,7 +61,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/attestlog/attestlog"
-	"github.com/attestlog/attestlog/internal/home"
+	"github.com/attestlog/attestlog/internal/lasting"
 )
 
 // DefaultLog is the schema of a log whose name is not given.
@@ -81,6 +79,11 @@ type Config struct {
 	// same. Defaults to attestlog/HOST-PORT-DATABASE-LOG in the user's state
 	// folder ($XDG_STATE_HOME, or ~/.local/state).
 	Home string
+	// HomeInSchema keeps them in a table of the log's schema instead, for
+	// programs that have no state outside the database. Whoever owns the schema
+	// can then sign anything, and nobody notices that a backup was put back. The
+	// parameter home=schema of a DSN says the same. Defaults to files.
+	HomeInSchema bool
 	// MustExist makes a missing log an error. Defaults to creating it.
 	MustExist bool
 	// ReadOnly never writes to the database. Defaults to reading and writing.
@@ -125,7 +128,7 @@ type Store struct {
 	pool      *pgxpool.Pool
 	ownsPool  bool   // the pool is closed with the store
 	schema    string // quoted
-	home      home.Files
+	home      attestlog.Home
 	index     index
 	replica   *Store // answers queries instead, or nil
 	isReplica bool
@@ -133,6 +136,8 @@ type Store struct {
 
 	textMu sync.RWMutex
 	texts  map[string]string // SQL with the schema's name, by SQL without; guarded by textMu
+
+	failing lasting.State // transactions
 
 	partitions atomic.Uint64 // how many are known to be there, from number 0 on
 }
@@ -218,6 +223,10 @@ func (s *Store) open(ctx context.Context) error {
 		return errors.Join(err, ErrNoLog)
 	}
 
+	err = s.openHome(ctx)
+	if err != nil {
+		return err
+	}
 	err = s.openIndex(ctx)
 	if err != nil {
 		return err
@@ -258,19 +267,6 @@ func (s *Store) configure() error {
 	}
 	c.Timeout = timeoutOr(c.Timeout)
 
-	if c.Home == "" {
-		c.Home, err = defaultHome(s.pool.Config().ConnConfig, c.Log)
-		if err != nil {
-			return err
-		}
-	}
-	if !c.ReadOnly {
-		err := os.MkdirAll(filepath.Dir(c.Home), 0o700)
-		if err != nil {
-			return fmt.Errorf("the folder of the log's keys and kept checkpoint: %w", err)
-		}
-	}
-	s.home = home.At(c.Home)
 	return nil
 }
 
@@ -340,7 +336,7 @@ func (s *Store) readError(ctx context.Context, err error) error {
 // Log returns the name of the log's schema.
 func (s *Store) Log() string { return s.cfg.Log }
 
-// Home returns the files with the log's keys and kept checkpoint.
+// Home returns where the log's keys and kept checkpoint are: files, or the schema.
 func (s *Store) Home() attestlog.Home { return s.home }
 
 // Close ends the store, and closes the pool unless it is the caller's. It waits

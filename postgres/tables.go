@@ -20,6 +20,7 @@ type table struct {
 	triggers map[string]string
 	// rights are what a role other than the owner may be granted.
 	rights []string
+	secret bool // readers are not granted anything
 	// constraints are those without which a trigger, or reading, does not hold.
 	constraints []string
 }
@@ -94,6 +95,15 @@ var tables = []table{
 		},
 		rights: []string{"SELECT", "INSERT", "UPDATE"},
 	},
+	{
+		name: "home",
+		triggers: map[string]string{
+			"refuse": "BEFORE DELETE OR TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION @.refuse()",
+		},
+		rights: []string{"SELECT", "INSERT", "UPDATE"},
+		secret: true,
+	},
+	{name: "positions", rights: []string{"SELECT", "INSERT", "UPDATE"}},
 	{name: "refused", rights: []string{"SELECT", "INSERT", "DELETE"}},
 	{name: "segments", rights: []string{"SELECT", "INSERT", "DELETE"}},
 	{name: "runs", rights: []string{"SELECT", "INSERT", "DELETE"}},

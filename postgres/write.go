@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -45,6 +46,10 @@ func (s *Store) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 	began := time.Now()
 	for {
 		fnErr, err := s.try(ctx, fn)
+		if ctx.Err() == nil {
+			s.failing.Note(err, s.cfg.Logger, slog.LevelWarn, "attestlog: a transaction failed",
+				"attestlog: transactions are committed again", "log", s.cfg.Log)
+		}
 		if fnErr != nil {
 			return fnErr
 		}
@@ -63,7 +68,6 @@ func (s *Store) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 		}
 
 		// Once Close has begun, there is no next try.
-		s.cfg.Logger.Warn("attestlog: a transaction is tried again", "log", s.cfg.Log, "err", err)
 		waiting, cancel := s.closing.with(ctx)
 		stopped := retry.Sleep(waiting, wait) != nil
 		cancel()

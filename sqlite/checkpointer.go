@@ -8,6 +8,7 @@ import (
 	"zombiezen.com/go/sqlite"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/lasting"
 	"github.com/attestlog/attestlog/internal/wake"
 )
 
@@ -27,6 +28,7 @@ type checkpointer struct {
 	copying sync.Mutex  // locked while either connection copies
 	due     atomic.Bool // the goroutine has copied, and the writer has not since
 	pages   int         // owned by the writer: about how many since it last copied
+	failing lasting.State
 
 	request wake.Bell     // rung by the writer to have the log copied
 	stop    chan struct{} // closed to end the goroutine
@@ -81,9 +83,9 @@ func (c *checkpointer) copy(conn *sqlite.Conn) {
 	if err == nil {
 		err = rows(stmt, func() error { return nil })
 	}
-	if err != nil {
-		c.logger.Warn("attestlog: the write-ahead log could not be copied to the database, and grows until it can", "err", err)
-	}
+	c.failing.Note(err, c.logger, slog.LevelWarn,
+		"attestlog: the write-ahead log could not be copied to the database, and grows until it can",
+		"attestlog: the write-ahead log is copied to the database again")
 }
 
 // beforeWrite is called by the writer, with its connection, before a

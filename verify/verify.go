@@ -49,6 +49,10 @@ type Report struct {
 	Erased       int            // sealed values that were erased, with an entry that says so
 	Keys         []string       // the keys that were trusted: name+hash
 	KeysFromHome bool           // they are merely those kept with the log, in its Home
+	// KeysInDatabase is set if that Home, with the kept checkpoint, is in the log's
+	// own database. Who owns the database can sign, and a backup that was put back
+	// is not noticed.
+	KeysInDatabase bool
 }
 
 // Log hashes every entry of a log again and compares the result with the tiles,
@@ -90,6 +94,8 @@ func Log(ctx context.Context, log *attestlog.Log, opts Options) (Report, error) 
 
 	v := newVerifier(opts, log.Origin())
 	v.report.KeysFromHome = fromHome
+	inDatabase, ok := home.(interface{ KeptInDatabase() bool })
+	v.report.KeysInDatabase = ok && inDatabase.KeptInDatabase()
 	src := Source{
 		Size: tree.Size,
 		Tree: &tree,

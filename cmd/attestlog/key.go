@@ -25,11 +25,7 @@ func (keyCmd) Help() string {
 type keyShowCmd struct{}
 
 func (keyShowCmd) Run(a *app) error {
-	home, base, err := a.home()
-	if err != nil {
-		return err
-	}
-	keys, err := home.VerifierKeys()
+	keys, base, err := a.publicKeys()
 	if errors.Is(err, attestlog.ErrNotFound) {
 		err = fmt.Errorf("there is no key at %s.pub", base)
 		return hinted{err, "append, import and key create make a log with its keys"}
@@ -45,11 +41,7 @@ type keyCreateCmd struct {
 }
 
 func (c *keyCreateCmd) Run(a *app) error {
-	home, base, err := a.home()
-	if err != nil {
-		return err
-	}
-	_, err = home.VerifierKeys()
+	_, base, err := a.publicKeys()
 	if err == nil || exists(base) {
 		err = fmt.Errorf("%s: %w", base, fs.ErrExist)
 		return hinted{err, "an existing log keeps its origin; `attestlog key rotate` replaces its key"}

@@ -185,17 +185,33 @@ func (a *app) openSQLite(opts openOptions) (attestlog.Store, error) {
 	return store, nil
 }
 
-// home returns the files of the log's keys and kept checkpoint, and the base of
-// their names, without opening the log.
-func (a *app) home() (home.Files, string, error) {
-	var base string
-	var err error
+// homePath returns the base of the names of the files with the log's keys and kept
+// checkpoint, without opening the log.
+func (a *app) homePath() (string, error) {
 	if isPostgres(a.url) {
-		base, err = postgres.HomePath(a.url)
-	} else {
-		base, err = sqlitePath(a.url)
+		return postgres.HomePath(a.url)
 	}
-	return home.At(base), base, err
+	return sqlitePath(a.url)
+}
+
+// publicKeys returns the keys that the log's home has, or attestlog.ErrNotFound.
+// Only a home within the database takes opening the log.
+func (a *app) publicKeys() (keys []string, base string, err error) {
+	base, err = a.homePath()
+	if err == nil {
+		keys, err = home.At(base).VerifierKeys()
+	}
+	if err == nil || !isPostgres(a.url) {
+		return keys, base, err
+	}
+
+	store, openErr := a.openPostgres(openOptions{})
+	if openErr != nil {
+		return nil, base, err
+	}
+	defer store.Close()
+	keys, err = store.Home().VerifierKeys()
+	return keys, base, err
 }
 
 // exists reports whether there is a file with something in it.

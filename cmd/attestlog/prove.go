@@ -101,7 +101,7 @@ func (c *checkCmd) keyFile(a *app) (string, error) {
 	if c.Key != "" {
 		return c.Key, nil
 	}
-	_, base, err := a.home()
+	base, err := a.homePath()
 	if err != nil {
 		return "", err
 	}

@@ -69,6 +69,8 @@ const (
 	hintKey = "give the log's public key with --key FILE"
 	// noteKey goes with each verdict that rests on the keys next to the log.
 	noteKey = "note: this key is only the one stored next to the log; --key FILE trusts one that was kept elsewhere"
+	// noteDatabase goes with a verdict about a log that keeps all it has in one place.
+	noteDatabase = "note: key kept in the database, with the newest checkpoint: its owner can sign, and a backup that was put back is not noticed"
 )
 
 func (c *verifyCmd) options() (verify.Options, error) {
@@ -102,6 +104,9 @@ func (c *verifyCmd) report(a *app, name string, r verify.Report, err error) erro
 	fmt.Fprintf(a.stdout, "verified: %s: %d entries, root %s\n", clean(name), r.Size, r.Root)
 	for _, key := range r.Keys {
 		fmt.Fprintf(a.stdout, "trusted key: %s\n", clean(key))
+	}
+	if r.KeysInDatabase {
+		fmt.Fprintln(a.stdout, noteDatabase)
 	}
 	if r.KeysFromHome {
 		fmt.Fprintln(a.stdout, noteKey)

@@ -8,10 +8,45 @@
 //	entries, total, err := l.Query(audit.QueryFilter{Username: "alice"})
 //	l.Close()
 //
+// # Where things are
+//
 // The log is the schema "attestlog" of the same database, or the one that the DSN
-// names with log=. If there is a table audit_log, New imports it once and leaves it
-// as it was. While the database is down, Log keeps the entries in a file next to
-// the log's keys; they are stored later, in their order.
+// names with log=. Its signing key and newest checkpoint are in a table of that
+// schema, so that any number of processes can start anywhere with nothing but the
+// DSN. Whoever owns the schema can then sign, and a database that was put back to an
+// earlier state is not noticed; Open takes a folder, a signer or witnesses, which
+// mend that.
+//
+// While the database is away, entries are kept in a file in the state folder
+// ($XDG_STATE_HOME/attestlog, or ~/.local/state/attestlog), and stored afterwards in
+// their order, by this process or the next one there. Without such a folder they are
+// logged as errors, as the old log does.
+//
+// # Taking over the table
+//
+// The table audit_log is made if it is not there. Its rows are taken over by New, in
+// the order of their ids, and the table is left as it was. Rows that a program adds
+// later follow within about a second, also those whose transactions end late, so that
+// programs with the old log and with this one can run side by side, and the old one
+// can be put back for a while. Each row is taken over once; "attestlog import --from
+// audit-postgres" adds what is missing, and nothing twice. Once a day the table is
+// compared with the log: rows that have disappeared or were changed are logged as a
+// warning, and the result is an entry of the log. Only an ordinary table is taken
+// over, not a view. New entries have their ids from the table's sequence.
+//
+// # Differences
+//
+//   - Entries that the table refuses are stored: texts that are too long for its
+//     columns, that are not UTF-8 or have a NUL, and times before 4713 BC or after
+//     294276.
+//   - Entries are stored although the database is away when they are logged.
+//   - Query finds no entry that waits for the database, and sorts entries with the
+//     same timestamp newest first.
+//   - Timestamps before 1678 and after 2261 are returned as they were given; for filters
+//     and the order they count as the time when the entry was logged.
+//   - Close returns an error if the log could not be closed.
+//   - The pool has eight connections at least, and a statement cache that works behind
+//     a pooler if the DSN asks for a simple query protocol.
 package audit
 
 import (
@@ -19,18 +54,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/attestlog/attestlog"
 	old "github.com/attestlog/attestlog/convert/audit"
 	"github.com/attestlog/attestlog/fit"
+	"github.com/attestlog/attestlog/internal/lasting"
 	"github.com/attestlog/attestlog/internal/oldlog"
-	"github.com/attestlog/attestlog/postgres"
 	"github.com/attestlog/attestlog/query"
 	"github.com/attestlog/attestlog/spool"
 )
@@ -56,10 +90,10 @@ type Entry struct {
 	EventType string    `json:"event_type"`
 	Username  string    `json:"username"`
 	IPAddress string    `json:"ip_address"`
-	Query     string    `json:"query,omitempty"`
-	MailID    string    `json:"mail_id,omitempty"`
+	Query     string    `json:"query"`
+	MailID    string    `json:"mail_id"`
 	Success   bool      `json:"success"`
-	Detail    string    `json:"detail,omitempty"`
+	Detail    string    `json:"detail"`
 }
 
 // A QueryFilter selects entries. Empty fields select all.
@@ -72,11 +106,11 @@ type QueryFilter struct {
 	Page      int        // from 0
 }
 
-// newIDs is added to the index in the log to make the id of an entry that was not
-// imported. A larger number would not be exact in JavaScript.
-const newIDs = 1 << 52
+// foreignIDs is added to the index in the log to make the id of an entry that
+// another program put into it. A larger number would not be exact in JavaScript.
+const foreignIDs = 1 << 52
 
-// importName names this package in the entry that ends an import.
+// importName names this package in its own entries.
 const importName = "audit"
 
 const (
@@ -85,147 +119,65 @@ const (
 	defaultPage  = 50
 )
 
+// Errors with the texts of those that the old log returns.
+var (
+	errClosed = errors.New("closed pool")
+	errOffset = errors.New("ERROR: OFFSET must not be negative (SQLSTATE 2201X)")
+)
+
 // A Logger is an open log. Its methods are safe for concurrent use.
 type Logger struct {
 	log    *attestlog.Log
-	spool  *spool.Spool
+	pool   *pgxpool.Pool // for the table and its sequence
+	file   *file
+	spool  *spool.Spool // nil without a state folder
 	logger *slog.Logger
+
+	sequence string // that ids come from, quoted
+
+	away lasting.State // the database
+
+	// Log holds a read lock. Close takes the write lock, so that it ends after the
+	// calls that have begun.
+	mu     sync.RWMutex
+	closed bool
+
+	stop    context.CancelFunc // ends what runs in the background
+	running sync.WaitGroup
 
 	closing  sync.Once
 	closeErr error
-
-	mu   sync.Mutex // held while the file is written
-	file *os.File   // nil without a file
-}
-
-// New opens or creates the log in the database, and opens logPath for appending. It
-// makes folders with mode 0750, and the file with 0640. If logPath is empty or
-// cannot be written, New logs a warning. A nil logger is slog.Default().
-func New(dsn, logPath string, logger *slog.Logger) (*Logger, error) {
-	if logger == nil {
-		logger = slog.Default()
-	}
-	l, err := open(context.Background(), dsn, logger)
-	if err != nil {
-		return nil, fmt.Errorf("audit: %w", err)
-	}
-	l.openFile(logPath)
-	return l, nil
-}
-
-func open(ctx context.Context, dsn string, logger *slog.Logger) (*Logger, error) {
-	// Without tries of its own: what the store does not take goes to the spool.
-	store, err := postgres.Open(ctx, dsn, postgres.Config{Logger: logger, Retry: -1})
-	if err != nil {
-		return nil, err
-	}
-
-	l := &Logger{logger: logger}
-	spools, err := l.openSpools(dsn)
-	if err == nil {
-		l.log, err = attestlog.New(ctx, store, attestlog.Config{Logger: logger, Outboxes: spools})
-	}
-	if err != nil {
-		for _, s := range spools {
-			err = errors.Join(err, s.Close())
-		}
-		return nil, errors.Join(err, store.Close())
-	}
-
-	err = l.log.ReadOnly()
-	if err == nil {
-		err = l.importOnce(ctx, dsn)
-	}
-	if err != nil {
-		return nil, errors.Join(err, l.log.Close(ctx))
-	}
-
-	// Entries that wait in spools, also of processes that are gone, come first.
-	flushing, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	err = l.log.Flush(flushing)
-	if err != nil {
-		logger.Warn("audit: entries that wait could not be stored yet", "err", err)
-	}
-	return l, nil
-}
-
-// openSpools opens the first spool that no other process has open, for this
-// process, and all others that processes which are gone have left.
-func (l *Logger) openSpools(dsn string) ([]attestlog.Outbox, error) {
-	home, err := postgres.HomePath(dsn)
-	if err != nil {
-		return nil, err
-	}
-
-	// Spools are numbered from 1 on and never removed, so there are no others after
-	// the first number that is free.
-	var spools []attestlog.Outbox
-	for n := 1; ; n++ {
-		path := fmt.Sprintf("%s.spool-%d", home, n)
-		_, err := os.Stat(path)
-		if err != nil && l.spool != nil {
-			return spools, nil
-		}
-
-		s, err := spool.Open(path, spool.Config{Wait: time.Millisecond})
-		if errors.Is(err, spool.ErrInUse) { // its process is running, and empties it
-			continue
-		}
-		if err != nil {
-			return spools, err
-		}
-		spools = append(spools, s)
-		if l.spool == nil {
-			l.spool = s
-		}
-	}
-}
-
-func (l *Logger) openFile(path string) {
-	if path == "" {
-		l.logger.Warn("audit: no file was named; entries go to the database alone")
-		return
-	}
-
-	err := os.MkdirAll(filepath.Dir(path), 0o750)
-	if err == nil {
-		l.file, err = os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
-	}
-	if err != nil {
-		l.file = nil
-		l.logger.Warn("audit: the file cannot be written; entries go to the database alone", "path", path, "err", err)
-	}
 }
 
 // Log stores an entry, and returns once it is durable: in the log, or in the spool
-// while the database is down. Errors are logged.
+// while the database is away. Errors are logged.
 func (l *Logger) Log(e Entry) {
-	if e.Timestamp.IsZero() {
-		e.Timestamp = time.Now()
+	at := e.Timestamp
+	if at.IsZero() {
+		at = time.Now()
 	}
-	record := recordOf(e)
 
-	err := l.store(record.Event())
+	err := l.storeOpen(e, at)
 	if err != nil {
-		l.logger.Error("audit: an entry could not be stored", "err", err,
-			"event_type", e.EventType, "username", e.Username, "mail_id", e.MailID, "success", e.Success)
+		l.logger.Error("audit: insert failed", "err", err)
 	}
-
-	l.mu.Lock()
-	defer l.mu.Unlock()
-
-	if l.file == nil {
-		return
-	}
-	_, err = l.file.Write(append(record.Line(), '\n'))
-	if err != nil {
-		l.logger.Warn("audit: an entry could not be written to the file", "path", l.file.Name(), "err", err)
-	}
+	l.file.write(e, at.UTC())
 }
 
-func recordOf(e Entry) old.Record {
+func (l *Logger) storeOpen(e Entry, at time.Time) error {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+
+	if l.closed {
+		return errClosed
+	}
+	return l.store(e, at)
+}
+
+// recordOf returns an entry as a row of the table, which has microseconds.
+func recordOf(e Entry, at time.Time) old.Record {
 	r := old.Record{
+		ID:        e.ID,
 		EventType: &e.EventType,
 		Username:  &e.Username,
 		IPAddress: &e.IPAddress,
@@ -234,76 +186,133 @@ func recordOf(e Entry) old.Record {
 		Success:   &e.Success,
 		Detail:    &e.Detail,
 	}
-	r.SetTime(e.Timestamp)
+	r.SetTime(toMicros(at))
 	return r
 }
 
-// store appends an event, or spools it if the database is down or older events
+// toMicros returns a time as the table has it.
+func toMicros(t time.Time) time.Time {
+	t = t.UTC()
+	return t.Add(-time.Duration(t.Nanosecond() % 1_000))
+}
+
+// store appends an entry, or spools it if the database is away or older entries
 // wait in the spool.
-func (l *Logger) store(e attestlog.Event) error {
+func (l *Logger) store(e Entry, at time.Time) error {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return err
 	}
-	e.ID = id.String()
-	fit.Event(&e)
 
-	waiting, err := l.spool.Backlog(context.Background())
+	waiting, err := l.areWaiting()
 	if err != nil {
 		return err
 	}
-	if waiting.Events == 0 {
+	if !waiting {
 		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 		defer cancel()
-		_, err = l.log.Append(ctx, e)
-		isDown := errors.Is(err, attestlog.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
-		if !isDown {
+		isAway, err := l.append(ctx, id.String(), e, at)
+		if !isAway {
 			return err
 		}
-		l.logger.Warn("audit: the database does not take entries, which wait in the spool", "spool", l.spool.Name(), "err", err)
+		l.away.Note(err, l.logger, slog.LevelWarn, "audit: the database takes no entries", "audit: the database takes entries again")
+		if l.spool == nil {
+			return err
+		}
 	}
 
 	// It may be in the log all the same. It has the same id, so it is stored once.
-	return l.spool.Record(context.Background(), e)
+	e.ID = 0 // numbered when it is moved
+	return l.spool.Record(context.Background(), eventOf(id.String(), e, at))
+}
+
+// areWaiting reports whether entries wait in the spool.
+func (l *Logger) areWaiting() (bool, error) {
+	if l.spool == nil {
+		return false, nil
+	}
+	b, err := l.spool.Backlog(context.Background())
+	return b.Events > 0, err
+}
+
+// append numbers an entry and appends it. It reports whether an error is one of a
+// database that is away.
+func (l *Logger) append(ctx context.Context, id string, e Entry, at time.Time) (isAway bool, err error) {
+	e.ID, err = l.nextID(ctx)
+	if err != nil {
+		return true, err
+	}
+	_, err = l.log.Append(ctx, eventOf(id, e, at))
+	if err == nil {
+		l.away.Note(nil, l.logger, slog.LevelWarn, "", "audit: the database takes entries again")
+	}
+	isAway = errors.Is(err, attestlog.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
+	return isAway, err
+}
+
+// eventOf returns the event of an entry that is logged here.
+func eventOf(id string, e Entry, at time.Time) attestlog.Event {
+	record := recordOf(e, at)
+	event := record.Event()
+	event.ID = id
+	fit.Event(&event)
+	return event
+}
+
+// nextID draws the id of a new entry.
+func (l *Logger) nextID(ctx context.Context) (id int64, err error) {
+	err = l.pool.QueryRow(ctx, "SELECT nextval($1::regclass)", l.sequence).Scan(&id)
+	return id, err
 }
 
 // Query returns the entries of one page, newest timestamp first, and how many
-// entries there are on all pages. Entries that wait in the spool are not among
-// them.
+// entries there are on all pages. The slice is nil if there are none on the page.
 func (l *Logger) Query(f QueryFilter) ([]Entry, int, error) {
-	entries, total, err := l.query(context.Background(), f)
+	ctx := context.Background()
+	q := queryOf(f)
+	total, err := l.log.Count(ctx, q, 0)
+	if errors.Is(err, attestlog.ErrClosed) {
+		err = errClosed
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("audit: count: %w", err)
+	}
+	entries, err := l.page(ctx, q, f, total)
+	if errors.Is(err, errOffset) {
+		return nil, int(total), err
+	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("audit: query: %w", err)
 	}
 	return entries, int(total), nil
 }
 
-func (l *Logger) query(ctx context.Context, f QueryFilter) ([]Entry, uint64, error) {
-	q := queryOf(f)
-	total, err := l.log.Count(ctx, q, 0)
-	if err != nil {
-		return nil, 0, err
-	}
-
+// page returns the entries of a filter's page.
+func (l *Logger) page(ctx context.Context, q query.Query, f QueryFilter, total uint64) ([]Entry, error) {
 	size := f.PageSize
 	if size <= 0 {
 		size = defaultPage
 	}
-	number := max(f.Page, 0)
-	out := []Entry{}
-	if uint64(number) > total/uint64(size) { // a larger number*size could overflow
-		return out, total, nil
+	skip := f.Page * size // which wraps around like that of the old log
+	if skip < 0 {
+		return nil, errOffset
+	}
+	var out []Entry
+	if uint64(skip) >= total {
+		return out, nil
 	}
 
 	// A page of the log is found only by the cursor of the one before it, so the
 	// entries before this page are read and skipped.
-	skip := number * size
 	cursor := ""
 	for len(out) < size {
-		opts := attestlog.PageOptions{Limit: skip + size - len(out), Cursor: cursor}
+		opts := attestlog.PageOptions{Limit: min(skip+size-len(out), maxPage), Cursor: cursor}
+		if opts.Limit <= 0 { // the sum is beyond an int
+			opts.Limit = maxPage
+		}
 		page, err := l.log.Query(ctx, q.OrderBy(query.ByTime), opts)
 		if err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 
 		skipped := min(skip, len(page.Entries))
@@ -316,16 +325,15 @@ func (l *Logger) query(ctx context.Context, f QueryFilter) ([]Entry, uint64, err
 		}
 		cursor = page.Next
 	}
-	return out, total, nil
+	return out, nil
 }
+
+const maxPage = 10_000 // entries that the log returns at a time
 
 // queryOf selects, of what Log and the import put into the log, the entries that a
 // filter selects.
 func queryOf(f QueryFilter) query.Query {
-	all := []query.Query{
-		query.Not(query.Prefix("action", "attestlog.")),
-		query.Not(oldlog.Imported(importName)),
-	}
+	all := []query.Query{query.Not(oldlog.Own(importName))}
 
 	// The texts as they are in the log, which fit may have changed.
 	e := attestlog.Event{
@@ -346,10 +354,10 @@ func queryOf(f QueryFilter) query.Query {
 
 	var from, before time.Time
 	if f.From != nil {
-		from = *f.From
+		from = toMicros(*f.From)
 	}
 	if f.To != nil {
-		before = f.To.Add(time.Nanosecond)
+		before = toMicros(*f.To).Add(time.Microsecond)
 	}
 	if f.From != nil || f.To != nil {
 		all = append(all, query.Between(from, before))
@@ -358,7 +366,7 @@ func queryOf(f QueryFilter) query.Query {
 }
 
 func entryOf(e *attestlog.Entry) Entry {
-	out := Entry{ID: newIDs + int64(e.Index), Timestamp: e.Time}
+	out := Entry{ID: foreignIDs + int64(e.Index), Timestamp: e.Time.Local()}
 	r, err := old.RecordOf(e.Event)
 	if err != nil { // another program put the entry into the log
 		out.EventType = e.Action
@@ -372,7 +380,7 @@ func entryOf(e *attestlog.Entry) Entry {
 		out.ID = r.ID
 	}
 	if t, ok := r.Time(); ok {
-		out.Timestamp = t
+		out.Timestamp = t.Local() // as the driver returns it
 	}
 	setText(&out.EventType, r.EventType)
 	setText(&out.Username, r.Username)
@@ -391,7 +399,7 @@ func setText(to, from *string) {
 	}
 }
 
-// Close closes the log and the file. A second Close does nothing, and returns the
+// Close closes the file and the log. A second Close does nothing, and returns the
 // error of the first.
 func (l *Logger) Close() error {
 	l.closing.Do(func() { l.closeErr = l.close() })
@@ -402,15 +410,15 @@ func (l *Logger) Close() error {
 }
 
 func (l *Logger) close() error {
-	err := l.log.Close(context.Background())
-
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.closed = true
+	l.mu.Unlock()
 
-	if l.file != nil {
-		err = errors.Join(err, l.file.Close())
-		l.file = nil
-	}
+	l.file.close()
+	l.stop()
+	l.running.Wait()
+	err := l.log.Close(context.Background())
+	l.pool.Close()
 	return err
 }
 

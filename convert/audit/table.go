@@ -20,11 +20,23 @@ import (
 var ErrNoTable = errors.New("there is no table audit_log of id, timestamp, event_type, username, ip_address, query, " +
 	"mail_id, success and detail")
 
-// A Table is the table in an open database. It is not safe for concurrent use.
+// A Table is the table in a database. Its methods are as safe for concurrent use as
+// what it was made with.
 type Table struct {
-	conn *pgx.Conn
-	Rows int64 // when it was opened
+	db    Queryer
+	close func() error
+	Rows  int64 // when it was opened
 }
+
+// A Queryer is a connection, a pool of them, or a transaction.
+type Queryer interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// In returns the table in the search path of a connection, which stays the caller's.
+// Nothing is looked for: its Rows is 0.
+func In(db Queryer) *Table { return &Table{db: db, close: func() error { return nil }} }
 
 // Open connects to a database and looks for the table in its search path. Nothing
 // is written. The error is ErrNoTable if there is no such table.
@@ -33,8 +45,7 @@ func Open(ctx context.Context, dsn string) (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
-
-	t := &Table{conn: conn}
+	t := &Table{db: conn, close: func() error { return conn.Close(context.Background()) }}
 	if err := t.find(ctx); err != nil {
 		conn.Close(ctx)
 		return nil, err
@@ -42,14 +53,15 @@ func Open(ctx context.Context, dsn string) (*Table, error) {
 	return t, nil
 }
 
-// find checks the table's columns, and counts its rows.
+// find checks the table's columns, and counts its rows. A view of that name may
+// show the log itself.
 func (t *Table) find(ctx context.Context) error {
 	var columns int
-	err := t.conn.QueryRow(ctx, `
+	err := t.db.QueryRow(ctx, `
 		SELECT count(*)
-		FROM pg_attribute
-		WHERE attrelid = to_regclass('audit_log') AND NOT attisdropped
-			AND attname IN ('id', 'timestamp', 'event_type', 'username', 'ip_address', 'query', 'mail_id', 'success', 'detail')
+		FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+		WHERE c.oid = to_regclass('audit_log') AND c.relkind IN ('r', 'p') AND NOT a.attisdropped
+			AND a.attname IN ('id', 'timestamp', 'event_type', 'username', 'ip_address', 'query', 'mail_id', 'success', 'detail')
 	`).Scan(&columns)
 	if err != nil {
 		return err
@@ -57,18 +69,16 @@ func (t *Table) find(ctx context.Context) error {
 	if columns != 9 {
 		return ErrNoTable
 	}
-	return t.conn.QueryRow(ctx, "SELECT count(*) FROM audit_log").Scan(&t.Rows)
+	return t.db.QueryRow(ctx, "SELECT count(*) FROM audit_log").Scan(&t.Rows)
 }
 
-// Events returns the rows as events, by id, in constant memory. An error ends the
-// sequence.
+const selectRows = "SELECT id, timestamp, event_type, username, ip_address, query, mail_id, success, detail FROM audit_log "
+
+// Events returns the rows as events, by id, in constant memory: those of one
+// snapshot. An error ends the sequence.
 func (t *Table) Events(ctx context.Context) iter.Seq2[attestlog.Event, error] {
 	return func(yield func(attestlog.Event, error) bool) {
-		rows, err := t.conn.Query(ctx, `
-			SELECT id, timestamp, event_type, username, ip_address, query, mail_id, success, detail
-			FROM audit_log
-			ORDER BY id
-		`)
+		rows, err := t.db.Query(ctx, selectRows+"ORDER BY id")
 		if err != nil {
 			yield(attestlog.Event{}, err)
 			return
@@ -81,11 +91,7 @@ func (t *Table) Events(ctx context.Context) iter.Seq2[attestlog.Event, error] {
 				yield(attestlog.Event{}, fmt.Errorf("audit_log: %w", err))
 				return
 			}
-
-			e := r.Event()
-			e.ID = convert.ID(Format, "", r.Line())
-			fit.Event(&e)
-			if !yield(e, nil) {
+			if !yield(r.RowEvent(), nil) {
 				return
 			}
 		}
@@ -95,10 +101,58 @@ func (t *Table) Events(ctx context.Context) iter.Seq2[attestlog.Event, error] {
 	}
 }
 
-func scan(rows pgx.Rows) (Record, error) {
+// maxRows are read at a time by After, IDsAfter and ByID.
+const maxRows = 1_000
+
+// LastID returns the greatest id of a row, or 0 if there are none.
+func (t *Table) LastID(ctx context.Context) (id int64, err error) {
+	err = t.db.QueryRow(ctx, "SELECT coalesce(max(id), 0) FROM audit_log").Scan(&id)
+	return id, err
+}
+
+// After returns the rows after an id, in the order of their ids: at most 1,000.
+func (t *Table) After(ctx context.Context, id int64) ([]Record, error) {
+	return t.records(ctx, selectRows+"WHERE id > $1 ORDER BY id LIMIT $2", id, maxRows)
+}
+
+// ByID returns the rows that have one of the ids, in their order.
+func (t *Table) ByID(ctx context.Context, ids []int64) ([]Record, error) {
+	return t.records(ctx, selectRows+"WHERE id = ANY($1) ORDER BY id", ids)
+}
+
+// IDsAfter returns the ids of rows after an id and up to another, in their order: at
+// most 1,000.
+func (t *Table) IDsAfter(ctx context.Context, id, last int64) ([]int64, error) {
+	rows, err := t.db.Query(ctx, "SELECT id FROM audit_log WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3", id, last, maxRows)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[int64])
+}
+
+func (t *Table) records(ctx context.Context, sql string, args ...any) ([]Record, error) {
+	rows, err := t.db.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Record, error) { return scan(row) })
+}
+
+// EventID returns the id of a row's event.
+func (r *Record) EventID() string { return convert.ID(Format, "", r.Line()) }
+
+// RowEvent returns the event of a row, with its id.
+func (r *Record) RowEvent() attestlog.Event {
+	e := r.Event()
+	e.ID = r.EventID()
+	fit.Event(&e)
+	return e
+}
+
+func scan(row pgx.Row) (Record, error) {
 	var r Record
 	var t pgtype.Timestamptz
-	err := rows.Scan(
+	err := row.Scan(
 		&r.ID, &t, &r.EventType, &r.Username, &r.IPAddress, &r.Query, &r.MailID, &r.Success, &r.Detail,
 	)
 	if err != nil {
@@ -135,5 +189,5 @@ func (r *Record) Time() (time.Time, bool) {
 	return time.UnixMicro(micros).UTC(), err == nil
 }
 
-// Close closes the connection.
-func (t *Table) Close() error { return t.conn.Close(context.Background()) }
+// Close closes the connection that Open made.
+func (t *Table) Close() error { return t.close() }

@@ -27,7 +27,7 @@ type schemas struct {
 const tableSchema = "floor"
 
 func connect(ctx context.Context, dsn, dir string) (*schemas, error) {
-	dsn, err := postgres.ServerDSN(dsn)
+	dsn, err := postgres.SplitDSN(dsn, &postgres.Config{})
 	if err != nil {
 		return nil, err
 	}

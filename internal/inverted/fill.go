@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/lasting"
 	"github.com/attestlog/attestlog/internal/retry"
 	"github.com/attestlog/attestlog/internal/unindexed"
 	"github.com/attestlog/attestlog/internal/wake"
@@ -60,6 +61,8 @@ type Filler struct {
 	added     wake.Bell   // rung when there may be segments to merge
 	quiet     atomic.Bool // nothing was committed for a while
 	merging   atomic.Bool // there are segments to merge
+
+	notAdding, notMerging lasting.State // which fail for a while
 
 	ctx     context.Context // ends when Close is called
 	cancel  context.CancelFunc
@@ -131,8 +134,10 @@ func (f *Filler) catchUp() {
 		if f.ctx.Err() != nil {
 			return
 		}
+		f.notAdding.Note(err, f.logger, slog.LevelError,
+			"attestlog: the search index could not be written; queries read what it lacks from the log",
+			"attestlog: the search index is written again")
 		if err != nil {
-			f.logger.Error("attestlog: the search index could not be written; queries read what it lacks from the log", "err", err)
 			f.Unindexed.GiveUp()
 			retry.Sleep(f.ctx, fillRetry)
 			return
@@ -175,7 +180,7 @@ func (f *Filler) finish() {
 		var err error
 		more, err = f.mergeOnce(ctx, mergeMany, finishMerge)
 		if err != nil {
-			f.warnMerge(err)
+			f.noteMerge(err)
 			return
 		}
 	}
@@ -258,16 +263,21 @@ func (f *Filler) mergeSegments() {
 			}
 			var err error
 			more, err = f.mergeOnce(f.ctx, minSegs, maxSegment)
-			if err != nil && f.ctx.Err() == nil {
-				f.warnMerge(err)
+			if f.ctx.Err() != nil {
+				return
+			}
+			f.noteMerge(err)
+			if err != nil {
 				retry.Sleep(f.ctx, fillRetry)
 			}
 		}
 	}
 }
 
-func (f *Filler) warnMerge(err error) {
-	f.logger.Warn("attestlog: segments of the search index could not be merged; searching is slower until they are", "err", err)
+func (f *Filler) noteMerge(err error) {
+	f.notMerging.Note(err, f.logger, slog.LevelWarn,
+		"attestlog: segments of the search index could not be merged; searching is slower until they are",
+		"attestlog: segments of the search index are merged again")
 }
 
 // mergeOnce merges segments if there are any to merge, and reports whether it

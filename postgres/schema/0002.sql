@@ -118,6 +118,21 @@ CREATE TABLE @.tokens (
   record bytea NOT NULL
 );
 
+-- The log's keys and its newest signed checkpoint, if they are kept here and not in
+-- files: name is key (the signing key), verifiers (one a line, oldest first) or
+-- checkpoint. Who may read it can sign.
+CREATE TABLE @.home (
+  name  text PRIMARY KEY CHECK (name IN ('key', 'verifiers', 'checkpoint')),
+  value text NOT NULL
+);
+
+-- How far a process has come in what it reads elsewhere, by the name of that. Who
+-- goes on from there locks the row.
+CREATE TABLE @.positions (
+  name     text PRIMARY KEY,
+  position bigint NOT NULL
+);
+
 -- What one process does at a time: it locks the row, FOR UPDATE, while it adds to
 -- the search index (0), merges its segments (1), empties the outbox (2) or makes
 -- a partition (3).
@@ -179,6 +194,7 @@ CREATE TRIGGER grows BEFORE INSERT ON @.checkpoints FOR EACH ROW EXECUTE FUNCTIO
 CREATE TRIGGER refuse BEFORE INSERT OR DELETE OR TRUNCATE ON @.tree FOR EACH STATEMENT EXECUTE FUNCTION @.refuse();
 CREATE TRIGGER grows BEFORE UPDATE ON @.tree FOR EACH ROW EXECUTE FUNCTION @.tree_grows();
 CREATE TRIGGER refuse BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON @.locks FOR EACH STATEMENT EXECUTE FUNCTION @.refuse();
+CREATE TRIGGER refuse BEFORE DELETE OR TRUNCATE ON @.home FOR EACH STATEMENT EXECUTE FUNCTION @.refuse();
 CREATE TRIGGER refuse BEFORE DELETE OR TRUNCATE ON @.tokens FOR EACH STATEMENT EXECUTE FUNCTION @.refuse();
 CREATE TRIGGER refuse BEFORE UPDATE OR TRUNCATE ON @.outbox FOR EACH STATEMENT EXECUTE FUNCTION @.refuse();
 
@@ -194,6 +210,7 @@ ALTER TABLE @.checkpoints ENABLE ALWAYS TRIGGER grows;
 ALTER TABLE @.tree ENABLE ALWAYS TRIGGER refuse;
 ALTER TABLE @.tree ENABLE ALWAYS TRIGGER grows;
 ALTER TABLE @.locks ENABLE ALWAYS TRIGGER refuse;
+ALTER TABLE @.home ENABLE ALWAYS TRIGGER refuse;
 ALTER TABLE @.tokens ENABLE ALWAYS TRIGGER refuse;
 ALTER TABLE @.outbox ENABLE ALWAYS TRIGGER refuse;
 

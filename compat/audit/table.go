@@ -1,0 +1,109 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// makeTable makes the table that the old log makes, with its trigger, unless there
+// is a relation of that name. So the old log can be put back, and reports that read
+// the table find it.
+func makeTable(ctx context.Context, pool *pgxpool.Pool) error {
+	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		// Two that make one table at once would fail.
+		_, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('attestlog audit_log', 0))")
+		if err != nil {
+			return err
+		}
+		kind, err := tableKind(ctx, tx)
+		if err != nil || kind != 0 {
+			return err
+		}
+
+		_, err = tx.Exec(ctx, `
+			CREATE TABLE audit_log (
+				id BIGSERIAL PRIMARY KEY,
+				timestamp TIMESTAMPTZ NOT NULL DEFAULT NOW(),
+				event_type VARCHAR(50) NOT NULL,
+				username VARCHAR(255) NOT NULL DEFAULT '',
+				ip_address VARCHAR(45) NOT NULL DEFAULT '',
+				query TEXT NOT NULL DEFAULT '',
+				mail_id VARCHAR(255) NOT NULL DEFAULT '',
+				success BOOLEAN NOT NULL DEFAULT true,
+				detail TEXT NOT NULL DEFAULT ''
+			)
+		`)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `
+			CREATE OR REPLACE FUNCTION audit_log_no_mutation() RETURNS trigger AS $$
+			BEGIN
+				RAISE EXCEPTION 'audit_log is append-only: % is not permitted', TG_OP
+					USING ERRCODE = 'integrity_constraint_violation';
+			END;
+			$$ LANGUAGE plpgsql
+		`)
+		if err != nil {
+			return fmt.Errorf("create trigger function: %w", err)
+		}
+		_, err = tx.Exec(ctx, `
+			CREATE TRIGGER audit_log_immutable
+			BEFORE UPDATE OR DELETE ON audit_log
+			FOR EACH ROW EXECUTE FUNCTION audit_log_no_mutation()
+		`)
+		if err != nil {
+			return fmt.Errorf("create trigger: %w", err)
+		}
+		return nil
+	})
+}
+
+// queryer is what a pool, a connection and a transaction share.
+type queryer interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// tableKind returns the relkind of the relation audit_log, or 0 if there is none.
+func tableKind(ctx context.Context, db queryer) (byte, error) {
+	var kind string
+	err := db.QueryRow(ctx, "SELECT relkind::text FROM pg_class WHERE oid = to_regclass('audit_log')").Scan(&kind)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return kind[0], nil
+}
+
+// isOrdinary reports whether a relation of this kind is a table with rows of its
+// own. A view may show the log itself, which must not be taken over from it.
+func isOrdinary(kind byte) bool { return kind == 'r' || kind == 'p' }
+
+// findSequence returns the sequence that numbers the rows of the old table, or
+// makes one in the log's schema.
+func findSequence(ctx context.Context, pool *pgxpool.Pool, schema string) (string, error) {
+	var name *string
+	kind, err := tableKind(ctx, pool)
+	if err == nil && isOrdinary(kind) {
+		err = pool.QueryRow(ctx, "SELECT pg_get_serial_sequence('audit_log', 'id')").Scan(&name)
+	}
+	if err != nil {
+		return "", err
+	}
+	if name != nil {
+		return *name, nil
+	}
+
+	own := pgx.Identifier{schema, "audit_ids"}.Sanitize()
+	_, err = pool.Exec(ctx, "CREATE SEQUENCE IF NOT EXISTS "+own)
+	return own, err
+}

@@ -9,11 +9,6 @@ import (
 	"path/filepath"
 )
 
-// errHot is returned for a transaction that must be rolled back, where this
-// cannot be done in a copy.
-var errHot = errors.New("a program that crashed left a transaction, which SQLite must roll back before anything is read; " +
-	"start the program once, or have the sqlite3 program read a table, and try again")
-
 // copyToRollBack copies a database with its rollback journal, which SQLite applies
 // when it opens the copy. It returns the copy's path, or "" if the journal is not
 // there any more, or belongs to a program that runs.

@@ -2,7 +2,15 @@
 
 package auditlog
 
-import "os"
+import (
+	"errors"
+	"os"
+)
+
+// errHot is returned for a transaction that must be rolled back, where this
+// cannot be done in a copy.
+var errHot = errors.New("a program that crashed left a transaction, which SQLite must roll back before anything is read; " +
+	"start the program once, or have the sqlite3 program read a table, and try again")
 
 // lockShared is written for Linux only. The locks of other systems belong to the
 // process: a program that embeds this package and SQLite would lose its own.

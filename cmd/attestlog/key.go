@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/postgres"
 )
 
 type keyCmd struct {
@@ -42,7 +43,7 @@ type keyCreateCmd struct {
 
 func (c *keyCreateCmd) Run(a *app) error {
 	_, base, err := a.publicKeys()
-	if err == nil || exists(base) {
+	if err == nil || base != postgres.InSchema && exists(base) {
 		err = fmt.Errorf("%s: %w", base, fs.ErrExist)
 		return hinted{err, "an existing log keeps its origin; `attestlog key rotate` replaces its key"}
 	}

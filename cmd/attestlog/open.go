@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -198,16 +199,19 @@ func (a *app) homePath() (string, error) {
 // Only a home within the database takes opening the log.
 func (a *app) publicKeys() (keys []string, base string, err error) {
 	base, err = a.homePath()
-	if err == nil {
+	if err == nil && base != postgres.InSchema {
 		keys, err = home.At(base).VerifierKeys()
-	}
-	if err == nil || !isPostgres(a.url) {
-		return keys, base, err
+		if err == nil || !isPostgres(a.url) {
+			return keys, base, err
+		}
 	}
 
 	store, openErr := a.openPostgres(openOptions{})
+	if errors.Is(openErr, postgres.ErrNoLog) || openErr != nil && err != nil {
+		return nil, base, cmp.Or(err, error(attestlog.ErrNotFound))
+	}
 	if openErr != nil {
-		return nil, base, err
+		return nil, base, openErr
 	}
 	defer store.Close()
 	keys, err = store.Home().VerifierKeys()

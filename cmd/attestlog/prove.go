@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/postgres"
 )
 
 type proveCmd struct {
@@ -106,7 +107,7 @@ func (c *checkCmd) keyFile(a *app) (string, error) {
 		return "", err
 	}
 	path := base + ".pub"
-	if !exists(path) {
+	if base == postgres.InSchema || !exists(path) {
 		return "", hinted{errNoKey, hintKey}
 	}
 	return path, nil

@@ -44,8 +44,9 @@
 //     same timestamp newest first.
 //   - Timestamps before 1678 and after 2261 are returned as they were given; for filters
 //     and the order they count as the time when the entry was logged.
-//   - Close returns an error if the log could not be closed.
-//   - The pool has eight connections at least, and a statement cache that works behind
+//   - Close returns an error if the log could not be closed, as when the database is
+//     away, even if all entries are safe in the state folder.
+//   - There are two pools, of eight connections at least, and a statement cache that works behind
 //     a pooler if the DSN asks for a simple query protocol.
 package audit
 
@@ -55,9 +56,12 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/attestlog/attestlog"
@@ -132,8 +136,10 @@ type Logger struct {
 	file   *file
 	spool  *spool.Spool // nil without a state folder
 	logger *slog.Logger
+	schema string // of the log
 
-	sequence string // that ids come from, quoted
+	sequence atomic.Pointer[string] // that ids come from, quoted
+	ready    chan struct{}          // closed once log can be used by numbered spools
 
 	away lasting.State // the database
 
@@ -204,6 +210,7 @@ func (l *Logger) store(e Entry, at time.Time) error {
 		return err
 	}
 
+	e.ID = 0 // that of the caller means nothing; one without an id is numbered when it is moved
 	waiting, err := l.areWaiting()
 	if err != nil {
 		return err
@@ -211,7 +218,7 @@ func (l *Logger) store(e Entry, at time.Time) error {
 	if !waiting {
 		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 		defer cancel()
-		isAway, err := l.append(ctx, id.String(), e, at)
+		isAway, err := l.append(ctx, id.String(), &e, at)
 		if !isAway {
 			return err
 		}
@@ -221,8 +228,7 @@ func (l *Logger) store(e Entry, at time.Time) error {
 		}
 	}
 
-	// It may be in the log all the same. It has the same id, so it is stored once.
-	e.ID = 0 // numbered when it is moved
+	// It may be in the log all the same. It is the same event, so it is stored once.
 	return l.spool.Record(context.Background(), eventOf(id.String(), e, at))
 }
 
@@ -237,12 +243,13 @@ func (l *Logger) areWaiting() (bool, error) {
 
 // append numbers an entry and appends it. It reports whether an error is one of a
 // database that is away.
-func (l *Logger) append(ctx context.Context, id string, e Entry, at time.Time) (isAway bool, err error) {
-	e.ID, err = l.nextID(ctx)
+func (l *Logger) append(ctx context.Context, id string, e *Entry, at time.Time) (isAway bool, err error) {
+	ids, err := l.nextIDs(ctx, 1)
 	if err != nil {
 		return true, err
 	}
-	_, err = l.log.Append(ctx, eventOf(id, e, at))
+	e.ID = ids[0]
+	_, err = l.log.Append(ctx, eventOf(id, *e, at))
 	if err == nil {
 		l.away.Note(nil, l.logger, slog.LevelWarn, "", "audit: the database takes entries again")
 	}
@@ -259,10 +266,26 @@ func eventOf(id string, e Entry, at time.Time) attestlog.Event {
 	return event
 }
 
-// nextID draws the id of a new entry.
-func (l *Logger) nextID(ctx context.Context) (id int64, err error) {
-	err = l.pool.QueryRow(ctx, "SELECT nextval($1::regclass)", l.sequence).Scan(&id)
-	return id, err
+// nextIDs draws the ids of n new entries, in their order.
+func (l *Logger) nextIDs(ctx context.Context, n int) ([]int64, error) {
+	ids, err := l.drawIDs(ctx, n)
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == "42P01" { // undefined_table: somebody has dropped the table
+		err = l.chooseSequence(ctx)
+		if err != nil {
+			return nil, err
+		}
+		ids, err = l.drawIDs(ctx, n)
+	}
+	return ids, err
+}
+
+func (l *Logger) drawIDs(ctx context.Context, n int) ([]int64, error) {
+	rows, err := l.pool.Query(ctx, "SELECT nextval($1::regclass) FROM generate_series(1, $2)", *l.sequence.Load(), n)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[int64])
 }
 
 // Query returns the entries of one page, newest timestamp first, and how many

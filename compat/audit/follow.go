@@ -23,7 +23,7 @@ const (
 	compareEvery = 24 * time.Hour
 	waitForOther = 200 * time.Millisecond // between looks at how far another process is
 
-	settleRows = 100_000 // after which settled rows are noted, during a long take-over
+	stepRows = 20_000 // that a transaction moves at most
 )
 
 // rows selects the entries that were made of rows.
@@ -42,8 +42,11 @@ type follower struct {
 	l     *Logger
 	table *old.Table
 	sql   followerSQL
+	now   func() time.Time // for compareDaily
 
+	name    string // of the table's position, which is another for a table that begins anew
 	settled int64
+	seen    int64          // the rows up to here were moved, as far as they were there
 	moved   map[int64]bool // ids of rows after settled that are in the log
 	pending *settling
 
@@ -56,10 +59,10 @@ type follower struct {
 // A settling waits for transactions to end.
 type settling struct {
 	upTo    int64
-	writers map[string]bool // the transactions that were inserting when upTo was seen
+	writers map[string]bool // the transactions that were inserting when upTo was seen, and that run
 }
 
-// followerSQL are statements with the schema's name.
+// followerSQL are statements with the schema's name. Their $1 is the position's name.
 type followerSQL struct{ add, lock, look, note string }
 
 func newFollower(l *Logger, schema string) *follower {
@@ -68,22 +71,45 @@ func newFollower(l *Logger, schema string) *follower {
 		l:     l,
 		table: old.In(l.pool),
 		sql: followerSQL{
-			add:  "INSERT INTO " + positions + " (name, position) VALUES ('audit_log', $1) ON CONFLICT DO NOTHING",
-			lock: "SELECT position FROM " + positions + " WHERE name = 'audit_log' FOR UPDATE SKIP LOCKED",
-			look: "SELECT position FROM " + positions + " WHERE name = 'audit_log'",
-			note: "UPDATE " + positions + " SET position = $1 WHERE name = 'audit_log'",
+			add:  "INSERT INTO " + positions + " (name, position) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+			lock: "SELECT position FROM " + positions + " WHERE name = $1 FOR UPDATE SKIP LOCKED",
+			look: "SELECT position FROM " + positions + " WHERE name = $1",
+			note: "UPDATE " + positions + " SET position = $2 WHERE name = $1",
 		},
-		settled: math.MinInt64,
-		moved:   map[int64]bool{},
+		now: time.Now,
 	}
 }
 
-// takeOver moves all rows that are there, or waits until another process has.
-func (f *follower) takeOver(ctx context.Context) error {
-	_, err := f.l.pool.Exec(ctx, f.sql.add, int64(math.MinInt64))
+// identify finds out which table there is. One that was dropped and made again, or
+// truncated, has its ids anew, and is read from its start: what the log has is not
+// added again.
+func (f *follower) identify(ctx context.Context) error {
+	var name string
+	err := f.l.pool.QueryRow(ctx, `
+		SELECT format('audit_log %s %s', to_regclass('audit_log')::oid, coalesce(pg_relation_filenode(to_regclass('audit_log')), 0))
+	`).Scan(&name)
+	if err != nil || name == f.name {
+		return err
+	}
+	_, err = f.l.pool.Exec(ctx, f.sql.add, name, int64(math.MinInt64))
 	if err != nil {
 		return err
 	}
+	f.name = name
+	f.restart(math.MinInt64)
+	return nil
+}
+
+// restart forgets all rows after a position.
+func (f *follower) restart(position int64) {
+	f.settled = position
+	f.seen = position
+	f.moved = map[int64]bool{}
+	f.pending = nil
+}
+
+// takeOver moves all rows that are there, or waits until another process has.
+func (f *follower) takeOver(ctx context.Context) (err error) {
 	f.began, err = oldlog.IsImported(ctx, f.l.log, importName)
 	if err != nil {
 		return err
@@ -92,19 +118,24 @@ func (f *follower) takeOver(ctx context.Context) error {
 	if err != nil || !isOrdinary(kind) {
 		return err
 	}
-
 	last, err := f.table.LastID(ctx)
 	if err != nil {
 		return err
 	}
+
 	for {
-		done, err := f.step(ctx)
-		if err != nil || done {
+		held, more, err := f.step(ctx)
+		switch {
+		case err != nil:
 			return err
+		case held && !more:
+			return nil
+		case held:
+			continue
 		}
 
 		var position int64
-		err = f.l.pool.QueryRow(ctx, f.sql.look).Scan(&position)
+		err = f.l.pool.QueryRow(ctx, f.sql.look, f.name).Scan(&position)
 		if err != nil || position >= last {
 			return err
 		}
@@ -142,16 +173,23 @@ func (f *follower) follow(ctx context.Context) error {
 	}
 	f.gone = false
 
-	held, err := f.step(ctx)
-	if err != nil || !held {
-		return err
+	for more := true; more; {
+		var held bool
+		held, more, err = f.step(ctx)
+		if err != nil || !held {
+			return err
+		}
 	}
 	return f.compareDaily(ctx)
 }
 
-// step moves the rows that are new, and reports whether this process was the one to
-// do so.
-func (f *follower) step(ctx context.Context) (held bool, err error) {
+// step moves some rows that are new. It reports whether this process was the one to
+// do so, and whether there may be more of them.
+func (f *follower) step(ctx context.Context) (held, more bool, err error) {
+	err = f.identify(ctx)
+	if err != nil {
+		return false, false, err
+	}
 	err = pgx.BeginFunc(ctx, f.l.pool, func(tx pgx.Tx) error {
 		// If this process hangs, another one goes on.
 		_, err := tx.Exec(ctx, "SET LOCAL idle_in_transaction_session_timeout = '60s'")
@@ -159,7 +197,7 @@ func (f *follower) step(ctx context.Context) (held bool, err error) {
 			return err
 		}
 		var position int64
-		err = tx.QueryRow(ctx, f.sql.lock).Scan(&position)
+		err = tx.QueryRow(ctx, f.sql.lock, f.name).Scan(&position)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
 		}
@@ -169,41 +207,39 @@ func (f *follower) step(ctx context.Context) (held bool, err error) {
 
 		held = true
 		if position != f.settled { // another process went on
-			f.settled = position
-			f.moved = map[int64]bool{}
-			f.pending = nil
+			f.restart(position)
 		}
-		return f.moveNew(ctx, tx)
+		more, err = f.moveNew(ctx, tx)
+		return err
 	})
-	return held, err
+	return held, more, err
 }
 
-// moveNew moves the rows after the settled ones that were not moved.
-func (f *follower) moveNew(ctx context.Context, tx pgx.Tx) error {
-	last, sinceSettled := f.settled, 0
-	for {
-		records, err := f.table.After(ctx, last)
+// moveNew moves rows after those that were seen, and settles what it can.
+func (f *follower) moveNew(ctx context.Context, tx pgx.Tx) (more bool, err error) {
+	for n := 0; n < stepRows; {
+		records, err := f.table.After(ctx, f.seen)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if len(records) == 0 {
-			return f.settle(ctx, tx, last)
+			return false, f.settle(ctx, tx)
 		}
 
 		err = f.move(ctx, records)
 		if err != nil {
-			return err
+			return false, err
 		}
-		last = records[len(records)-1].ID
-		sinceSettled += len(records)
-		if sinceSettled >= settleRows {
-			err := f.settle(ctx, tx, last)
-			if err != nil {
-				return err
-			}
-			sinceSettled = 0
+		f.seen = records[len(records)-1].ID
+		n += len(records)
+
+		// The session is not to be idle meanwhile.
+		_, err = tx.Exec(ctx, "SELECT 1")
+		if err != nil {
+			return false, err
 		}
 	}
+	return true, f.settle(ctx, tx)
 }
 
 // move appends those of the rows that were not moved.
@@ -236,26 +272,37 @@ func (f *follower) move(ctx context.Context, records []old.Record) error {
 	return oldlog.End(ctx, f.l.log, importName, map[string]any{"first": ids[0]})
 }
 
-// settle notes how far the rows are settled. last is the greatest id that was seen.
-func (f *follower) settle(ctx context.Context, tx pgx.Tx, last int64) error {
-	for last > f.settled {
-		if f.pending == nil {
-			writers, err := f.writers(ctx)
-			if err != nil {
-				return err
-			}
-			f.pending = &settling{last, writers}
-		}
-
-		ended, err := f.haveEnded(ctx, f.pending.writers)
-		if err != nil || !ended {
-			return err
-		}
-		err = f.moveMissed(ctx, f.pending.upTo)
+// settle notes how far the rows are settled.
+func (f *follower) settle(ctx context.Context, tx pgx.Tx) error {
+	for f.seen > f.settled {
+		writers, err := f.writers(ctx)
 		if err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, f.sql.note, f.pending.upTo)
+		if f.pending == nil {
+			f.pending = &settling{f.seen, writers}
+		}
+
+		// Each transaction that has ended may have left rows that were not seen.
+		ended := 0
+		for name := range f.pending.writers {
+			if !writers[name] {
+				delete(f.pending.writers, name)
+				ended++
+			}
+		}
+		isSettled := len(f.pending.writers) == 0
+		if ended > 0 || isSettled {
+			err := f.moveMissed(ctx, f.seen)
+			if err != nil {
+				return err
+			}
+		}
+		if !isSettled {
+			return nil
+		}
+
+		_, err = tx.Exec(ctx, f.sql.note, f.name, f.pending.upTo)
 		if err != nil {
 			return err
 		}
@@ -295,19 +342,6 @@ func (f *follower) writers(ctx context.Context) (map[string]bool, error) {
 	return writers, err
 }
 
-func (f *follower) haveEnded(ctx context.Context, writers map[string]bool) (bool, error) {
-	if len(writers) == 0 {
-		return true, nil
-	}
-	now, err := f.writers(ctx)
-	for name := range writers {
-		if now[name] {
-			return false, err
-		}
-	}
-	return true, err
-}
-
 // moveMissed moves the rows up to an id that were seen after rows with greater ids.
 func (f *follower) moveMissed(ctx context.Context, upTo int64) error {
 	last := f.settled
@@ -340,15 +374,22 @@ func (f *follower) moveMissed(ctx context.Context, upTo int64) error {
 
 // compareDaily compares the table with the log, if the last time was a day ago.
 func (f *follower) compareDaily(ctx context.Context) error {
-	if f.compared.IsZero() {
-		last, err := oldlog.LastCompared(ctx, f.l.log, importName)
-		if err != nil {
-			return err
-		}
-		f.compared = last
-	}
-	if f.compared.IsZero() || time.Since(f.compared) < compareEvery {
+	now := f.now()
+	if !f.began || now.Sub(f.compared) < compareEvery {
 		return nil
+	}
+	last, err := oldlog.LastCompared(ctx, f.l.log, importName) // by any process
+	if err != nil {
+		return err
+	}
+	if now.Sub(last) < compareEvery {
+		f.compared = last
+		return nil
+	}
+	greatest, err := f.table.LastID(ctx)
+	if err != nil || greatest == 0 { // the table was made anew
+		f.compared = now
+		return err
 	}
 
 	result, err := oldlog.Compare(f.tableRows(ctx), f.entryRows(ctx))
@@ -359,7 +400,7 @@ func (f *follower) compareDaily(ctx context.Context) error {
 		f.l.logger.Warn("audit: rows that were taken over have disappeared from the table audit_log or were changed in it; the log has them as they were",
 			"rows", result.Rows, "missing", result.Missing, "changed", result.Changed, "first", result.First)
 	}
-	f.compared = time.Now()
+	f.compared = now
 	return result.Record(ctx, f.l.log, importName)
 }
 

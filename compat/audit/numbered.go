@@ -15,55 +15,118 @@ import (
 type numbered struct {
 	*spool.Spool
 	l *Logger
+
+	// again is set while entries may have been moved before although the answer was
+	// lost. Only Move uses it, which runs once at a time.
+	again bool
 }
 
 // Move is that of attestlog.Outbox.
 func (n *numbered) Move(ctx context.Context, fn func([]attestlog.Prepared) ([]error, error)) (int, error) {
-	return n.Spool.Move(ctx, func(waiting []attestlog.Prepared) ([]error, error) {
-		out := make([]attestlog.Prepared, len(waiting))
-		for i := range waiting {
-			var err error
-			out[i], err = n.number(ctx, waiting[i])
-			if err != nil {
-				return nil, err
-			}
+	select {
+	case <-n.l.ready:
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+
+	moved, err := n.Spool.Move(ctx, func(waiting []attestlog.Prepared) ([]error, error) {
+		out, err := n.number(ctx, waiting)
+		if err != nil {
+			return nil, err
 		}
 		return fn(out)
 	})
+	n.again = err != nil
+	return moved, err
 }
 
-// number returns a waiting entry with its id. One that was moved before, although
-// the answer was lost, has the id that it got then, so that it is the same entry.
-func (n *numbered) number(ctx context.Context, p attestlog.Prepared) (attestlog.Prepared, error) {
+// A waiting entry is one that has no id yet.
+type waiting struct {
+	position int
+	event    attestlog.Event
+	record   old.Record
+}
+
+// number returns waiting entries with their ids. One that was logged while the
+// database was there has had its id drawn, and one that was moved before has the id
+// that it got then, so that it is the same entry.
+func (n *numbered) number(ctx context.Context, prepared []attestlog.Prepared) ([]attestlog.Prepared, error) {
+	out := make([]attestlog.Prepared, len(prepared))
+	var without []waiting
+	for i, p := range prepared {
+		out[i] = p
+		w, err := n.withoutID(ctx, i, p)
+		if err != nil {
+			return nil, err
+		}
+		if w == nil {
+			continue
+		}
+		if w.record.ID == 0 {
+			without = append(without, *w)
+			continue
+		}
+		out[i], err = w.prepared(p)
+		if err != nil {
+			return nil, err
+		}
+	}
+	if len(without) == 0 {
+		return out, nil
+	}
+
+	ids, err := n.l.nextIDs(ctx, len(without))
+	if err != nil {
+		return nil, err
+	}
+	for i := range without {
+		w := &without[i]
+		w.record.ID = ids[i]
+		out[w.position], err = w.prepared(prepared[w.position])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// withoutID returns an entry that has no id of its own in the spool, with the one
+// that it has in the log, or nil if there is nothing to number.
+func (n *numbered) withoutID(ctx context.Context, position int, p attestlog.Prepared) (*waiting, error) {
 	e, err := attestlog.ParseEvent(p.Event)
 	if err != nil {
-		return p, nil // the log says what is wrong with it
+		return nil, nil // the log says what is wrong with it
 	}
 	record, err := old.RecordOf(e)
-	if err != nil {
-		return p, nil
+	if err != nil || record.ID != 0 {
+		return nil, nil
 	}
 
+	w := &waiting{position, e, record}
+	if !n.again {
+		return w, nil
+	}
 	stored, err := n.l.log.EntryByID(ctx, e.ID)
-	switch {
-	case err == nil:
-		before, err := old.RecordOf(stored.Event)
-		if err != nil {
-			return p, nil
-		}
-		record.ID = before.ID
-	case errors.Is(err, attestlog.ErrNotFound):
-		record.ID, err = n.l.nextID(ctx)
-		if err != nil {
-			return p, err
-		}
-	default:
-		return p, err
+	if errors.Is(err, attestlog.ErrNotFound) {
+		return w, nil
 	}
+	if err != nil {
+		return nil, err
+	}
+	before, err := old.RecordOf(stored.Event)
+	if err == nil {
+		w.record.ID = before.ID
+	}
+	return w, nil
+}
 
-	numbered := record.Event()
-	numbered.ID = e.ID
-	fit.Event(&numbered)
-	p.Event, err = numbered.MarshalJSON()
+// prepared returns the entry with its id, in place of p.
+func (w *waiting) prepared(p attestlog.Prepared) (attestlog.Prepared, error) {
+	e := w.record.Event()
+	e.ID = w.event.ID
+	fit.Event(&e)
+
+	var err error
+	p.Event, err = e.MarshalJSON()
 	return p, err
 }

@@ -67,7 +67,7 @@ func Open(dsn, logPath string, logger *slog.Logger, cfg Config) (*Logger, error)
 		return nil, fmt.Errorf("audit: connect: %w", err)
 	}
 
-	l := &Logger{logger: logger, pool: pool, stop: func() {}}
+	l := &Logger{logger: logger, pool: pool, stop: func() {}, ready: make(chan struct{})}
 	err = l.open(ctx, server, storeCfg, cfg)
 	if err != nil {
 		pool.Close()
@@ -145,10 +145,12 @@ func (l *Logger) start(ctx context.Context, schema string, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	l.sequence, err = findSequence(ctx, l.pool, schema)
+	l.schema = schema
+	err = l.chooseSequence(ctx)
 	if err != nil {
 		return err
 	}
+	close(l.ready)
 
 	f := newFollower(l, schema)
 	err = f.takeOver(ctx)
@@ -187,8 +189,8 @@ func (l *Logger) openSpools(ctx context.Context, schema string) ([]attestlog.Out
 	var spools []attestlog.Outbox
 	for n := 1; ; n++ {
 		path := fmt.Sprintf("%s-%d", base, n)
-		_, err := os.Stat(path)
-		if err != nil && l.spool != nil {
+		_, statErr := os.Stat(path)
+		if statErr != nil && l.spool != nil {
 			return spools, nil
 		}
 
@@ -197,9 +199,13 @@ func (l *Logger) openSpools(ctx context.Context, schema string) ([]attestlog.Out
 			continue
 		}
 		if err != nil {
-			return spools, err
+			l.logger.Warn("audit: a file that could hold entries while the database is away cannot be used", "path", path, "err", err)
+			if statErr != nil { // nor could another be made
+				return spools, nil
+			}
+			continue
 		}
-		spools = append(spools, &numbered{Spool: s, l: l})
+		spools = append(spools, &numbered{Spool: s, l: l, again: true})
 		if l.spool == nil {
 			l.spool = s
 		}

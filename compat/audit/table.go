@@ -8,6 +8,11 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/attestlog/attestlog"
+	old "github.com/attestlog/attestlog/convert/audit"
+	"github.com/attestlog/attestlog/internal/oldlog"
+	"github.com/attestlog/attestlog/query"
 )
 
 // makeTable makes the table that the old log makes, with its trigger, unless there
@@ -87,6 +92,53 @@ func tableKind(ctx context.Context, db queryer) (byte, error) {
 // isOrdinary reports whether a relation of this kind is a table with rows of its
 // own. A view may show the log itself, which must not be taken over from it.
 func isOrdinary(kind byte) bool { return kind == 'r' || kind == 'p' }
+
+// chooseSequence finds the sequence that ids come from, and raises it above those
+// of the table and of the log, which a new one does not know.
+func (l *Logger) chooseSequence(ctx context.Context) error {
+	name, err := findSequence(ctx, l.pool, l.schema)
+	if err != nil {
+		return err
+	}
+	greatest, err := l.greatestID(ctx)
+	if err != nil {
+		return err
+	}
+
+	var last int64 // 0 if none was drawn
+	err = l.pool.QueryRow(ctx, "SELECT coalesce(pg_sequence_last_value($1::regclass), 0)", name).Scan(&last)
+	if err == nil && last < greatest {
+		_, err = l.pool.Exec(ctx, "SELECT setval($1::regclass, $2)", name, greatest)
+	}
+	if err == nil {
+		l.sequence.Store(&name)
+	}
+	return err
+}
+
+// greatestID returns the greatest id of the table and of the newest entries of the
+// log, whose ids rise but for rows of transactions that ended late.
+func (l *Logger) greatestID(ctx context.Context) (greatest int64, err error) {
+	kind, err := tableKind(ctx, l.pool)
+	if err == nil && isOrdinary(kind) {
+		greatest, err = old.In(l.pool).LastID(ctx)
+	}
+	if err != nil {
+		return 0, err
+	}
+
+	page, err := l.log.Query(ctx, query.Not(oldlog.Own(importName)), attestlog.PageOptions{Limit: 200})
+	if err != nil {
+		return 0, err
+	}
+	for i := range page.Entries {
+		record, err := old.RecordOf(page.Entries[i].Event)
+		if err == nil {
+			greatest = max(greatest, record.ID)
+		}
+	}
+	return greatest, nil
+}
 
 // findSequence returns the sequence that numbers the rows of the old table, or
 // makes one in the log's schema.

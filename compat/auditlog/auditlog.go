@@ -25,7 +25,8 @@
 // a second, so that programs with the old log and with this one can run side by
 // side, and the old one can be put back for a while. Each row is taken over once.
 // The program attestlog can do the same: "attestlog --log
-// sqlite:FILE.attestlog import --from auditlog-sqlite FILE" adds what is missing.
+// sqlite:FILE.attestlog import --from auditlog-sqlite FILE" adds what is missing, if
+// FILE is the name that the table had when it was first taken over.
 // Once a day the table is compared with the log: rows that have disappeared from it
 // or were changed are logged as a warning, and the result is an entry of the log.
 // The file may be moved away when no program writes it any more.

@@ -54,7 +54,7 @@ func TestRowsThatWereChangedAreReported(t *testing.T) {
 		}
 		for _, ago := range []time.Duration{compareEvery - time.Minute, compareEvery + time.Minute, 0} {
 			if ago > 0 {
-				f.compared = time.Now().Add(-ago)
+				f.now = func() time.Time { return time.Now().Add(ago) }
 			}
 			if err := f.compareDaily(t.Context()); err != nil {
 				t.Fatal(err)

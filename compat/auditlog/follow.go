@@ -48,13 +48,14 @@ type follower struct {
 	checked bool     // newest was compared with the table
 	gone    bool     // the table, and that was said
 
-	compared time.Time // when the table was compared last, or zero if that is unknown
-	failing  time.Time // when an error was logged, or zero if there is none
+	now      func() time.Time // for compareDaily
+	compared time.Time        // when the table was compared last, or zero if that is unknown
+	failing  time.Time        // when an error was logged, or zero if there is none
 }
 
 // newFollower finds out how far the log is.
 func newFollower(ctx context.Context, log *attestlog.Log, path string) (*follower, error) {
-	f := &follower{log: log, path: path, source: filepath.Base(path)}
+	f := &follower{log: log, path: path, source: filepath.Base(path), now: time.Now}
 
 	// The file may have been given another name since, which must not change the
 	// ids of its rows.
@@ -234,14 +235,16 @@ func (f *follower) compareDaily(ctx context.Context) error {
 	if !f.hasMoved || f.gone {
 		return nil
 	}
-	if f.compared.IsZero() {
-		last, err := oldlog.LastCompared(ctx, f.log, importName)
-		if err != nil {
-			return err
-		}
-		f.compared = last
+	now := f.now()
+	if now.Sub(f.compared) < compareEvery {
+		return nil
 	}
-	if time.Since(f.compared) < compareEvery {
+	last, err := oldlog.LastCompared(ctx, f.log, importName) // by any process
+	if err != nil {
+		return err
+	}
+	if now.Sub(last) < compareEvery {
+		f.compared = last
 		return nil
 	}
 
@@ -250,6 +253,10 @@ func (f *follower) compareDaily(ctx context.Context) error {
 		return err
 	}
 	defer old.Close()
+	if old.Rows == 0 { // the file was moved away, and made anew
+		f.compared = now
+		return nil
+	}
 	result, err := oldlog.Compare(f.tableRows(ctx, old), f.entryRows(ctx))
 	if err != nil {
 		return err
@@ -258,7 +265,7 @@ func (f *follower) compareDaily(ctx context.Context) error {
 		slog.Warn("auditlog: rows that were taken over have disappeared from the old table or were changed in it; the log has them as they were",
 			"path", f.path, "rows", result.Rows, "missing", result.Missing, "changed", result.Changed, "first", result.First)
 	}
-	f.compared = time.Now()
+	f.compared = now
 	return result.Record(ctx, f.log, importName)
 }
 

@@ -25,8 +25,8 @@
 // that is not in its usual form, is also the event's original. RecordOf maps
 // back: it returns the same record that became the event.
 //
-// Ids are those of convert.IDs: those of rows, which have an id of their own,
-// without a source, and those of lines with the file's name. The table and the
+// Ids of rows, which have an id of their own, are those of convert.ID without a
+// source; those of lines are those of convert.IDs with the file's name. The table and the
 // file hold the same records: import only one of them.
 package audit
 

@@ -17,7 +17,7 @@ func (t *Table) copyToRollBack(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer lock.Close()
+	defer release(lock)
 	if !held {
 		return "", nil
 	}

@@ -3,6 +3,7 @@ package auditlog
 import (
 	"errors"
 	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,9 +21,8 @@ const (
 // keeps all others from writing to it, and from rolling back its journal. It
 // reports whether it has the lock and no program is within a transaction.
 //
-// The lock is one of the open file description. A lock of the process would be
-// lost, with those of SQLite in this process, when another file descriptor of the
-// file is closed, and would not keep SQLite in this process out.
+// The lock is one of the open file description: a lock of the process would not
+// keep SQLite in this process out.
 func lockShared(path string) (f *os.File, held bool, err error) {
 	f, err = os.Open(path)
 	if err != nil {
@@ -30,9 +30,26 @@ func lockShared(path string) (f *os.File, held bool, err error) {
 	}
 	held, err = lockAsReader(f)
 	if err != nil {
-		return nil, false, errors.Join(err, f.Close())
+		release(f)
+		return nil, false, err
 	}
 	return f, held, nil
+}
+
+// released are files that stay open: closing one would take the locks of SQLite in
+// this process with it. They are as few as the transactions that crashes have left.
+var (
+	releasedMu sync.Mutex
+	released   []*os.File
+)
+
+// release gives up the lock of lockShared.
+func release(f *os.File) {
+	fcntl(f, unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_UNLCK, Start: pendingByte, Len: 2 + sharedSize})
+
+	releasedMu.Lock()
+	defer releasedMu.Unlock()
+	released = append(released, f)
 }
 
 func lockAsReader(f *os.File) (held bool, err error) {

@@ -15,3 +15,5 @@ var errHot = errors.New("a program that crashed left a transaction, which SQLite
 // lockShared is written for Linux only. The locks of other systems belong to the
 // process: a program that embeds this package and SQLite would lose its own.
 func lockShared(string) (f *os.File, held bool, err error) { return nil, false, errHot }
+
+func release(*os.File) {}

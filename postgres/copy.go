@@ -58,6 +58,9 @@ func (w *copyWriter) length(n int) {
 func (w *copyWriter) send(ctx context.Context, conn *pgconn.PgConn, sql string) error {
 	w.buf = append(w.buf, 0xff, 0xff)
 	_, err := conn.CopyFrom(ctx, bytes.NewReader(w.buf), sql)
+	if err != nil {
+		w.buf = nil // a COPY that failed may still read it, to no effect
+	}
 	return err
 }
 

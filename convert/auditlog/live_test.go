@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
@@ -86,6 +87,7 @@ func writeUntilEnd(path, journal, kind string) error {
 		}
 		if kind == appending {
 			add(1)
+			time.Sleep(2 * time.Millisecond) // as a program that has more to do
 			continue
 		}
 		run(fmt.Sprintf(`DELETE FROM audit WHERE id IN (SELECT id FROM audit ORDER BY id LIMIT %d);

@@ -289,7 +289,7 @@ func (l *Logger) drawIDs(ctx context.Context, n int) ([]int64, error) {
 }
 
 // Query returns the entries of one page, newest timestamp first, and how many
-// entries there are on all pages. The slice is nil if there are none on the page.
+// entries there are on all pages. The slice of an empty page is nil.
 func (l *Logger) Query(f QueryFilter) ([]Entry, int, error) {
 	ctx := context.Background()
 	q := queryOf(f)

@@ -15,7 +15,7 @@ type file struct {
 	path   string
 
 	mu sync.Mutex
-	f  *os.File // nil if there is none
+	f  *os.File // nil without a file
 }
 
 // A line is what the file has of an entry.

@@ -176,8 +176,8 @@ func (l *Logger) start(ctx context.Context, schema string, cfg Config) error {
 }
 
 // openSpools opens the first spool that no other process has open, for this
-// process, and all others that processes which are gone have left. There are none
-// without a state folder.
+// process, and all others that processes which are gone have left. Without a state
+// folder it opens no spool.
 func (l *Logger) openSpools(ctx context.Context, schema string) ([]attestlog.Outbox, error) {
 	base, err := l.spoolBase(ctx, schema)
 	if err != nil || base == "" {

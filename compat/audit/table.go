@@ -105,11 +105,21 @@ func (l *Logger) chooseSequence(ctx context.Context) error {
 		return err
 	}
 
-	var last int64 // 0 if none was drawn
-	err = l.pool.QueryRow(ctx, "SELECT coalesce(pg_sequence_last_value($1::regclass), 0)", name).Scan(&last)
-	if err == nil && last < greatest {
-		_, err = l.pool.Exec(ctx, "SELECT setval($1::regclass, $2)", name, greatest)
-	}
+	err = pgx.BeginFunc(ctx, l.pool, func(tx pgx.Tx) error {
+		// Another process that raises it at once may draw ids from it before this one
+		// has looked.
+		_, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('attestlog audit_log', 0))")
+		if err != nil {
+			return err
+		}
+		var last int64 // 0 if none was drawn
+		err = tx.QueryRow(ctx, "SELECT coalesce(pg_sequence_last_value($1::regclass), 0)", name).Scan(&last)
+		if err != nil || last >= greatest {
+			return err
+		}
+		_, err = tx.Exec(ctx, "SELECT setval($1::regclass, $2)", name, greatest)
+		return err
+	})
 	if err == nil {
 		l.sequence.Store(&name)
 	}

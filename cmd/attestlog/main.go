@@ -66,6 +66,7 @@ type cli struct {
 	Reindex    reindexCmd    `cmd:"" help:"Build the search index again."`
 	Migrate    migrateCmd    `cmd:"" help:"Create or update the schema of a log in PostgreSQL."`
 	Grant      grantCmd      `cmd:"" help:"Let roles append to, or read, a log in PostgreSQL."`
+	View       viewCmd       `cmd:"" help:"Show a log in PostgreSQL to reports that read the table of an old log."`
 	Serve      serveCmd      `cmd:"" help:"Serve logs to other machines: API, ingest, live tail, tiles."`
 	Token      tokenCmd      `cmd:"" help:"Create, list and revoke the tokens of a served log."`
 	Witness    witnessCmd    `cmd:"" help:"Cosign the checkpoints of other people's logs."`

@@ -34,6 +34,9 @@
 // warning, and the result is an entry of the log. Only an ordinary table is taken
 // over, not a view. New entries have their ids from the table's sequence.
 //
+// Reports that read the table by SQL see what the old log wrote, and nothing new, until
+// "attestlog view create audit_log" has put a view of the log in its place.
+//
 // # Differences
 //
 //   - Entries that the table refuses are stored: texts that are too long for its
@@ -55,6 +58,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -109,10 +114,6 @@ type QueryFilter struct {
 	PageSize  int        // default 50
 	Page      int        // from 0
 }
-
-// foreignIDs is added to the index in the log to make the id of an entry that
-// another program put into it. A larger number would not be exact in JavaScript.
-const foreignIDs = 1 << 52
 
 // importName names this package in its own entries.
 const importName = "audit"
@@ -292,7 +293,10 @@ func (l *Logger) drawIDs(ctx context.Context, n int) ([]int64, error) {
 // entries there are on all pages. The slice of an empty page is nil.
 func (l *Logger) Query(f QueryFilter) ([]Entry, int, error) {
 	ctx := context.Background()
-	q := queryOf(f)
+	q, isExact := queryOf(f)
+	if !isExact {
+		return l.queryExactly(ctx, q, f)
+	}
 	total, err := l.log.Count(ctx, q, 0)
 	if errors.Is(err, attestlog.ErrClosed) {
 		err = errClosed
@@ -310,15 +314,57 @@ func (l *Logger) Query(f QueryFilter) ([]Entry, int, error) {
 	return entries, int(total), nil
 }
 
-// page returns the entries of a filter's page.
-func (l *Logger) page(ctx context.Context, q query.Query, f QueryFilter, total uint64) ([]Entry, error) {
-	size := f.PageSize
+// queryExactly is Query for a query that selects other entries too.
+func (l *Logger) queryExactly(ctx context.Context, q query.Query, f QueryFilter) (out []Entry, total int, err error) {
+	skip, size, offsetErr := f.bounds()
+	for e, err := range l.log.Entries(ctx, q.OrderBy(query.ByTime)) {
+		if errors.Is(err, attestlog.ErrClosed) {
+			err = errClosed
+		}
+		if err != nil {
+			return nil, 0, fmt.Errorf("audit: count: %w", err)
+		}
+		entry := entryOf(&e)
+		if !f.selects(&entry) {
+			continue
+		}
+
+		if total >= skip && len(out) < size {
+			out = append(out, entry)
+		}
+		total++
+	}
+	if offsetErr != nil {
+		return nil, total, offsetErr
+	}
+	return out, total, nil
+}
+
+// selects reports whether an entry has the texts that the filter wants.
+func (f *QueryFilter) selects(e *Entry) bool {
+	return (f.Username == "" || f.Username == e.Username) &&
+		(f.EventType == "" || f.EventType == e.EventType) &&
+		(f.MailID == "" || f.MailID == e.MailID)
+}
+
+// bounds returns how many entries come before a page, and how many it has at most.
+func (f *QueryFilter) bounds() (skip, size int, err error) {
+	size = f.PageSize
 	if size <= 0 {
 		size = defaultPage
 	}
-	skip := f.Page * size // which wraps around like that of the old log
+	skip = f.Page * size // which wraps around like that of the old log
 	if skip < 0 {
-		return nil, errOffset
+		return 0, size, errOffset
+	}
+	return skip, size, nil
+}
+
+// page returns the entries of a filter's page.
+func (l *Logger) page(ctx context.Context, q query.Query, f QueryFilter, total uint64) ([]Entry, error) {
+	skip, size, err := f.bounds()
+	if err != nil {
+		return nil, err
 	}
 	var out []Entry
 	if uint64(skip) >= total {
@@ -354,8 +400,9 @@ func (l *Logger) page(ctx context.Context, q query.Query, f QueryFilter, total u
 const maxPage = 10_000 // entries that the log returns at a time
 
 // queryOf selects, of what Log and the import put into the log, the entries that a
-// filter selects.
-func queryOf(f QueryFilter) query.Query {
+// filter selects. It is not exact if it may select others: those whose texts fit has
+// replaced, by what is the text of another entry.
+func queryOf(f QueryFilter) (q query.Query, isExact bool) {
 	all := []query.Query{query.Not(oldlog.Own(importName))}
 
 	// The texts as they are in the log, which fit may have changed.
@@ -365,6 +412,7 @@ func queryOf(f QueryFilter) query.Query {
 		Targets: []attestlog.Target{{Type: "mail", ID: f.MailID}},
 	}
 	fit.Event(&e)
+	isExact = isOnlyItself(f.EventType, e.Action) && isOnlyItself(f.Username, e.Actor.ID) && isOnlyItself(f.MailID, e.Targets[0].ID)
 	if f.Username != "" {
 		all = append(all, query.Field("actor", e.Actor.ID))
 	}
@@ -385,23 +433,27 @@ func queryOf(f QueryFilter) query.Query {
 	if f.From != nil || f.To != nil {
 		all = append(all, query.Between(from, before))
 	}
-	return query.And(all...)
+	return query.And(all...), isExact
 }
 
-func entryOf(e *attestlog.Entry) Entry {
-	out := Entry{ID: foreignIDs + int64(e.Index), Timestamp: e.Time.Local()}
-	r, err := old.RecordOf(e.Event)
-	if err != nil { // another program put the entry into the log
-		out.EventType = e.Action
-		out.Username = e.Actor.ID
-		out.Success = e.Outcome == attestlog.Success
-		out.Detail = e.Message
-		return out
+// isOnlyItself reports whether a text that the log has as fitted cannot be what
+// another text has become in it: a reserved value, an escape, or the beginning of a text
+// that was cut. Nobody asks for an empty text.
+func isOnlyItself(text, fitted string) bool {
+	if text == "" {
+		return true
 	}
+	isReserved := text == fit.UnknownAction || text == fit.UnknownActor || strings.HasPrefix(text, fit.ForeignPrefix)
+	isEscape := strings.Contains(text, "\uFFFD")
+	return text == fitted && !isReserved && !isEscape && !cutText.MatchString(text)
+}
 
-	if r.ID != 0 {
-		out.ID = r.ID
-	}
+// cutText matches what fit leaves of a text that is too long.
+var cutText = regexp.MustCompile(`~[0-9a-f]{32}$`)
+
+func entryOf(e *attestlog.Entry) Entry {
+	r := old.Of(e)
+	out := Entry{ID: r.ID, Timestamp: e.Time.Local()}
 	if t, ok := r.Time(); ok {
 		out.Timestamp = t.Local() // as the driver returns it
 	}

@@ -343,3 +343,31 @@ func TestAFileThatCannotBeWrittenIsAWarning(t *testing.T) {
 		}
 	}
 }
+
+// A filter selects the entries with its texts, and not those whose texts the log has
+// replaced by the same.
+func TestAFilterIsExact(t *testing.T) {
+	t.Parallel()
+	l := newLogger(t, pgtest.New(t, "fsync=off").DSN("postgres"), "", nil)
+	long := strings.Repeat("x", 300)
+	texts := []string{"", "alice", "unknown.actor", "unknown.action", "attestlog.erase", "foreign.attestlog.erase", "a\xff", "a\uFFFDff", "a\uFFFD\uFFFDff", `a\xff`, "a\x00", long + "1", long + "2"}
+	for _, text := range texts {
+		l.Log(audit.Entry{EventType: text, Username: text, MailID: text})
+	}
+	for _, text := range texts[1:] {
+		for _, f := range []audit.QueryFilter{{Username: text}, {EventType: text}, {MailID: text}, {Username: text, EventType: text, MailID: text}} {
+			got, total := queryOf(t, l, f)
+			if total != 1 || len(got) != 1 || got[0].Username != text || got[0].EventType != text || got[0].MailID != text {
+				t.Errorf("%.60v selects %.200q of %d", f, fmt.Sprint(got), total)
+			}
+			f.Page = 1
+			if got, total := queryOf(t, l, f); total != 1 || got != nil {
+				t.Errorf("%.60v: the second page is %v of %d", f, got, total)
+			}
+			f.Page = -1
+			if _, total, err := l.Query(f); total != 1 || err == nil || err.Error() != "ERROR: OFFSET must not be negative (SQLSTATE 2201X)" {
+				t.Errorf("%.60v: a page before the first is %v of %d", f, err, total)
+			}
+		}
+	}
+}

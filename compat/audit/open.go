@@ -160,6 +160,7 @@ func (l *Logger) start(ctx context.Context, schema string, cfg Config) error {
 	background, cancel := context.WithCancel(ctx)
 	l.stop = cancel
 	l.running.Go(func() { f.run(background) })
+	l.running.Go(func() { l.feedView(background) })
 	if cfg.Witnesses != nil {
 		c := &cosigner{l: l, witnesses: cfg.Witnesses}
 		l.running.Go(func() { c.run(background) })

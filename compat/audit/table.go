@@ -11,6 +11,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	old "github.com/attestlog/attestlog/convert/audit"
+	"github.com/attestlog/attestlog/internal/auditview"
 	"github.com/attestlog/attestlog/internal/oldlog"
 	"github.com/attestlog/attestlog/query"
 )
@@ -153,12 +154,15 @@ func (l *Logger) greatestID(ctx context.Context) (greatest int64, err error) {
 // findSequence returns the sequence that numbers the rows of the old table, or
 // makes one in the log's schema.
 func findSequence(ctx context.Context, pool *pgxpool.Pool, schema string) (string, error) {
+	// A view of the log may have the table's name, next to the table itself.
 	var name *string
-	kind, err := tableKind(ctx, pool)
-	if err == nil && isOrdinary(kind) {
-		err = pool.QueryRow(ctx, "SELECT pg_get_serial_sequence('audit_log', 'id')").Scan(&name)
-	}
-	if err != nil {
+	err := pool.QueryRow(ctx, `
+		SELECT pg_get_serial_sequence(t.oid::regclass::text, 'id')
+		FROM pg_class c JOIN pg_class t ON t.relnamespace = c.relnamespace
+		WHERE c.oid = to_regclass('audit_log') AND t.relkind IN ('r', 'p')
+			AND t.relname = CASE c.relkind WHEN 'v' THEN $1 ELSE c.relname END
+	`, auditview.BeforeName).Scan(&name)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return "", err
 	}
 	if name != nil {

@@ -100,6 +100,26 @@ func RecordOf(e attestlog.Event) (Record, error) {
 	return fromFields(fit.Restore(e))
 }
 
+// foreignIDs is added to an entry's index to make the id of a record that has none. A
+// larger number would not be exact in JavaScript.
+const foreignIDs = 1 << 52
+
+// Of returns the record that an entry is shown as: the one that it was made of, or,
+// for an entry of another program, what its fields say. It always has an ID.
+func Of(e *attestlog.Entry) Record {
+	r, err := RecordOf(e.Event)
+	if err != nil {
+		success := e.Outcome == attestlog.Success
+		r = Record{EventType: &e.Action, Username: &e.Actor.ID, Success: &success, Detail: &e.Message}
+		r.IPAddress, r.Query, r.MailID = new(string), new(string), new(string)
+		r.SetTime(e.Time)
+	}
+	if r.ID == 0 {
+		r.ID = foreignIDs + int64(e.Index)
+	}
+	return r
+}
+
 // escaped returns the record with texts that JSON can hold.
 func (r *Record) escaped() Record {
 	out := *r

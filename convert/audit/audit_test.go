@@ -194,3 +194,24 @@ func TestRowsComeOutIdentical(t *testing.T) {
 		t.Errorf("rows (-in +out):\n%.2000s", diff)
 	}
 }
+
+// A time that RFC 3339 cannot write, and that may be beyond an int64 of microseconds,
+// comes back.
+func TestFarTimesComeBack(t *testing.T) {
+	for _, want := range []time.Time{
+		time.Date(-300_000, 1, 2, 3, 4, 5, 678_901_000, time.UTC),
+		time.Date(0, 12, 31, 23, 59, 59, 999_999_000, time.UTC),
+		time.Date(10_000, 1, 1, 0, 0, 0, 1_000, time.UTC),
+		time.Date(294_276, 12, 31, 23, 59, 59, 999_999_000, time.UTC),
+		time.Date(9_000_000, 1, 1, 0, 0, 0, 0, time.UTC),
+	} {
+		login := "login"
+		r := audit.Record{EventType: &login, Username: &login}
+		r.SetTime(want)
+		back, err := audit.RecordOf(stored(t, r.Event()))
+		got, ok := back.Time()
+		if err != nil || !ok || !got.Equal(want) {
+			t.Errorf("%v came back as %v, %t, %v", want, got, ok, err)
+		}
+	}
+}

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"strconv"
+	"math/big"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -173,10 +173,27 @@ func scan(row pgx.Row) (Record, error) {
 func (r *Record) SetTime(t time.Time) {
 	t = t.UTC()
 	if year := t.Year(); year < 1 || year > 9999 {
-		r.Far = strconv.FormatInt(t.UnixMicro(), 10)
+		r.Far = microText(t)
 		return
 	}
 	r.Timestamp = &t
+}
+
+// microText returns a time's microseconds since 1970, which may be more than an int64
+// holds.
+func microText(t time.Time) string {
+	n := big.NewInt(t.Unix())
+	n.Mul(n, big.NewInt(1e6))
+	return n.Add(n, big.NewInt(int64(t.Nanosecond()/1e3))).String()
+}
+
+func parseMicros(text string) (time.Time, bool) {
+	n, ok := new(big.Int).SetString(text, 10)
+	if !ok {
+		return time.Time{}, false
+	}
+	seconds, micros := n.DivMod(n, big.NewInt(1e6), new(big.Int))
+	return time.Unix(seconds.Int64(), micros.Int64()*1e3).UTC(), seconds.IsInt64()
 }
 
 // Time returns the time of a record, and whether it has one. NULL and infinity are
@@ -185,8 +202,7 @@ func (r *Record) Time() (time.Time, bool) {
 	if r.Timestamp != nil {
 		return *r.Timestamp, true
 	}
-	micros, err := strconv.ParseInt(r.Far, 10, 64)
-	return time.UnixMicro(micros).UTC(), err == nil
+	return parseMicros(r.Far)
 }
 
 // Close closes the connection that Open made.

@@ -369,17 +369,17 @@ func eachActionHasItsPolicy(t *testing.T, o Opener) {
 	testlog.Verify(t, l)
 }
 
-// recordUntilFull records events until both the spool and the queue are full,
-// and returns how many were accepted.
-func recordUntilFull(t *testing.T, l *attestlog.Log) (accepted int) {
+// recordUntilFull records events from a number on until both the spool and the queue
+// are full, and returns the number of the first that was not accepted.
+func recordUntilFull(t *testing.T, l *attestlog.Log, from int) int {
 	t.Helper()
 	testwait.Until(t, "Record fails because the spool is full", func() bool {
 		for {
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-			err := l.Record(ctx, testlog.Event(accepted))
+			err := l.Record(ctx, testlog.Event(from))
 			cancel()
 			if err == nil {
-				accepted++
+				from++
 				continue
 			}
 			if !errors.Is(err, attestlog.ErrQueueFull) {
@@ -388,7 +388,7 @@ func recordUntilFull(t *testing.T, l *attestlog.Log) (accepted int) {
 			return errors.Is(err, attestlog.ErrSpoolFull)
 		}
 	})
-	return accepted
+	return from
 }
 
 func aFullSpoolHoldsCallersBack(t *testing.T, o Opener) {
@@ -396,10 +396,12 @@ func aFullSpoolHoldsCallersBack(t *testing.T, o Opener) {
 	box := newSpool(t, spool.Config{MaxBytes: 20_000})
 	l := testlog.New(t, s, attestlog.Config{Spool: box, QueueEvents: 50})
 
+	// While the worker tries what is in the spool again, that is queued as well, and
+	// leaves less room. There may be more of it afterwards.
 	s.down.Store(true)
-	accepted := recordUntilFull(t, l)
-	// While the worker tries what is in the spool again, that is queued as well.
-	testwait.Until(t, fmt.Sprintf("50 events are queued, and the other %d spooled", accepted-50), func() bool {
+	accepted := 0
+	testwait.Until(t, "50 events are queued, and the others spooled", func() bool {
+		accepted = recordUntilFull(t, l, accepted)
 		st := testlog.Stats(t, l)
 		return st.SpoolFull > 0 && st.QueueEvents == 50 && int(st.Spooled)+50 == accepted
 	})
@@ -418,7 +420,7 @@ func closeEmptiesAFullSpool(t *testing.T, o Opener) {
 	l := testlog.New(t, s, attestlog.Config{Spool: openSpool(t, path, spool.Config{MaxBytes: 5_000}), QueueEvents: 40})
 
 	s.down.Store(true)
-	accepted := recordUntilFull(t, l)
+	accepted := recordUntilFull(t, l, 0)
 	if err := l.Ready(t.Context()); err == nil {
 		t.Error("Ready while spool and queue are full = nil")
 	}

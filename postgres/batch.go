@@ -30,8 +30,8 @@ type keyRow struct {
 	index uint64
 }
 
-// insert queues INSERTs. Leaves and keys are arrays, so that a statement has the
-// same text for any number of rows.
+// insert queues INSERTs. Values are arrays, so that a statement has the same text for
+// any number of rows.
 func (w *batchWriter) insert(b *pgx.Batch) error {
 	for _, p := range splitBatch(w.entries) {
 		var firsts []int64
@@ -60,15 +60,32 @@ func (w *batchWriter) insert(b *pgx.Batch) error {
 	}
 	b.Queue(w.s.sql("INSERT INTO @.keys (key, idx) SELECT * FROM unnest($1::uuid[], $2::bigint[])"), keys, indexes)
 
-	insertDisclosure := w.s.sql("INSERT INTO @.disclosures (idx, place, pointer, salt, value) VALUES ($1, $2, $3, $4, $5)")
+	w.insertDisclosures(b)
+	return nil
+}
+
+func (w *batchWriter) insertDisclosures(b *pgx.Batch) {
+	var indexes []int64
+	var places []int16
+	var pointers []string
+	var salts, values [][]byte
 	for i := range w.entries {
 		e := &w.entries[i]
 		for place := range e.Disclosures {
 			d := &e.Disclosures[place]
-			b.Queue(insertDisclosure, int64(e.Index), place, d.Pointer, d.Salt[:], d.Value)
+			indexes = append(indexes, int64(e.Index))
+			places = append(places, int16(place))
+			pointers = append(pointers, d.Pointer)
+			salts = append(salts, d.Salt[:])
+			values = append(values, d.Value)
 		}
 	}
-	return nil
+	if len(indexes) == 0 {
+		return
+	}
+	b.Queue(w.s.sql(`INSERT INTO @.disclosures (idx, place, pointer, salt, value)
+		SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::text[], $4::bytea[], $5::bytea[])`),
+		indexes, places, pointers, salts, values)
 }
 
 // copy streams the rows by COPY.

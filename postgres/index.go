@@ -52,7 +52,9 @@ func (ix *index) close() {
 // another process has the lock, and then reports false.
 func (ix *index) tryLocked(ctx context.Context, w work, fn func(pgx.Tx) error) (held bool, err error) {
 	err = ix.s.locking(ctx, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, "SET LOCAL statement_timeout = 0")
+		// What a crash of the server takes is indexed again, so nobody waits for it to
+		// be durable.
+		_, err := tx.Exec(ctx, "SELECT set_config('statement_timeout', '0', true), set_config('synchronous_commit', 'off', true)")
 		if err != nil {
 			return err
 		}

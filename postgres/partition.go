@@ -16,6 +16,11 @@ const (
 	partitionAhead = partitionWidth / 8
 )
 
+// lacksPartitions reports whether makePartitions has anything to make.
+func (t *tx) lacksPartitions(size uint64) bool {
+	return max(t.s.partitions.Load(), t.tree.Size/partitionWidth) <= (size+partitionAhead)/partitionWidth
+}
+
 // makePartitions makes the partitions that a log of size entries needs, and the
 // one that it soon will. It returns how many there are.
 func (t *tx) makePartitions(size uint64) (uint64, error) {

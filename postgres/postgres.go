@@ -13,7 +13,10 @@
 //     takes a connection from the pool.
 //  2. One round trip begins the transaction, sets its limits and locks the row
 //     of the table tree. All writers of the log, of all processes, take turns
-//     on that row. The round trip also returns the tree and the greatest key.
+//     on that row. The round trip also returns the tree and the greatest key. A
+//     process that has the log to itself assumes that both are what it left; its
+//     next small batch begins the transaction in step 4, and fails there, to be
+//     tried again, if another process has written.
 //  3. The log asks Tx.PutKeys which ids are new. Only keys up to the greatest
 //     are looked up. The keys of new events are mostly beyond it, so most
 //     transactions look up none.
@@ -137,7 +140,8 @@ type Store struct {
 	textMu sync.RWMutex
 	texts  map[string]string // SQL with the schema's name, by SQL without; guarded by textMu
 
-	failing lasting.State // transactions
+	failing lasting.State            // transactions
+	last    atomic.Pointer[lastTree] // what this process committed last, or nil
 
 	partitions atomic.Uint64 // how many are known to be there, from number 0 on
 }

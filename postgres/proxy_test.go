@@ -152,7 +152,8 @@ func TestAppendAgainstABlackHoleEndsAndTheLogGoesOn(t *testing.T) {
 		lose   func(*proxy)
 	}{
 		{"between transactions", 1, (*proxy).loseAll},
-		{"within a transaction", 1, loseAtLock},
+		{"within a transaction", 300, loseAtLock},
+		{"within a round trip", 1, loseHalf},
 		{"within a COPY", 3000, loseInCopy},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -204,6 +205,19 @@ func loseAtLock(p *proxy) {
 		return pass
 	}
 	p.toClient.Store(&toClient)
+}
+
+// loseHalf makes the network a black hole once half of the statements that store an
+// event have arrived: the server has locked the tree's row and waits for the others.
+func loseHalf(p *proxy) {
+	toServer := func(chunk []byte) fate {
+		if !bytes.Contains(chunk, []byte(`"id":"019a9f0c-`)) {
+			return pass
+		}
+		p.loseAll()
+		return tear
+	}
+	p.toServer.Store(&toServer)
 }
 
 // loseBehind makes the network a black hole once the server has run a statement

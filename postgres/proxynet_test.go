@@ -36,6 +36,7 @@ const (
 	pass fate = iota
 	cut       // the chunk is lost and the connection reset
 	lose      // from the chunk on, nothing of the connection arrives
+	tear      // half of the chunk arrives, and then nothing any more
 )
 
 // A link is one connection. What goes into a lost one is read and dropped, and
@@ -119,6 +120,9 @@ func (p *proxy) carry(l *link, to, from net.Conn, ask *atomic.Pointer[func([]byt
 			return
 		case verdict == lose:
 			l.lost.Store(true)
+		case verdict == tear:
+			to.Write(buf[:n/2])
+			l.lost.Store(true)
 		case !l.lost.Load():
 			if _, err := to.Write(buf[:n]); err != nil {
 				return
@@ -186,8 +190,11 @@ func (p *proxy) restore() {
 	p.hole = false
 }
 
-// committed reports whether a server's chunk has the answer to a COMMIT
-// (CommandComplete; PostgreSQL manual, "Message Formats").
+// committed reports whether a server's chunk has the answer to a COMMIT, or to
+// INSERTs that were a transaction of their own (CommandComplete, ReadyForQuery;
+// PostgreSQL manual, "Message Formats").
 func committed(chunk []byte) bool {
-	return bytes.Contains(chunk, []byte("C\x00\x00\x00\x0bCOMMIT\x00"))
+	isCommit := bytes.Contains(chunk, []byte("C\x00\x00\x00\x0bCOMMIT\x00"))
+	isInsert := bytes.Contains(chunk, []byte("INSERT 0 ")) && bytes.Contains(chunk, []byte("Z\x00\x00\x00\x05I"))
+	return isCommit || isInsert
 }

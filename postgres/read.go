@@ -21,7 +21,7 @@ import (
 // new table is ordered, it sorts them: in memory, unless they are large.
 const chunkEntries = 4096
 
-const selectTree = "SELECT size, root, peaks, tail, logged_time FROM @.tree"
+const selectTree = "SELECT size, root, peaks, tail || recent, logged_time FROM @.tree"
 
 // Tree returns the stored tree.
 func (s *Store) Tree(ctx context.Context) (attestlog.Tree, error) {
@@ -37,8 +37,8 @@ func (s *Store) readTree(ctx context.Context, db queryer) (attestlog.Tree, error
 func scanTree(row pgx.Row) (attestlog.Tree, error) {
 	var tree attestlog.Tree
 	var size, logged int64
-	var root, peaks, tail []byte
-	err := row.Scan(&size, &root, &peaks, &tail, &logged)
+	var root, peaks, open []byte
+	err := row.Scan(&size, &root, &peaks, &open, &logged)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return tree, &attestlog.CorruptError{Where: "tree", Err: errors.New("the row is missing")}
 	}
@@ -58,7 +58,7 @@ func scanTree(row pgx.Row) (attestlog.Tree, error) {
 	tree.Root = attestlog.Hash(root)
 	tree.Peaks, err = merkle.SplitHashes(peaks)
 	if err == nil {
-		tree.OpenTile, err = merkle.SplitHashes(tail)
+		tree.OpenTile, err = merkle.SplitHashes(open)
 	}
 	if err != nil {
 		return tree, &attestlog.CorruptError{Where: "tree", Err: err}

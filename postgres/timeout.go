@@ -136,9 +136,9 @@ func release(conn *pgxpool.Conn) {
 
 // endHung is called with the error of a transaction. If the transaction waited
 // too long for a lock, endHung ends the sessions that hold the tree's row and
-// whose client has sent nothing of a COPY for Config.Timeout: the server's own
-// timeouts do not look at a COPY. A role may end its own sessions. It reports
-// whether there were any.
+// whose client has sent nothing more of a COPY, or of the statements of one round
+// trip, for Config.Timeout: the server's own timeouts do not look at these. A role
+// may end its own sessions. It reports whether there were any.
 func (s *Store) endHung(ctx context.Context, err error) bool {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) || pg.Code != "55P03" { // lock_not_available
@@ -153,7 +153,7 @@ func (s *Store) endHung(ctx context.Context, err error) bool {
 		WHERE a.usename = current_user AND a.state = 'active' AND a.wait_event = 'ClientRead'
 		AND a.query_start < now() - $1::interval
 		AND EXISTS (SELECT 1 FROM pg_locks l WHERE l.pid = a.pid AND l.relation = '@.tree'::regclass
-			AND l.database = a.datid AND l.mode = 'RowShareLock' AND l.granted)`),
+			AND l.database = a.datid AND l.mode IN ('RowShareLock', 'RowExclusiveLock') AND l.granted)`),
 		milliseconds(s.cfg.Timeout)).Scan(&ended)
 
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -16,6 +17,10 @@ import (
 	"github.com/attestlog/attestlog/internal/merkle"
 	"github.com/attestlog/attestlog/internal/retry"
 )
+
+// recentHashes is how many hashes of the open tile the tree's row has apart from the
+// others, at most: see the schema.
+const recentHashes = 16
 
 const (
 	retryFirst   = 20 * time.Millisecond
@@ -46,6 +51,9 @@ func (s *Store) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 	began := time.Now()
 	for {
 		fnErr, err := s.try(ctx, fn)
+		if errors.Is(err, errStale) { // the next try reads the tree
+			continue
+		}
 		if ctx.Err() == nil {
 			s.failing.Note(err, s.cfg.Logger, slog.LevelWarn, "attestlog: a transaction failed",
 				"attestlog: transactions are committed again", "log", s.cfg.Log)
@@ -121,12 +129,20 @@ func (s *Store) transact(timer *stepTimer, fn func(attestlog.Tx) error) (fnErr, 
 	defer release(conn)
 
 	t := &tx{s: s, timer: timer, conn: conn}
-	err = t.begin()
-	if err != nil {
-		return nil, err
+	last := s.last.Swap(nil)
+	if last != nil && last.likely {
+		t.assume(last)
+	} else {
+		err = t.begin()
+		if err != nil {
+			return nil, err
+		}
 	}
 
 	fnErr = fn(t)
+	if fnErr != nil && t.assumed {
+		return nil, errStale // whatever it is about, the tree was only assumed
+	}
 	if fnErr != nil {
 		t.rollback()
 		var own *storeError
@@ -136,15 +152,18 @@ func (s *Store) transact(timer *stepTimer, fn func(attestlog.Tx) error) (fnErr, 
 		return fnErr, nil
 	}
 
-	if t.put != nil { // and committed
-		if s.index.filler != nil {
-			s.index.filler.Committed(t.put)
+	if t.put == nil && !t.assumed {
+		timer.next()
+		_, err = conn.Exec(ctx, "COMMIT")
+		if err != nil {
+			return nil, err
 		}
-		return nil, nil
 	}
-	timer.next()
-	_, err = conn.Exec(ctx, "COMMIT")
-	return nil, err
+	s.keepLast(t.leaves(last))
+	if t.put != nil && s.index.filler != nil {
+		s.index.filler.Committed(t.put)
+	}
+	return nil, nil
 }
 
 // A storeError is an error of the database in a transaction, as opposed to one
@@ -169,19 +188,89 @@ type tx struct {
 	s       *Store
 	timer   *stepTimer
 	conn    *pgxpool.Conn
+	assumed bool             // the transaction has not begun, and tree and maxKey are assumed
 	tree    attestlog.Tree   // as stored; its row is locked
 	treeErr error            // the *attestlog.CorruptError of a damaged row, or nil
 	maxKey  *attestlog.IDKey // the greatest stored, or nil
 	keys    []keyRow         // those that PutKeys found to be new
+	repeats bool             // PutKeys found others
 	put     *attestlog.Batch // what was stored and committed, or nil
 }
 
-// begin starts the transaction and locks the tree's row, in one round trip.
-func (t *tx) begin() error {
-	t.timer.next()
-	var b pgx.Batch
-	b.Queue("BEGIN ISOLATION LEVEL READ COMMITTED")
+// A lastTree is the tree as this process committed it.
+type lastTree struct {
+	tree   attestlog.Tree
+	maxKey *attestlog.IDKey
 
+	// likely is set if the next transaction is likely to find the same tree, and to
+	// bring new ids: nobody else has committed since the commit before, and the last
+	// ids were new.
+	likely bool
+}
+
+// errStale ends a transaction that assumed another tree than the one that is stored,
+// or that an id is new.
+var errStale = errors.New("another process has written meanwhile")
+
+// assume takes the tree for what this process left. That saves a small batch all round
+// trips but one: Put sends the statements that store it as one transaction, of which
+// the first locks the row and fails if the tree is another.
+func (t *tx) assume(last *lastTree) {
+	t.assumed = true
+	t.tree = last.tree
+	t.maxKey = last.maxKey
+}
+
+// keepLast keeps the newest tree that is known. Transactions may end here in another
+// order than they were committed in.
+func (s *Store) keepLast(l *lastTree) {
+	for {
+		kept := s.last.Load()
+		if kept != nil && kept.tree.Size > l.tree.Size || s.last.CompareAndSwap(kept, l) {
+			return
+		}
+	}
+}
+
+// leaves returns what the transaction has left, for the next one to assume.
+func (t *tx) leaves(before *lastTree) *lastTree {
+	isAlone := before != nil && before.tree.Size == t.tree.Size && before.tree.Root == t.tree.Root
+	out := &lastTree{t.tree, t.maxKey, isAlone && !t.repeats}
+	if t.put == nil {
+		return out
+	}
+
+	out.tree = t.put.Tree
+	out.tree.Peaks = slices.Clone(out.tree.Peaks)
+	out.tree.OpenTile = slices.Clone(out.tree.OpenTile)
+	for i := range t.keys {
+		if out.maxKey == nil || bytes.Compare(t.keys[i].key[:], out.maxKey[:]) > 0 {
+			out.maxKey = &t.keys[i].key
+		}
+	}
+	return out
+}
+
+// begun begins a transaction that has not begun yet, for what takes a connection. It
+// fails with errStale if the tree is not what was assumed.
+func (t *tx) begun() error {
+	if !t.assumed {
+		return nil
+	}
+	assumed := t.tree
+	t.assumed = false
+	err := t.begin()
+	if err == nil && (t.treeErr != nil || t.tree.Size != assumed.Size || t.tree.Root != assumed.Root) {
+		err = errStale
+	}
+	if err != nil {
+		return &storeError{err}
+	}
+	return nil
+}
+
+// queueSettings queues the transaction's settings.
+func (t *tx) queueSettings(b *pgx.Batch) {
 	// Whatever the session's settings are, a client that stalls must not stop
 	// the others, a batch takes longer than a query may, and a commit that is
 	// acknowledged must be durable.
@@ -191,6 +280,14 @@ func (t *tx) begin() error {
 		CASE WHEN current_setting('synchronous_commit') IN ('off', 'local')
 			THEN set_config('synchronous_commit', 'on', true) END`,
 		milliseconds(t.s.cfg.LockTimeout), milliseconds(t.s.cfg.Timeout), milliseconds(t.s.stepLimit()))
+}
+
+// begin starts the transaction and locks the tree's row, in one round trip.
+func (t *tx) begin() error {
+	t.timer.next()
+	var b pgx.Batch
+	b.Queue("BEGIN ISOLATION LEVEL READ COMMITTED")
+	t.queueSettings(&b)
 	b.Queue(t.s.sql(selectTree + " FOR UPDATE"))
 
 	// A statement of its own, whose snapshot is taken once the row is locked.
@@ -244,6 +341,12 @@ func (t *tx) PutKeys(keys []attestlog.IDKey) ([]attestlog.Duplicate, error) {
 	if t.treeErr != nil {
 		return nil, t.treeErr
 	}
+	if len(keys) >= copyEntries {
+		err := t.begun()
+		if err != nil {
+			return nil, err
+		}
+	}
 	t.timer.next()
 	stored, err := t.storedKeys(keys)
 	if err != nil {
@@ -275,6 +378,7 @@ func (t *tx) PutKeys(keys []attestlog.IDKey) ([]attestlog.Duplicate, error) {
 		t.keys = append(t.keys, keyRow{key, next})
 		next++
 	}
+	t.repeats = len(dups) > 0
 	return dups, nil
 }
 
@@ -300,7 +404,8 @@ func (t *tx) storedKeys(keys []attestlog.IDKey) (map[attestlog.IDKey]uint64, err
 			ask = append(ask, keys[i])
 		}
 	}
-	if len(ask) == 0 {
+	// If nothing is known to be locked yet, storing them finds out: see putAssumed.
+	if len(ask) == 0 || t.assumed {
 		return nil, nil
 	}
 
@@ -321,6 +426,10 @@ func (t *tx) storedKeys(keys []attestlog.IDKey) (map[attestlog.IDKey]uint64, err
 
 // Entry returns an entry that was stored before the transaction.
 func (t *tx) Entry(index uint64) (out attestlog.RawEntry, err error) {
+	err = t.begun()
+	if err != nil {
+		return out, err
+	}
 	t.timer.next()
 	found := false
 	_, err = t.s.scanChunk(t.timer.ctx, t.conn, index, index+1, func(e *attestlog.RawEntry) error {
@@ -336,7 +445,11 @@ func (t *tx) Entry(index uint64) (out attestlog.RawEntry, err error) {
 
 // Scan is Store.Scan within the transaction.
 func (t *tx) Scan(from, to uint64, fn func(*attestlog.RawEntry) error) error {
-	err := t.s.scan(t.timer.ctx, t.conn, from, to, func(e *attestlog.RawEntry) error {
+	err := t.begun()
+	if err != nil {
+		return err
+	}
+	err = t.s.scan(t.timer.ctx, t.conn, from, to, func(e *attestlog.RawEntry) error {
 		t.timer.next()
 		return fn(e)
 	})
@@ -345,6 +458,10 @@ func (t *tx) Scan(from, to uint64, fn func(*attestlog.RawEntry) error) error {
 
 // Tile is Store.Tile within the transaction.
 func (t *tx) Tile(level int, n uint64) ([]byte, error) {
+	err := t.begun()
+	if err != nil {
+		return nil, err
+	}
 	t.timer.next()
 	hashes, err := t.s.readTile(t.timer.ctx, t.conn, level, n)
 	return hashes, asStoreError(err)
@@ -352,8 +469,12 @@ func (t *tx) Tile(level int, n uint64) ([]byte, error) {
 
 // PutCheckpoint stores a note, unless a newer one is there.
 func (t *tx) PutCheckpoint(size uint64, when time.Time, note []byte) error {
+	err := t.begun()
+	if err != nil {
+		return err
+	}
 	t.timer.next()
-	_, err := t.conn.Exec(t.timer.ctx, t.s.sql(`INSERT INTO @.checkpoints (size, time, note)
+	_, err = t.conn.Exec(t.timer.ctx, t.s.sql(`INSERT INTO @.checkpoints (size, time, note)
 		SELECT $1, $2, $3 WHERE NOT EXISTS (SELECT 1 FROM @.checkpoints WHERE size >= $1)`),
 		int64(size), when.UnixMicro(), note)
 	if err != nil {
@@ -377,6 +498,15 @@ func (t *tx) putBatch(b *attestlog.Batch) error {
 	if len(t.keys) != len(b.Entries) {
 		return fmt.Errorf("%d entries for %d new keys", len(b.Entries), len(t.keys))
 	}
+	isSmall := len(b.Entries) < copyEntries
+	if t.assumed && isSmall && !t.lacksPartitions(b.Tree.Size) {
+		return t.putAssumed(b)
+	}
+
+	err := t.begun()
+	if err != nil {
+		return err
+	}
 	partitions, err := t.makePartitions(b.Tree.Size)
 	if err != nil {
 		return err
@@ -384,7 +514,7 @@ func (t *tx) putBatch(b *attestlog.Batch) error {
 
 	var out pgx.Batch
 	w := batchWriter{t.s, b.Entries, t.keys}
-	if len(b.Entries) < copyEntries {
+	if isSmall {
 		err = w.insert(&out)
 	} else {
 		err = w.copy(t.timer.ctx, t.conn.Conn().PgConn())
@@ -392,25 +522,67 @@ func (t *tx) putBatch(b *attestlog.Batch) error {
 	if err != nil {
 		return err
 	}
-
-	for i := range b.Tiles {
-		tile := &b.Tiles[i]
-		out.Queue(t.s.sql("INSERT INTO @.tiles (level, n, hashes) VALUES ($1, $2, $3)"),
-			tile.Level, int64(tile.N), tile.Hashes)
-	}
-
-	// Another size than the one that was locked breaks the table's CHECK, which
-	// ends the transaction before its COMMIT: an answer would come too late.
-	out.Queue(t.s.sql(`UPDATE @.tree SET size = CASE size WHEN $6 THEN $1 ELSE -1 END,
-		root = $2, peaks = $3, tail = $4, logged_time = $5`),
-		int64(b.Tree.Size), b.Tree.Root[:], merkle.JoinHashes(b.Tree.Peaks), merkle.JoinHashes(b.Tree.OpenTile),
-		b.Tree.LoggedTime.UnixMicro(), int64(t.tree.Size))
+	t.queueTree(&out, b)
 	out.Queue("COMMIT")
 	err = t.conn.SendBatch(t.timer.ctx, &out).Close()
+	if isAnotherTree(err) {
+		return errors.New("the tree's row changed while it was locked")
+	}
 	if err != nil {
 		return err
 	}
 
 	t.s.partitions.Store(partitions)
 	return nil
+}
+
+// putAssumed stores a small batch in one round trip. Its statements are one
+// transaction, without a BEGIN and a COMMIT (PostgreSQL manual, 55.2.4, pipelining).
+func (t *tx) putAssumed(b *attestlog.Batch) error {
+	t.assumed = false
+	var out pgx.Batch
+	t.queueSettings(&out)
+	t.queueTree(&out, b)
+	w := batchWriter{t.s, b.Entries, t.keys}
+	err := w.insert(&out)
+	if err != nil {
+		return err
+	}
+
+	err = t.conn.SendBatch(t.timer.ctx, &out).Close()
+	var pg *pgconn.PgError
+	isTaken := errors.As(err, &pg) && pg.Code == "23505" // unique_violation: an id
+	if isTaken || isAnotherTree(err) {
+		return errStale
+	}
+	return err
+}
+
+// isAnotherTree reports whether an error is that of queueTree's first statement for
+// another tree than the transaction's.
+func isAnotherTree(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "22012" // division_by_zero
+}
+
+// queueTree queues the tree's row and the full tiles. A tree that is not the one that
+// was locked, or assumed, is a division by zero, which ends the transaction before it
+// is committed: an answer would come too late.
+func (t *tx) queueTree(out *pgx.Batch, b *attestlog.Batch) {
+	whole := len(b.Tree.OpenTile) / recentHashes * recentHashes
+	set := "size = $1::bigint / (size = $2 AND root = $3)::int, root = $4, peaks = $5, recent = $6, logged_time = $7"
+	args := []any{
+		int64(b.Tree.Size), int64(t.tree.Size), t.tree.Root[:], b.Tree.Root[:], merkle.JoinHashes(b.Tree.Peaks),
+		merkle.JoinHashes(b.Tree.OpenTile[whole:]), b.Tree.LoggedTime.UnixMicro(),
+	}
+	if b.Tree.Size/recentHashes != t.tree.Size/recentHashes {
+		set += ", tail = $8"
+		args = append(args, merkle.JoinHashes(b.Tree.OpenTile[:whole]))
+	}
+	out.Queue(t.s.sql("UPDATE @.tree SET "+set), args...)
+	for i := range b.Tiles {
+		tile := &b.Tiles[i]
+		out.Queue(t.s.sql("INSERT INTO @.tiles (level, n, hashes) VALUES ($1, $2, $3)"),
+			tile.Level, int64(tile.N), tile.Hashes)
+	}
 }

@@ -48,13 +48,16 @@ CREATE TABLE @.tiles (
 );
 ALTER TABLE @.tiles ALTER COLUMN hashes SET STORAGE EXTERNAL;
 
--- The state of the tree: one row, which a writer locks for one batch.
+-- The state of the tree: one row, which a writer locks for one batch. tail and recent
+-- are the hashes of the open tile: those of whole sixteens, and the others. An update
+-- that leaves tail alone does not write it again, and it is long.
 CREATE TABLE @.tree (
   one         boolean PRIMARY KEY DEFAULT true CHECK (one),
   size        bigint NOT NULL CHECK (size >= 0),
   root        bytea NOT NULL CHECK (length(root) = 32),
   peaks       bytea NOT NULL CHECK (length(peaks) % 32 = 0),
-  tail        bytea NOT NULL CHECK (length(tail) = 32 * (size % 256)),
+  tail        bytea NOT NULL CHECK (length(tail) = 32 * (size % 256 - size % 16)),
+  recent      bytea NOT NULL CHECK (length(recent) = 32 * (size % 16)),
   logged_time bigint NOT NULL -- microseconds since 1970
 ) WITH (fillfactor = 10, toast.autovacuum_vacuum_scale_factor = 0, toast.autovacuum_vacuum_threshold = 20000);
 ALTER TABLE @.tree ALTER COLUMN tail SET STORAGE EXTERNAL;
@@ -141,8 +144,8 @@ CREATE TABLE @.locks (
 );
 INSERT INTO @.locks VALUES (0), (1), (2), (3);
 
-INSERT INTO @.tree (size, root, peaks, tail, logged_time)
-VALUES (0, E'\\xe3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855', '', '', 0);
+INSERT INTO @.tree (size, root, peaks, tail, recent, logged_time)
+VALUES (0, E'\\xe3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855', '', '', '', 0);
 
 CREATE FUNCTION @.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

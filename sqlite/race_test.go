@@ -30,6 +30,16 @@ func TestEverythingAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	var next, closing atomic.Int64
+	isClosing := make(chan struct{})
+	// number returns the last of n numbers of events. There are no others after bound.
+	number := func(n int64) (int, error) {
+		last := next.Add(n)
+		if last > bound {
+			<-isClosing
+			return 0, attestlog.ErrClosed
+		}
+		return int(last), nil
+	}
 	var mu sync.Mutex
 	acknowledged := map[string]bool{}
 	accept := func(ids ...string) {
@@ -52,9 +62,9 @@ func TestEverythingAtOnce(t *testing.T) {
 	}
 	jobs := map[string]func() error{
 		"Append": func() error {
-			n := int(next.Add(5))
-			if n > bound {
-				return attestlog.ErrClosed
+			n, err := number(5)
+			if err != nil {
+				return err
 			}
 			var call []attestlog.Event
 			for i := n - 5; i < n; i++ {
@@ -67,12 +77,12 @@ func TestEverythingAtOnce(t *testing.T) {
 			return err
 		},
 		"Record": func() error {
-			n := int(next.Add(1))
-			if n > bound {
-				return attestlog.ErrClosed
+			n, err := number(1)
+			if err != nil {
+				return err
 			}
 			e := tamperEvent(n + bound)
-			err := l.Record(ctx, e)
+			err = l.Record(ctx, e)
 			if err == nil {
 				accept(e.ID)
 			}
@@ -122,6 +132,7 @@ func TestEverythingAtOnce(t *testing.T) {
 		time.Sleep(5 * time.Millisecond)
 	}
 	closing.Store(1)
+	close(isClosing)
 	if err := l.Close(ctx); err != nil {
 		t.Errorf("Close = %v", err)
 	}

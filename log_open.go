@@ -35,6 +35,9 @@ func (l *Log) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if kept.Note != nil && l.publisher.signedByUs(kept) {
+		l.reader.trust(kept)
+	}
 	if l.cfg.ReadOnly {
 		l.refuse("it was opened for reading")
 	}
@@ -229,6 +232,7 @@ func (l *Log) acceptRestore(ctx context.Context, given Checkpoint, tree Tree) er
 	if err != nil {
 		return err
 	}
+	l.reader.trust(Checkpoint{Size: tree.Size, Root: tree.Root})
 	err = l.store.Home().ReplaceCheckpoint(func([]byte) ([]byte, error) {
 		var err error
 		l.publisher.checkpoint, err = signCheckpoint(l.publisher.signer, l.origin, tree.Size, tree.Root)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"iter"
+	"log/slog"
 	"math"
 	"time"
 
@@ -17,24 +18,176 @@ import (
 )
 
 // A reader is how a log reads its store, and the only way by which entries leave
-// the log: whatever gives some out, an answer, a page, an export, a follower or
-// the verifier, gets them from give.
-type reader struct{ Reader }
+// the log: whatever gives some out, an answer, a page, an export or a follower, gets
+// them from give. Only a verifier, which checks more, reads the store itself.
+type reader struct {
+	Reader
+	proven merkle.Proven
+	logger *slog.Logger
 
-// give hands an entry from the store to fn. It checks nothing yet: it is the place
-// for a check that has to hold for every entry that anyone is shown.
-func (r *reader) give(e *RawEntry, fn func(*RawEntry) error) error { return fn(e) }
+	// What the log was when a checkpoint of it was signed that was kept elsewhere, or
+	// nothing. Set before anything is read.
+	trustedSize uint64
+	trustedRoot Hash
+}
 
-// Scan is Reader.Scan.
+// trust demands that the log holds what a checkpoint was signed over.
+func (r *reader) trust(c Checkpoint) {
+	r.trustedSize = c.Size
+	r.trustedRoot = c.Root
+}
+
+// give hands an entry from the store to fn, if it is the one that the tree has at its
+// index. The tree is the stored one, once that is proven to go on from the one before,
+// the first of them from what is trusted.
+func (r *reader) give(ctx context.Context, e *RawEntry, fn func(*RawEntry) error) error {
+	want, err := r.leafHash(ctx, e.Index)
+	if err != nil {
+		return err
+	}
+	if LeafHash(e.Leaf) != want {
+		return corruptError(merkle.LeafMismatch(e.Index))
+	}
+	return fn(e)
+}
+
+// leafHash returns what the tree has for an entry.
+func (r *reader) leafHash(ctx context.Context, index uint64) (Hash, error) {
+	src := r.source(ctx)
+	hash, err := r.proven.Leaf(index, src)
+	if errors.Is(err, merkle.ErrNotProven) { // it is new
+		err = r.adopt(ctx, src)
+		if err == nil {
+			hash, err = r.proven.Leaf(index, src)
+		}
+	}
+	if errors.Is(err, merkle.ErrNotProven) {
+		err = &CorruptError{index, "leaf", errors.New("is not in the tree")}
+	}
+	return hash, corruptError(err)
+}
+
+// adopt goes on to the stored tree.
+func (r *reader) adopt(ctx context.Context, src merkle.Source) error {
+	tree, err := r.Tree(ctx)
+	if err != nil {
+		return err
+	}
+	err = r.proven.Adopt(tree.head(), r.trustedSize, r.trustedRoot, src)
+
+	// A database that was put back can still be looked at, as what it is.
+	var wrong *merkle.Error
+	if errors.As(err, &wrong) && r.proven.Size() == 0 && r.trustedSize > 0 {
+		r.logger.Warn("attestlog: the database does not hold what its kept checkpoint was signed over: "+
+			"what is read is what it holds now, and not what was signed", "err", err)
+		err = r.proven.Adopt(tree.head(), 0, Hash{}, src)
+	}
+	return err
+}
+
+// Bounds of what Scan reads together.
+const (
+	firstScan = 64
+	maxScan   = 2_048
+	scanBytes = 1 << 20
+)
+
+// Scan is Reader.Scan. It holds nothing of the store while fn runs, which may take as
+// long as it likes. An entry that is missing is a *CorruptError.
 func (r *reader) Scan(ctx context.Context, from, to uint64, fn func(*RawEntry) error) error {
-	return r.Reader.Scan(ctx, from, to, func(e *RawEntry) error { return r.give(e, fn) })
+	var held heldEntries
+	step := uint64(firstScan)
+	isMissing := false
+	for from < to {
+		held.reset()
+		err := r.Reader.Scan(ctx, from, min(to, from+step), held.add)
+		if err != nil && !errors.Is(err, errEnough) {
+			return err
+		}
+
+		if len(held.entries) == 0 {
+			// The log ends here, unless the entry came a moment ago.
+			tree, err := r.Tree(ctx)
+			if err != nil || from >= tree.Size {
+				return err
+			}
+			if isMissing {
+				return &CorruptError{from, "leaf", errors.New("missing")}
+			}
+			isMissing = true
+			continue
+		}
+		isMissing = false
+		for i := range held.entries {
+			e := &held.entries[i]
+			if e.Index != from {
+				return &CorruptError{from, "leaf", errors.New("missing")}
+			}
+			err := r.give(ctx, e, fn)
+			if err != nil {
+				return err
+			}
+			from++
+		}
+
+		// Many small entries cost less together; large ones would take memory.
+		step = min(2*step, maxScan)
+		if held.size() > scanBytes {
+			step = max(uint64(len(held.entries))/2, 1)
+		}
+	}
+	return nil
+}
+
+// heldEntries are entries with memory of their own, which is used again.
+type heldEntries struct {
+	entries     []RawEntry
+	disclosures []Disclosure
+	bytes       []byte
+}
+
+// errEnough ends a scan that has read scanBytes.
+var errEnough = errors.New("enough was read")
+
+func (h *heldEntries) reset() {
+	h.entries = h.entries[:0]
+	h.disclosures = h.disclosures[:0]
+	h.bytes = h.bytes[:0]
+}
+
+func (h *heldEntries) size() int { return len(h.bytes) }
+
+func (h *heldEntries) add(e *RawEntry) error {
+	if h.size() > scanBytes {
+		return errEnough
+	}
+
+	first := len(h.disclosures)
+	for i := range e.Disclosures {
+		d := e.Disclosures[i]
+		d.Value = h.keep(d.Value)
+		h.disclosures = append(h.disclosures, d)
+	}
+	h.entries = append(h.entries, RawEntry{
+		Index:       e.Index,
+		Leaf:        h.keep(e.Leaf),
+		Disclosures: h.disclosures[first:len(h.disclosures):len(h.disclosures)],
+	})
+	return nil
+}
+
+// keep copies bytes. What was kept before stays where it is when the memory grows.
+func (h *heldEntries) keep(b []byte) []byte {
+	first := len(h.bytes)
+	h.bytes = append(h.bytes, b...)
+	return h.bytes[first:len(h.bytes):len(h.bytes)]
 }
 
 // Search is Reader.Search.
 func (r *reader) Search(ctx context.Context, plan query.Plan, below *query.Position, fn func(*RawEntry) (bool, error)) (uint64, error) {
 	return r.Reader.Search(ctx, plan, below, func(e *RawEntry) (bool, error) {
 		more := false
-		err := r.give(e, func(e *RawEntry) error {
+		err := r.give(ctx, e, func(e *RawEntry) error {
 			var err error
 			more, err = fn(e)
 			return err
@@ -44,7 +197,7 @@ func (r *reader) Search(ctx context.Context, plan query.Plan, below *query.Posit
 }
 
 // source reads the hashes of the tree. Its leaves are hashed and shown to nobody,
-// so they do not pass give, which may need these hashes for what it checks.
+// so they do not pass give, which needs these hashes for what it checks.
 func (r *reader) source(ctx context.Context) merkle.Source {
 	return merkle.Source{
 		Tile: func(level int, n uint64) ([]byte, error) { return r.Tile(ctx, level, n) },

@@ -82,8 +82,8 @@ type Tx interface {
 	PutCheckpoint(size uint64, at time.Time, note []byte) error
 }
 
-// A Reader reads a log. Its methods are safe for concurrent use. Every entry that
-// leaves a log passes the one that Log.Reader returns; a Store is one as well.
+// A Reader reads a log. Its methods are safe for concurrent use. It checks nothing: a
+// Log compares each entry that it gives out with its tree.
 type Reader interface {
 	// Tree returns the stored tree.
 	Tree(ctx context.Context) (Tree, error)

@@ -2,10 +2,13 @@ package postgres_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/attestlog/attestlog"
+	"github.com/attestlog/attestlog/internal/storetest"
+	"github.com/attestlog/attestlog/internal/testlog"
 	"github.com/attestlog/attestlog/postgres"
 	"github.com/attestlog/attestlog/verify"
 )
@@ -101,6 +104,37 @@ func TestVerifyFindsTampering(t *testing.T) {
 			}
 			if c.index != anyIndex && corrupt.Index != uint64(c.index) {
 				t.Errorf("Verify names entry %d (%v), want %d", corrupt.Index, err, c.index)
+			}
+		})
+	}
+}
+
+// Whatever is tampered with, an entry is given out as it was, or not at all.
+func TestNoTamperedEntryIsGivenOut(t *testing.T) {
+	t.Parallel()
+	for _, c := range tamperings {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			o := filled(t, 600)
+			l := o.openLog(t, postgres.Config{})
+			was := storetest.AllEntries(t, l)
+			testlog.Close(t, l)
+			if err := o.tamper(t.Context(), c.sql); err != nil {
+				t.Fatal(err)
+			}
+
+			s, err := o.open(t.Context(), postgres.Config{ReadOnly: true})
+			if err != nil {
+				return
+			}
+			l, err = attestlog.New(t.Context(), s, attestlog.Config{ReadOnly: true, Logger: testlog.Quiet})
+			if err != nil {
+				return
+			}
+			defer testlog.Close(t, l)
+			refused := storetest.GivesOutOnly(t, l, was)
+			if strings.HasPrefix(c.name, "leaf ") && refused == 0 {
+				t.Error("no answer is a *CorruptError")
 			}
 		})
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/sqlitetest"
+	"github.com/attestlog/attestlog/internal/storetest"
 	"github.com/attestlog/attestlog/sqlite"
 	"github.com/attestlog/attestlog/verify"
 )
@@ -253,6 +254,39 @@ func TestVerifyFindsTamperingWithTheDatabase(t *testing.T) {
 			wantCorrupt(t, r, err, test.index)
 			if r, err := verifyCopy(t.Context(), path, verify.Options{Index: true}); err == nil {
 				t.Errorf("Verify with the index = %+v, want an error", r)
+			}
+		})
+	}
+}
+
+// Whatever is tampered with, an entry is given out as it was, or not at all.
+func TestNoTamperedEntryIsGivenOut(t *testing.T) {
+	l := sqlitetest.LogAt(t, logCopy(t), attestlog.Config{})
+	was := storetest.AllEntries(t, l)
+	if err := l.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range databaseTamperings {
+		t.Run(strings.ReplaceAll(test.name, " ", "-"), func(t *testing.T) {
+			t.Parallel()
+			path := logCopy(t)
+			if err := tamper(path, test.script); err != nil {
+				t.Fatal(err)
+			}
+			quiet := slog.New(slog.DiscardHandler)
+			s, err := sqlite.Open(t.Context(), path, sqlite.Config{ReadOnly: true, Logger: quiet})
+			if err != nil {
+				return
+			}
+			l, err := attestlog.New(t.Context(), s, attestlog.Config{ReadOnly: true, Logger: quiet})
+			if err != nil {
+				s.Close()
+				return
+			}
+			defer l.Close(context.Background())
+			refused := storetest.GivesOutOnly(t, l, was)
+			if strings.HasPrefix(test.name, "leaf ") && refused == 0 {
+				t.Error("no answer is a *CorruptError")
 			}
 		})
 	}

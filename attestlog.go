@@ -167,7 +167,7 @@ func assemble(store Store, cfg Config, seals sealSet) *Log {
 	l := &Log{
 		cfg:      cfg,
 		store:    store,
-		reader:   &reader{Reader: store, logger: cfg.Logger},
+		reader:   newReader(store, cfg.Logger),
 		encoder:  &encoder{seals},
 		queue:    newQueue(cfg.QueueEvents, cfg.QueueBytes),
 		head:     &head{},

@@ -108,6 +108,7 @@ func (l *Log) examine(ctx context.Context, kept Checkpoint, tree Tree) (state, s
 		return stateDisagrees, err.Error() + "; if the database was restored on purpose, say so with `attestlog restore --accept`"
 	}
 	l.sequencer.edge = edge
+	l.reader.proven.Begin(edge)
 	l.head.known.Store(&tree)
 	return stateGood, ""
 }

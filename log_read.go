@@ -22,13 +22,18 @@ import (
 // them from give. Only a verifier, which checks more, reads the store itself.
 type reader struct {
 	Reader
-	proven merkle.Proven
-	logger *slog.Logger
+	proven   merkle.Proven
+	adopting chan struct{} // has room for the one that adopts a tree
+	logger   *slog.Logger
 
 	// What the log was when a checkpoint of it was signed that was kept elsewhere, or
 	// nothing. Set before anything is read.
 	trustedSize uint64
 	trustedRoot Hash
+}
+
+func newReader(store Reader, logger *slog.Logger) *reader {
+	return &reader{Reader: store, adopting: make(chan struct{}, 1), logger: logger}
 }
 
 // trust demands that the log holds what a checkpoint was signed over.
@@ -56,7 +61,7 @@ func (r *reader) leafHash(ctx context.Context, index uint64) (Hash, error) {
 	src := r.source(ctx)
 	hash, err := r.proven.Leaf(index, src)
 	if errors.Is(err, merkle.ErrNotProven) { // it is new
-		err = r.adopt(ctx, src)
+		err = r.adoptUpTo(ctx, index, src)
 		if err == nil {
 			hash, err = r.proven.Leaf(index, src)
 		}
@@ -65,6 +70,21 @@ func (r *reader) leafHash(ctx context.Context, index uint64) (Hash, error) {
 		err = &CorruptError{index, "leaf", errors.New("is not in the tree")}
 	}
 	return hash, corruptError(err)
+}
+
+// adoptUpTo goes on to the stored tree, unless another call has gone on to one that
+// has the entry.
+func (r *reader) adoptUpTo(ctx context.Context, index uint64, src merkle.Source) error {
+	select {
+	case r.adopting <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-r.adopting }()
+	if index < r.proven.Size() {
+		return nil
+	}
+	return r.adopt(ctx, src)
 }
 
 // adopt goes on to the stored tree.

@@ -2,11 +2,14 @@ package sqlite_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"testing"
 
+	"golang.org/x/mod/sumdb/note"
 	zombiezen "zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 
@@ -198,4 +201,40 @@ func dump(path string) (string, error) {
 		return nil
 	})
 	return b.String(), err
+}
+
+// Whoever only reads needs no signing key, also if somebody has put another
+// checkpoint in the place of the kept one.
+func TestALogWithAForeignCheckpointIsRead(t *testing.T) {
+	path := logCopy(t)
+	signer, _, err := attestlog.GenerateKey("example.com/log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := note.NewSigner(signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := "example.com/log\n1\n" + base64.StdEncoding.EncodeToString(make([]byte, 32)) + "\n"
+	signed, err := note.Sign(&note.Note{Text: text}, foreign)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, path+".checkpoint", signed)
+	if err := os.Remove(path + ".key"); err != nil {
+		t.Fatal(err)
+	}
+
+	s, err := sqlite.Open(t.Context(), path, sqlite.Config{ReadOnly: true, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := attestlog.New(t.Context(), s, attestlog.Config{ReadOnly: true, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close(t.Context())
+	if e, err := l.Entry(t.Context(), 300); err != nil || e.Index != 300 {
+		t.Errorf("Entry = %+v, %v", e, err)
+	}
 }

@@ -91,7 +91,7 @@ func (c *viewDropCmd) Run(a *app) error {
 		case err != nil:
 			return err
 		case !kept:
-			a.say("attestlog: the view audit_log is gone; the table had been removed, and there is none to put back")
+			a.say("attestlog: the view audit_log was dropped; there was no table to put back")
 			return nil
 		}
 		a.say("attestlog: audit_log is the table again")

@@ -128,7 +128,7 @@ func (l *Logger) chooseSequence(ctx context.Context) error {
 }
 
 // greatestID returns the greatest id of the table and of the newest entries of the
-// log, whose ids rise but for rows of transactions that ended late.
+// log, whose ids rise, except for those of rows whose transactions ended late.
 func (l *Logger) greatestID(ctx context.Context) (greatest int64, err error) {
 	kind, err := tableKind(ctx, l.pool)
 	if err == nil && isOrdinary(kind) {

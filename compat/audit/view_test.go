@@ -209,6 +209,7 @@ func TestAReportShowsOddValues(t *testing.T) {
 	l := newLogger(t, c.DSN("postgres"), "", nil)
 	l.Log(audit.Entry{EventType: strings.Repeat("e", 300), Username: "a\x00b\xffc", IPAddress: strings.Repeat("1", 500)})
 	l.Log(audit.Entry{EventType: "far", Username: "ahead", Timestamp: time.Date(300_000, 1, 1, 0, 0, 0, 0, time.UTC)})
+	l.Log(audit.Entry{EventType: "far", Username: "edge", Timestamp: time.Date(294_276, 12, 31, 0, 0, 0, 0, time.UTC)})
 	l.Log(audit.Entry{EventType: "far", Username: "back", Timestamp: time.Date(-6_000, 1, 1, 0, 0, 0, 0, time.UTC)})
 	createView(t, viewOf(t, c, l))
 
@@ -225,7 +226,7 @@ func TestAReportShowsOddValues(t *testing.T) {
 		t.Errorf("columns %s", got)
 	}
 	today := time.Now().Format(time.DateOnly)
-	want := []string{"always infinity 5", "never -infinity 5", "NULL NULL 0", "a\uFFFDb\uFFFDc " + today + " 50", "ahead infinity 3", "back -infinity 3"}
+	want := []string{"always infinity 5", "never -infinity 5", "NULL NULL 0", "a\uFFFDb\uFFFDc " + today + " 50", "ahead infinity 3", "edge infinity 3", "back -infinity 3"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
 	}

@@ -50,7 +50,7 @@ type follower struct {
 
 	now      func() time.Time // for compareDaily
 	compared time.Time        // when the table was compared last, or zero if that is unknown
-	failing  time.Time        // when an error was logged, or zero if there is none
+	failing  time.Time        // when an error was logged last; zero while there is none
 }
 
 // newFollower finds out how far the log is.

@@ -168,10 +168,11 @@ func (l lengths) text(column string, s *string) *string {
 	return &out
 }
 
-// The times that PostgreSQL can have (PostgreSQL manual, 8.5). Others are infinity.
+// The times that PostgreSQL can have (PostgreSQL manual, 8.5), and its driver, which
+// counts microseconds from 1970. Others are infinity.
 var (
 	earliest = time.Date(-4712, time.January, 1, 0, 0, 0, 0, time.UTC)
-	latest   = time.Date(294276, time.December, 31, 0, 0, 0, 0, time.UTC)
+	latest   = time.UnixMicro(math.MaxInt64).UTC()
 )
 
 func timestamp(r old.Record) pgtype.Timestamptz {

@@ -20,10 +20,9 @@ var ErrNotProven = errors.New("the leaf is not in the tree")
 // A Proven gives the hashes of a tree's leaves, each of which it has followed up to
 // the root of a tree that it was told to trust, and of larger trees that go on from
 // that one. What it reads may have been changed by anybody: only what fits is given
-// out. Its methods are safe for concurrent use.
+// out. Its methods are safe for concurrent use, except that one call of Adopt is made
+// at a time.
 type Proven struct {
-	growing sync.Mutex // held while a tree is adopted
-
 	mu    sync.Mutex
 	edge  *Edge // of the adopted tree, never changed; nil before the first. Guarded by mu.
 	tiles map[place][]Hash
@@ -57,9 +56,6 @@ func (p *Proven) adopted() *Edge {
 // that size is 0, nothing vouches for it. A smaller tree is left alone. An error that
 // is about the trees is an *Error.
 func (p *Proven) Adopt(tree Head, trustedSize uint64, trustedRoot Hash, src Source) error {
-	p.growing.Lock()
-	defer p.growing.Unlock()
-
 	before := p.adopted()
 	if before != nil && tree.Size <= before.size {
 		if tree.Size == before.size && tree.Root != before.Root() {
@@ -89,10 +85,17 @@ func (p *Proven) Adopt(tree Head, trustedSize uint64, trustedRoot Hash, src Sour
 		return err
 	}
 
+	p.set(edge)
+	return nil
+}
+
+// Begin adopts the first tree, by its edge, which was checked before.
+func (p *Proven) Begin(edge *Edge) { p.set(edge.clone()) }
+
+func (p *Proven) set(edge *Edge) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.edge = edge
-	return nil
 }
 
 func notExtended(size uint64) error {

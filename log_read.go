@@ -66,8 +66,11 @@ func (r *reader) leafHash(ctx context.Context, index uint64) (Hash, error) {
 			hash, err = r.proven.Leaf(index, src)
 		}
 	}
-	if errors.Is(err, merkle.ErrNotProven) {
+	switch {
+	case errors.Is(err, merkle.ErrNotProven):
 		err = &CorruptError{index, "leaf", errors.New("is not in the tree")}
+	case errors.Is(err, ErrNotFound): // which would say that there is no such entry
+		err = &CorruptError{index, "tile", errors.New(err.Error())}
 	}
 	return hash, corruptError(err)
 }
@@ -120,12 +123,12 @@ func (r *reader) Scan(ctx context.Context, from, to uint64, fn func(*RawEntry) e
 	isMissing := false
 	for from < to {
 		held.reset()
-		err := r.Reader.Scan(ctx, from, min(to, from+step), held.add)
-		if err != nil && !errors.Is(err, errEnough) {
-			return err
+		scanErr := r.Reader.Scan(ctx, from, min(to, from+step), held.add)
+		if errors.Is(scanErr, errEnough) {
+			scanErr = nil
 		}
 
-		if len(held.entries) == 0 {
+		if len(held.entries) == 0 && scanErr == nil {
 			// The log ends here, unless the entry came a moment ago.
 			tree, err := r.Tree(ctx)
 			if err != nil || from >= tree.Size {
@@ -148,6 +151,9 @@ func (r *reader) Scan(ctx context.Context, from, to uint64, fn func(*RawEntry) e
 				return err
 			}
 			from++
+		}
+		if scanErr != nil { // after what was read before it
+			return scanErr
 		}
 
 		// Many small entries cost less together; large ones would take memory.

@@ -65,7 +65,8 @@ type Duplicate struct {
 
 // A Tx is one write transaction, alone on the log until it ends.
 type Tx interface {
-	// Tree returns the stored tree.
+	// Tree returns the stored tree. A store may return the one that it left, if Put
+	// stores nothing in case that is not the stored one any more.
 	Tree() (Tree, error)
 	// PutKeys gives consecutive indexes, from the tree's size on, to those keys
 	// that are new, and returns the others. It is called at most once.

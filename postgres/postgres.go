@@ -21,8 +21,8 @@
 //     are looked up. The keys of new events are mostly beyond it, so most
 //     transactions look up none.
 //  4. Tx.Put stores the batch: leaves, keys and disclosures by a pipeline of
-//     INSERTs, or by COPY from 200 entries on, then the full tiles and the
-//     tree's row. The last statements and the COMMIT are one round trip.
+//     INSERTs, or by COPY from 200 entries on, then the tree's row and the
+//     full tiles. The last statements and the COMMIT are one round trip.
 //  5. What was committed is handed to the index's filler.
 //
 // A transaction is given up when one of its steps takes too long. After an error

@@ -220,18 +220,20 @@ func loseHalf(p *proxy) {
 	p.toServer.Store(&toServer)
 }
 
-// loseBehind makes the network a black hole once the server has run a statement
-// in the mode cache_describe, in which the first time it is only described.
-func loseBehind(p *proxy, statement string) {
-	var seen atomic.Int64
+// loseAtWork makes the network a black hole once the server was asked for the lock of a
+// work, and before the process learns whether it has it. In the mode cache_describe the
+// statement comes with its parameter, a smallint.
+func loseAtWork(p *proxy, work byte) {
+	parameter := []byte{0, 0, 0, 2, 0, work}
+	var asked atomic.Bool
 	toServer := func(chunk []byte) fate {
-		if bytes.Contains(chunk, []byte(statement)) {
-			seen.Add(1)
+		if _, after, ok := bytes.Cut(chunk, []byte("locks WHERE work")); ok && bytes.Contains(after, parameter) {
+			asked.Store(true)
 		}
 		return pass
 	}
 	toClient := func([]byte) fate {
-		if seen.Load() > 1 {
+		if asked.Load() {
 			p.loseAll()
 		}
 		return pass
@@ -269,11 +271,11 @@ func TestAMoverThatHangsHoldsUpNobodyForGood(t *testing.T) {
 	p := newProxy(t, cluster)
 	cfg := postgres.Config{Log: o.log, Home: o.home, LockTimeout: lockTimeout, Retry: -1, Timeout: hangTimeout()}
 
-	// Without an index, the first lock that it takes is the outbox's.
+	// Without an index, it takes the outbox's lock alone.
 	alone := cfg
 	alone.NoIndex = true
 	hanging := openWith(t, p.dsn()+"&default_query_exec_mode=cache_describe", alone, attestlog.Config{})
-	loseBehind(p, "locks WHERE work")
+	loseAtWork(p, 2)
 
 	callers, box := pool(t), o.outbox(t)
 	put := func(n int) {
@@ -315,7 +317,7 @@ func TestAnIndexerThatHangsHoldsUpNobodyForGood(t *testing.T) {
 	p := newProxy(t, cluster)
 	cfg := postgres.Config{Log: o.log, Home: o.home, Timeout: hangTimeout(), Retry: testwait.Patience()}
 	hanging := openWith(t, p.dsn()+"&default_query_exec_mode=cache_describe", cfg, attestlog.Config{})
-	loseBehind(p, "locks WHERE work")
+	loseAtWork(p, 0)
 
 	var g ledger
 	g.append(t, hanging, testlog.Events(0, 10)...)

@@ -27,8 +27,9 @@ const (
 	retryLongest = 500 * time.Millisecond
 )
 
-// Write runs fn in a transaction that holds the tree's row. After an error that
-// may pass, fn runs again in another transaction, for as long as Config.Retry.
+// Write runs fn in a transaction that holds the tree's row, or, in a process that has
+// the log to itself, before one that takes it and stores nothing if the tree is not the
+// one that fn was shown; then fn runs again. After an error that may pass, fn runs again in another transaction, for as long as Config.Retry.
 // It then finds events that were committed although the answer was lost by
 // their ids.
 func (s *Store) Write(ctx context.Context, fn func(attestlog.Tx) error) error {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	old "github.com/attestlog/attestlog/convert/audit"
+	"github.com/attestlog/attestlog/internal/auditview"
 	"github.com/attestlog/attestlog/internal/lasting"
 	"github.com/attestlog/attestlog/internal/oldlog"
 	"github.com/attestlog/attestlog/internal/retry"
@@ -41,7 +42,8 @@ var rows = query.Prefix("id", old.Format+":")
 type follower struct {
 	l     *Logger
 	table *old.Table
-	sql   followerSQL
+	add   string // the statement that adds a position, with the parameters of sql.Note
+	sql   auditview.PositionSQL
 	now   func() time.Time // for compareDaily
 
 	name    string // of the table's position, which is another for a table that begins anew
@@ -62,21 +64,14 @@ type settling struct {
 	writers map[string]bool // the transactions that were inserting when upTo was seen, and that run
 }
 
-// followerSQL are statements with the schema's name. Their $1 is the position's name.
-type followerSQL struct{ add, lock, look, note string }
-
 func newFollower(l *Logger, schema string) *follower {
 	positions := pgx.Identifier{schema, "positions"}.Sanitize()
 	return &follower{
 		l:     l,
 		table: old.In(l.pool),
-		sql: followerSQL{
-			add:  "INSERT INTO " + positions + " (name, position) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-			lock: "SELECT position FROM " + positions + " WHERE name = $1 FOR UPDATE SKIP LOCKED",
-			look: "SELECT position FROM " + positions + " WHERE name = $1",
-			note: "UPDATE " + positions + " SET position = $2 WHERE name = $1",
-		},
-		now: time.Now,
+		add:   "INSERT INTO " + positions + " (name, position) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+		sql:   auditview.PositionsIn(schema),
+		now:   time.Now,
 	}
 }
 
@@ -85,13 +80,11 @@ func newFollower(l *Logger, schema string) *follower {
 // added again.
 func (f *follower) identify(ctx context.Context) error {
 	var name string
-	err := f.l.pool.QueryRow(ctx, `
-		SELECT format('audit_log %s %s', to_regclass('audit_log')::oid, coalesce(pg_relation_filenode(to_regclass('audit_log')), 0))
-	`).Scan(&name)
+	err := f.l.pool.QueryRow(ctx, "SELECT "+auditview.PositionOf("to_regclass('audit_log')")).Scan(&name)
 	if err != nil || name == f.name {
 		return err
 	}
-	_, err = f.l.pool.Exec(ctx, f.sql.add, name, int64(math.MinInt64))
+	_, err = f.l.pool.Exec(ctx, f.add, name, int64(math.MinInt64))
 	if err != nil {
 		return err
 	}
@@ -135,7 +128,7 @@ func (f *follower) takeOver(ctx context.Context) (err error) {
 		}
 
 		var position int64
-		err = f.l.pool.QueryRow(ctx, f.sql.look, f.name).Scan(&position)
+		err = f.l.pool.QueryRow(ctx, f.sql.Look, f.name).Scan(&position)
 		if err != nil || position >= last {
 			return err
 		}
@@ -197,7 +190,7 @@ func (f *follower) step(ctx context.Context) (held, more bool, err error) {
 			return err
 		}
 		var position int64
-		err = tx.QueryRow(ctx, f.sql.lock, f.name).Scan(&position)
+		err = tx.QueryRow(ctx, f.sql.Lock, f.name).Scan(&position)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
 		}
@@ -302,7 +295,7 @@ func (f *follower) settle(ctx context.Context, tx pgx.Tx) error {
 			return nil
 		}
 
-		_, err = tx.Exec(ctx, f.sql.note, f.name, f.pending.upTo)
+		_, err = tx.Exec(ctx, f.sql.Note, f.name, f.pending.upTo)
 		if err != nil {
 			return err
 		}

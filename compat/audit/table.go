@@ -22,7 +22,7 @@ import (
 func makeTable(ctx context.Context, pool *pgxpool.Pool) error {
 	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		// Two that make one table at once would fail.
-		_, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('attestlog audit_log', 0))")
+		_, err := tx.Exec(ctx, auditview.LockName)
 		if err != nil {
 			return err
 		}
@@ -109,7 +109,7 @@ func (l *Logger) chooseSequence(ctx context.Context) error {
 	err = pgx.BeginFunc(ctx, l.pool, func(tx pgx.Tx) error {
 		// Another process that raises it at once may draw ids from it before this one
 		// has looked.
-		_, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('attestlog audit_log', 0))")
+		_, err := tx.Exec(ctx, auditview.LockName)
 		if err != nil {
 			return err
 		}

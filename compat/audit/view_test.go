@@ -276,6 +276,13 @@ func TestAViewThatIsRefused(t *testing.T) {
 	}
 	testwait.Until(t, "the row in the log", func() bool { return names(t, l) == "late" })
 
+	// What a Create that was killed has left is dropped.
+	run(t, c, "CREATE TABLE attestlog.audit_log_rows (idx bigint); INSERT INTO attestlog.positions VALUES ('view audit_log', 0)")
+	if _, err := v.Drop(t.Context()); !errors.Is(err, auditview.ErrNone) {
+		t.Errorf("Drop without a view = %v", err)
+	}
+	run(t, c, "CREATE TABLE attestlog.audit_log_rows (idx bigint); DROP TABLE attestlog.audit_log_rows")
+
 	// No program takes rows over.
 	if err := l.Close(); err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/attestlog/attestlog"
 	table "github.com/attestlog/attestlog/convert/auditlog"
+	"github.com/attestlog/attestlog/internal/lasting"
 	"github.com/attestlog/attestlog/internal/oldlog"
 	"github.com/attestlog/attestlog/internal/retry"
 	"github.com/attestlog/attestlog/query"
@@ -25,7 +26,6 @@ const (
 	followEvery  = time.Second     // how often to look whether the table was written
 	settleTime   = 2 * time.Second // how long a file may seem unchanged that was written just now
 	compareEvery = 24 * time.Hour
-	warnEvery    = time.Hour // while an error lasts
 )
 
 // rows selects the entries that were made of rows.
@@ -50,7 +50,7 @@ type follower struct {
 
 	now      func() time.Time // for compareDaily
 	compared time.Time        // when the table was compared last, or zero if that is unknown
-	failing  time.Time        // when an error was logged last; zero while there is none
+	failing  lasting.State
 }
 
 // newFollower finds out how far the log is.
@@ -98,20 +98,10 @@ func (f *follower) run(ctx context.Context) {
 			err = f.compareDaily(ctx)
 		}
 		if ctx.Err() == nil {
-			f.report(err)
+			f.failing.Note(err, slog.Default(), slog.LevelError,
+				"auditlog: the old table cannot be followed; rows that are added to it wait there",
+				"auditlog: the old table is followed again", "path", f.path)
 		}
-	}
-}
-
-// report logs an error when it begins, each hour while it lasts, and when it ends.
-func (f *follower) report(err error) {
-	switch {
-	case err == nil && !f.failing.IsZero():
-		slog.Info("auditlog: the old table is followed again", "path", f.path)
-		f.failing = time.Time{}
-	case err != nil && time.Since(f.failing) >= warnEvery:
-		slog.Error("auditlog: the old table cannot be followed; rows that are added to it wait there", "path", f.path, "err", err)
-		f.failing = time.Now()
 	}
 }
 

@@ -30,21 +30,38 @@ type Feeder struct {
 	log *attestlog.Log
 	own query.Query // entries that are not shown
 
-	look, lock, note, lengths string // statements
-	rows                      pgx.Identifier
+	position PositionSQL
+	lengths  string // a statement
+	rows     pgx.Identifier
+}
+
+// PositionSQL are statements about a row of the log's table positions, whose name is
+// their $1.
+type PositionSQL struct {
+	Look string // returns the position
+	Lock string // the same, and locks the row, unless another process has
+	Note string // sets the position to $2
+}
+
+// PositionsIn returns the statements for the log in a schema.
+func PositionsIn(schema string) PositionSQL {
+	positions := namesIn(schema).positions
+	look := "SELECT position FROM " + positions + " WHERE name = $1"
+	return PositionSQL{
+		Look: look,
+		Lock: look + " FOR UPDATE SKIP LOCKED",
+		Note: "UPDATE " + positions + " SET position = $2 WHERE name = $1",
+	}
 }
 
 // NewFeeder returns a Feeder of the view of a log that is kept in a schema of the
 // database.
 func NewFeeder(db DB, log *attestlog.Log, schema string) *Feeder {
-	positions := namesIn(schema).positions
 	return &Feeder{
-		db:   db,
-		log:  log,
-		own:  oldlog.Own("audit"),
-		look: "SELECT position FROM " + positions + " WHERE name = $1",
-		lock: "SELECT position FROM " + positions + " WHERE name = $1 FOR UPDATE SKIP LOCKED",
-		note: "UPDATE " + positions + " SET position = $2 WHERE name = $1",
+		db:       db,
+		log:      log,
+		own:      oldlog.Own("audit"),
+		position: PositionsIn(schema),
 		lengths: "SELECT attname::text, atttypmod - 4 FROM pg_attribute WHERE attrelid = '" + namesIn(schema).rows +
 			"'::regclass AND atttypid = 'varchar'::regtype AND atttypmod > 4",
 		rows: pgx.Identifier{schema, "audit_log_rows"},
@@ -55,7 +72,7 @@ func NewFeeder(db DB, log *attestlog.Log, schema string) *Feeder {
 // more. It does nothing if there is no view, or if another process is at it.
 func (f *Feeder) Step(ctx context.Context) (more bool, err error) {
 	var position int64
-	err = f.db.QueryRow(ctx, f.look, positionName).Scan(&position)
+	err = f.db.QueryRow(ctx, f.position.Look, positionName).Scan(&position)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil
 	}
@@ -73,7 +90,7 @@ func (f *Feeder) Step(ctx context.Context) (more bool, err error) {
 		if err != nil {
 			return err
 		}
-		err = tx.QueryRow(ctx, f.lock, positionName).Scan(&position)
+		err = tx.QueryRow(ctx, f.position.Lock, positionName).Scan(&position)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
 		}
@@ -91,7 +108,7 @@ func (f *Feeder) Step(ctx context.Context) (more bool, err error) {
 			return err
 		}
 		more = end < size
-		_, err = tx.Exec(ctx, f.note, positionName, int64(end))
+		_, err = tx.Exec(ctx, f.position.Note, positionName, int64(end))
 		return err
 	})
 	return more, err

@@ -203,6 +203,15 @@ func texts(ctx context.Context, db queryer, sql string, args ...any) ([]string, 
 	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
+// columnsOf returns what an expression says of each column of a table, in their order.
+func columnsOf(ctx context.Context, db queryer, table relation, expression string) ([]string, error) {
+	return texts(ctx, db, "SELECT "+expression+`
+		FROM pg_attribute
+		WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped
+		ORDER BY attnum
+	`, table.oid)
+}
+
 // checkQuiet fails if a row was taken over a short while ago.
 func (v *View) checkQuiet(ctx context.Context, quiet time.Duration) error {
 	page, err := v.log.Query(ctx, query.Prefix("id", old.Format+":"), attestlog.PageOptions{Limit: 1})
@@ -227,7 +236,7 @@ type seenRows struct {
 // checkMoved fails if the table has rows that the log lacks.
 func (v *View) checkMoved(ctx context.Context, table relation) (seen seenRows, err error) {
 	// Rows up to here were all moved, or there is no such row.
-	err = v.db.QueryRow(ctx, "SELECT coalesce(max(position), $2) FROM "+v.names.positions+" WHERE name = "+positionOf, table.oid, noID).
+	err = v.db.QueryRow(ctx, "SELECT coalesce(max(position), $2) FROM "+v.names.positions+" WHERE name = "+PositionOf("$1"), table.oid, noID).
 		Scan(&seen.last)
 	if err != nil {
 		return seen, err
@@ -240,9 +249,12 @@ func (v *View) checkMoved(ctx context.Context, table relation) (seen seenRows, e
 	return seen, err
 }
 
-// positionOf is the name of the row of the table positions that says how far a table
-// was taken over, by package compat/audit.
-const positionOf = "format('audit_log %s %s', $1::oid, coalesce(pg_relation_filenode($1), 0))"
+// PositionOf returns the SQL of the name of the row of the table positions that says
+// how far a table was taken over, by package compat/audit. A table that was dropped and
+// made again, or truncated, has another.
+func PositionOf(table string) string {
+	return "format('audit_log %s %s', " + table + "::oid, coalesce(pg_relation_filenode(" + table + "), 0))"
+}
 
 // checkAfter looks for the rows after an id in the log, and returns the last.
 func (v *View) checkAfter(ctx context.Context, table *old.Table, last int64) (int64, error) {
@@ -273,16 +285,11 @@ func (v *View) countTo(ctx context.Context, db queryer, last int64) (n int64, er
 // columns have the types of the old table's, which prepared statements rely on.
 func (v *View) makeRows(ctx context.Context, table relation) error {
 	return pgx.BeginFunc(ctx, v.db, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, lockName)
+		_, err := tx.Exec(ctx, LockName)
 		if err != nil {
 			return err
 		}
-		columns, err := texts(ctx, tx, `
-			SELECT quote_ident(attname) || ' ' || format_type(atttypid, atttypmod)
-			FROM pg_attribute
-			WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped
-			ORDER BY attnum
-		`, table.oid)
+		columns, err := columnsOf(ctx, tx, table, "quote_ident(attname) || ' ' || format_type(atttypid, atttypmod)")
 		if err != nil {
 			return err
 		}
@@ -320,9 +327,9 @@ func (v *View) makeRows(ctx context.Context, table relation) error {
 	})
 }
 
-// lockName is the statement that package compat/audit begins with when it makes the
-// table.
-const lockName = "SELECT pg_advisory_xact_lock(hashtextextended('attestlog audit_log', 0))"
+// LockName is the statement that a transaction begins with which makes or replaces the
+// table, or raises its sequence.
+const LockName = "SELECT pg_advisory_xact_lock(hashtextextended('attestlog audit_log', 0))"
 
 func (v *View) feedAll(ctx context.Context) error {
 	for more := true; more; {
@@ -351,12 +358,7 @@ func (v *View) replace(ctx context.Context, table relation, seen seenRows) error
 		if err != nil {
 			return err
 		}
-		columns, err := texts(ctx, tx, `
-			SELECT quote_ident(attname)
-			FROM pg_attribute
-			WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped
-			ORDER BY attnum
-		`, table.oid)
+		columns, err := columnsOf(ctx, tx, table, "quote_ident(attname)")
 		if err != nil {
 			return err
 		}
@@ -454,7 +456,7 @@ func (v *View) exclusively(ctx context.Context, fn func(pgx.Tx) error) error {
 		if err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, lockName)
+		_, err = tx.Exec(ctx, LockName)
 		if err != nil {
 			return err
 		}
@@ -475,13 +477,15 @@ func (v *View) exclusively(ctx context.Context, fn func(pgx.Tx) error) error {
 // Drop removes the view and puts the table back as it was. What was logged meanwhile
 // is in the log, and not in the table. kept is false if there is no table to put back.
 func (v *View) Drop(ctx context.Context) (kept bool, err error) {
+	isView := false
 	err = v.exclusively(ctx, func(tx pgx.Tx) error {
 		view, err := v.find(ctx, tx)
 		if err != nil {
 			return err
 		}
-		if !view.isView {
-			return ErrNone
+		isView = view.isView
+		if !isView { // a Create that was killed may have left rows
+			return v.dropRows(ctx, tx)
 		}
 
 		// A Feeder locks this row before the others.
@@ -509,6 +513,9 @@ func (v *View) Drop(ctx context.Context) (kept bool, err error) {
 		}
 		return v.dropRows(ctx, tx)
 	})
+	if err == nil && !isView {
+		err = ErrNone
+	}
 	return kept, err
 }
 
@@ -519,10 +526,6 @@ func (v *View) removeRows(ctx context.Context) error {
 		if err == nil && r.isView { // of another process, meanwhile
 			return nil
 		}
-		err = v.dropPosition(ctx, tx)
-		if err != nil {
-			return err
-		}
 		return v.dropRows(ctx, tx)
 	})
 }
@@ -532,8 +535,13 @@ func (v *View) dropPosition(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
+// dropRows drops what is filled, in the order in which a Feeder takes it.
 func (v *View) dropRows(ctx context.Context, tx pgx.Tx) error {
-	_, err := tx.Exec(ctx, "DROP TABLE IF EXISTS "+v.names.rows)
+	err := v.dropPosition(ctx, tx)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, "DROP TABLE IF EXISTS "+v.names.rows)
 	if err != nil {
 		return err
 	}

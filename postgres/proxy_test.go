@@ -223,9 +223,10 @@ func loseHalf(p *proxy) {
 // loseAtWork makes the network a black hole once the server was asked for the lock of a
 // work, and before the process learns whether it has it. In the mode cache_describe the
 // statement comes with its parameter, a smallint.
-func loseAtWork(p *proxy, work byte) {
+func loseAtWork(p *proxy, work byte) (lost *atomic.Bool) {
 	parameter := []byte{0, 0, 0, 2, 0, work}
 	var asked atomic.Bool
+	lost = new(atomic.Bool)
 	toServer := func(chunk []byte) fate {
 		if _, after, ok := bytes.Cut(chunk, []byte("locks WHERE work")); ok && bytes.Contains(after, parameter) {
 			asked.Store(true)
@@ -235,14 +236,17 @@ func loseAtWork(p *proxy, work byte) {
 	toClient := func([]byte) fate {
 		if asked.Load() {
 			p.loseAll()
+			lost.Store(true)
 		}
 		return pass
 	}
 	p.toServer.Store(&toServer)
 	p.toClient.Store(&toClient)
+	return lost
 }
 
-// lockHeld reports whether somebody holds the lock of one of a log's works.
+// lockHeld reports whether somebody holds the lock of one of a log's works. It takes the
+// lock for a moment itself, so nobody else may be about to try for it.
 func lockHeld(t *testing.T, conn *pgx.Conn, name string, work int) bool {
 	t.Helper()
 	return one[bool](t, conn, "SELECT NOT EXISTS (SELECT 1 FROM "+name+".locks WHERE work = $1 FOR UPDATE SKIP LOCKED)", work)
@@ -275,7 +279,7 @@ func TestAMoverThatHangsHoldsUpNobodyForGood(t *testing.T) {
 	alone := cfg
 	alone.NoIndex = true
 	hanging := openWith(t, p.dsn()+"&default_query_exec_mode=cache_describe", alone, attestlog.Config{})
-	loseAtWork(p, 2)
+	lost := loseAtWork(p, 2)
 
 	callers, box := pool(t), o.outbox(t)
 	put := func(n int) {
@@ -288,7 +292,7 @@ func TestAMoverThatHangsHoldsUpNobodyForGood(t *testing.T) {
 	put(0)
 	conn := o.connect(t)
 	testwait.Until(t, "the hanging process has the outbox's lock", func() bool {
-		return lockHeld(t, conn, o.log, 2)
+		return lost.Load() && lockHeld(t, conn, o.log, 2)
 	})
 
 	put(1)
@@ -317,14 +321,14 @@ func TestAnIndexerThatHangsHoldsUpNobodyForGood(t *testing.T) {
 	p := newProxy(t, cluster)
 	cfg := postgres.Config{Log: o.log, Home: o.home, Timeout: hangTimeout(), Retry: testwait.Patience()}
 	hanging := openWith(t, p.dsn()+"&default_query_exec_mode=cache_describe", cfg, attestlog.Config{})
-	loseAtWork(p, 0)
+	lost := loseAtWork(p, 0)
 
 	var g ledger
 	g.append(t, hanging, testlog.Events(0, 10)...)
 
 	conn := o.connect(t)
 	testwait.Until(t, "the hanging process has the index's lock", func() bool {
-		return lockHeld(t, conn, o.log, 0)
+		return lost.Load() && lockHeld(t, conn, o.log, 0)
 	})
 
 	l := openWith(t, cluster.DSN("postgres"), cfg, attestlog.Config{})

@@ -25,7 +25,28 @@ const selectTree = "SELECT size, root, peaks, tail || recent, logged_time FROM @
 
 // Tree returns the stored tree.
 func (s *Store) Tree(ctx context.Context) (attestlog.Tree, error) {
-	return s.readTree(ctx, s.pool)
+	tree, err := s.readTree(ctx, s.pool)
+	if s.dropBroken(ctx, err) {
+		tree, err = s.readTree(ctx, s.pool)
+	}
+	return tree, err
+}
+
+// dropBroken has all connections made anew if an error is that of one which was ended:
+// then the others are likely to be ended too, and each would fail somebody. It reports
+// whether it has.
+func (s *Store) dropBroken(ctx context.Context, err error) bool {
+	var pg *pgconn.PgError
+	var corrupt *attestlog.CorruptError
+	var connecting *pgconn.ConnectError
+	switch {
+	case err == nil, ctx.Err() != nil, s.closing.given(), errors.As(err, &corrupt), errors.As(err, &connecting):
+		return false
+	case errors.As(err, &pg) && pg.Code != "57P01" && pg.Code != "57P02": // shutting down, crashed
+		return false
+	}
+	s.pool.Reset()
+	return true
 }
 
 func (s *Store) readTree(ctx context.Context, db queryer) (attestlog.Tree, error) {

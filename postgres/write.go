@@ -55,6 +55,7 @@ func (s *Store) Write(ctx context.Context, fn func(attestlog.Tx) error) error {
 		if errors.Is(err, errStale) { // the next try reads the tree
 			continue
 		}
+		s.dropBroken(ctx, err)
 		if ctx.Err() == nil {
 			s.failing.Note(err, s.cfg.Logger, slog.LevelWarn, "attestlog: a transaction failed",
 				"attestlog: transactions are committed again", "log", s.cfg.Log)

@@ -113,6 +113,7 @@ type Log struct {
 	readOnly error // why, or nil
 
 	reader    *reader
+	erasures  *erasures
 	encoder   *encoder
 	queue     *queue
 	appender  *appender
@@ -174,6 +175,8 @@ func assemble(store Store, cfg Config, seals sealSet) *Log {
 		counters: &counters{},
 		life:     newLifecycle(),
 	}
+	l.erasures = &erasures{reader: l.reader}
+
 	// Each part gets what it needs and no more, and none of them the Log: who owns
 	// what can be read here.
 	l.failures = &failures{counters: l.counters, logger: cfg.Logger}

@@ -18,6 +18,18 @@ type RawEntry struct {
 	Index       uint64
 	Leaf        []byte
 	Disclosures []Disclosure
+
+	// Err is set, to a *CorruptError, if the entry is damaged: missing, unreadable, or
+	// not the one that the tree has. It then has no leaf and no disclosures.
+	Err error
+	// FoundAt is where a search by time has found the entry, in nanoseconds since
+	// 1970. A damaged entry has no time of its own.
+	FoundAt int64
+}
+
+// damaged is what stands in the place of an entry that is not given out.
+func (r *RawEntry) damaged(err error) *RawEntry {
+	return &RawEntry{Index: r.Index, Err: err, FoundAt: r.FoundAt}
 }
 
 // Clone copies an entry whose bytes are about to be reused.
@@ -26,6 +38,8 @@ func (r *RawEntry) Clone() RawEntry {
 		Index:       r.Index,
 		Leaf:        bytes.Clone(r.Leaf),
 		Disclosures: slices.Clone(r.Disclosures),
+		Err:         r.Err,
+		FoundAt:     r.FoundAt,
 	}
 	for i := range out.Disclosures {
 		out.Disclosures[i].Value = bytes.Clone(out.Disclosures[i].Value)
@@ -44,8 +58,13 @@ func (r *RawEntry) size() int {
 
 // Entry decodes an entry that came from a log, such as one that ParseLine read,
 // with its disclosures in their places. The entry owns its bytes. What does not
-// fit together is a *CorruptError.
+// fit together is a *CorruptError; an entry that is known to be damaged is returned
+// with its Err, and without an error.
 func (r *RawEntry) Entry() (Entry, error) {
+	if r.Err != nil {
+		return Entry{Index: r.Index, Err: r.Err, Event: Event{Time: time.Unix(0, r.FoundAt).UTC()}}, nil
+	}
+
 	own := r.Clone()
 	leaf, err := decodeLeaf(own.Leaf)
 	if err != nil {
@@ -72,6 +91,9 @@ func (r *RawEntry) Entry() (Entry, error) {
 // places.
 type Entry struct {
 	Event
+	// Err is set, to a *CorruptError, if the entry is damaged. Lists have such an entry
+	// in its place, with its Index and nothing else that means anything.
+	Err        error
 	Index      uint64
 	LoggedTime time.Time // UTC, whole microseconds
 	LeafHash   Hash
@@ -83,12 +105,19 @@ type Entry struct {
 }
 
 // Raw returns the entry as it is stored. It shares the entry's bytes.
-func (e *Entry) Raw() RawEntry { return RawEntry{e.Index, e.Leaf, e.Disclosures} }
+func (e *Entry) Raw() RawEntry {
+	return RawEntry{Index: e.Index, Leaf: e.Leaf, Disclosures: e.Disclosures, Err: e.Err}
+}
 
 // MarshalJSON writes the entry as one object: index, leaf_hash and logged_time,
 // then the event's fields with disclosed values in their places, and under
-// "erased" the pointers of those that are gone.
+// "erased" the pointers of those that are gone. A damaged entry is
+// {"index":7,"damaged":"leaf: missing"}.
 func (e Entry) MarshalJSON() ([]byte, error) {
+	if e.Err != nil {
+		return AppendLine(nil, &RawEntry{Index: e.Index, Err: e.Err}), nil
+	}
+
 	event, err := e.Event.MarshalJSON()
 	if err != nil {
 		return nil, err
@@ -120,9 +149,13 @@ func (e Entry) MarshalJSON() ([]byte, error) {
 // Field returns the values that the entry has of a field of the query language,
 // or of "index", "time" or "logged_time".
 func (e *Entry) Field(name string) ([]string, error) {
-	switch name {
-	case "index":
+	switch {
+	case name == "index":
 		return []string{strconv.FormatUint(e.Index, 10)}, nil
+	case e.Err != nil:
+		return nil, nil
+	}
+	switch name {
 	case "time":
 		return []string{string(canon.AppendTime(nil, e.Time, timeDigits))}, nil
 	case "logged_time":

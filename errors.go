@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 )
 
 var (
@@ -55,11 +56,14 @@ func (e *FieldError) Error() string {
 // rest of it.
 type CorruptError struct {
 	Index uint64 // the first entry concerned
-	Where string // "leaf", "tile 0/12", "disclosure /source/ip", "checkpoint 500", …
+	Where string // "leaf", "tile 0/12", "disclosure /source/ip", "checkpoint 500", …; "" if unknown
 	Err   error  // what differs
 }
 
 func (e *CorruptError) Error() string {
+	if e.Where == "" {
+		return fmt.Sprintf("entry %d: %v", e.Index, e.Err)
+	}
 	return fmt.Sprintf("entry %d: %s: %v", e.Index, e.Where, e.Err)
 }
 
@@ -87,3 +91,20 @@ func (e *AppendError) Error() string {
 
 // Unwrap returns the cause.
 func (e *AppendError) Unwrap() error { return e.Err }
+
+// storable is an error whose text any store can keep, whatever bytes of a foreign
+// event it quotes.
+func storable(err error) error {
+	const maxText = 1_000
+	text := strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, err.Error())
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	if len(text) > maxText {
+		text = strings.ToValidUTF8(text[:maxText], "") + "…"
+	}
+	return errors.New(text)
+}

@@ -102,6 +102,9 @@ func (w *followerWorker) step(ctx context.Context) (bool, error) {
 	entries := make([]RawEntry, 0, end-position)
 	err = w.reader.Scan(ctx, position, end, func(r *RawEntry) error {
 		entries = append(entries, r.Clone())
+		if r.Err != nil {
+			w.logger.Error("attestlog: a follower is given a damaged entry as damaged", "follower", w.follower.Name(), "err", r.Err)
+		}
 		return nil
 	})
 	if err != nil {

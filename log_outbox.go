@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync/atomic"
 	"time"
-	"unicode"
 
 	"github.com/attestlog/attestlog/internal/lasting"
 	"github.com/attestlog/attestlog/internal/retry"
@@ -167,23 +165,6 @@ func (w *outboxWorker) parse(p *Prepared) (Event, error) {
 		return e, err
 	}
 	return e, w.appender.encoder.check(e, p.At)
-}
-
-// storable is an error whose text any store can keep, whatever bytes of a foreign
-// event it quotes.
-func storable(err error) error {
-	const maxText = 1_000
-	text := strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, err.Error())
-	text = strings.ToValidUTF8(text, "\uFFFD")
-	if len(text) > maxText {
-		text = strings.ToValidUTF8(text[:maxText], "") + "…"
-	}
-	return errors.New(text)
 }
 
 // drain waits until everything that is in the outbox now has left it.

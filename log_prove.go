@@ -31,7 +31,7 @@ func (l *Log) InclusionProofTo(ctx context.Context, index uint64, c Checkpoint) 
 	p := InclusionProof{Index: index, Checkpoint: c}
 	err := l.reader.Scan(ctx, index, index+1, func(r *RawEntry) error {
 		p.Leaf = append([]byte(nil), r.Leaf...)
-		return nil
+		return r.Err
 	})
 	if err != nil {
 		return p, err
@@ -106,7 +106,7 @@ func (l *Log) EntryBundle(ctx context.Context, n uint64, width int) ([]byte, err
 		entries++
 		bundle = binary.BigEndian.AppendUint16(bundle, uint16(len(r.Leaf))) // MaxLeaf fits
 		bundle = append(bundle, r.Leaf...)
-		return nil
+		return r.Err
 	})
 	if err == nil && entries != width {
 		err = fmt.Errorf("entry bundle %d of width %d: %w", n, width, ErrNotFound)

@@ -18,8 +18,8 @@ import (
 )
 
 // A reader is how a log reads its store, and the only way by which entries leave
-// the log: whatever gives some out, an answer, a page, an export or a follower, gets
-// them from give. Only a verifier, which checks more, reads the store itself.
+// the log: whatever gives some out, an answer, a page, an export or a follower, has
+// them checked. Only a verifier, which checks more, reads the store itself.
 type reader struct {
 	Reader
 	proven   merkle.Proven
@@ -42,18 +42,26 @@ func (r *reader) trust(c Checkpoint) {
 	r.trustedRoot = c.Root
 }
 
-// give hands an entry from the store to fn, if it is the one that the tree has at its
-// index. The tree is the stored one, once that is proven to go on from the one before,
-// the first of them from what is trusted.
-func (r *reader) give(ctx context.Context, e *RawEntry, fn func(*RawEntry) error) error {
+// check compares an entry from the store with the one that the tree has at its index.
+// The tree is the stored one, once that is proven to go on from the one before, the
+// first of them from what is trusted. It returns the entry, or what stands in its place
+// if it is damaged.
+func (r *reader) check(ctx context.Context, e *RawEntry) (*RawEntry, error) {
+	if e.Err != nil {
+		return e, nil
+	}
+
 	want, err := r.leafHash(ctx, e.Index)
-	if err != nil {
-		return err
+	var corrupt *CorruptError
+	switch {
+	case errors.As(err, &corrupt) && corrupt.Index <= e.Index && e.Index < r.proven.Size():
+		return e.damaged(err), nil // of a tree that holds, a tile does not fit
+	case err != nil:
+		return nil, err
+	case LeafHash(e.Leaf) != want:
+		return e.damaged(corruptError(merkle.LeafMismatch(e.Index))), nil
 	}
-	if LeafHash(e.Leaf) != want {
-		return corruptError(merkle.LeafMismatch(e.Index))
-	}
-	return fn(e)
+	return e, nil
 }
 
 // leafHash returns what the tree has for an entry.
@@ -108,117 +116,40 @@ func (r *reader) adopt(ctx context.Context, src merkle.Source) error {
 	return err
 }
 
-// Bounds of what Scan reads together.
-const (
-	firstScan = 64
-	maxScan   = 2_048
-	scanBytes = 1 << 20
-)
-
-// Scan is Reader.Scan. It holds nothing of the store while fn runs, which may take as
-// long as it likes. An entry that is missing is a *CorruptError.
+// Scan is Reader.Scan, of what is in the log when it begins. It holds nothing of the
+// store while fn runs, which may take as long as it likes. A damaged entry is given with
+// its Err.
 func (r *reader) Scan(ctx context.Context, from, to uint64, fn func(*RawEntry) error) error {
-	var held heldEntries
-	step := uint64(firstScan)
-	isMissing := false
-	for from < to {
-		held.reset()
-		scanErr := r.Reader.Scan(ctx, from, min(to, from+step), held.add)
-		if errors.Is(scanErr, errEnough) {
-			scanErr = nil
+	if to > r.proven.Size() {
+		tree, err := r.Tree(ctx)
+		if err != nil {
+			return err
 		}
-
-		if len(held.entries) == 0 && scanErr == nil {
-			// The log ends here, unless the entry came a moment ago.
-			tree, err := r.Tree(ctx)
-			if err != nil || from >= tree.Size {
-				return err
-			}
-			if isMissing {
-				return &CorruptError{from, "leaf", errors.New("missing")}
-			}
-			isMissing = true
-			continue
-		}
-		isMissing = false
-		for i := range held.entries {
-			e := &held.entries[i]
-			if e.Index != from {
-				return &CorruptError{from, "leaf", errors.New("missing")}
-			}
-			err := r.give(ctx, e, fn)
-			if err != nil {
-				return err
-			}
-			from++
-		}
-		if scanErr != nil { // after what was read before it
-			return scanErr
-		}
-
-		// Many small entries cost less together; large ones would take memory.
-		step = min(2*step, maxScan)
-		if held.size() > scanBytes {
-			step = max(uint64(len(held.entries))/2, 1)
-		}
+		to = min(to, tree.Size)
 	}
-	return nil
-}
-
-// heldEntries are entries with memory of their own, which is used again.
-type heldEntries struct {
-	entries     []RawEntry
-	disclosures []Disclosure
-	bytes       []byte
-}
-
-// errEnough ends a scan that has read scanBytes.
-var errEnough = errors.New("enough was read")
-
-func (h *heldEntries) reset() {
-	h.entries = h.entries[:0]
-	h.disclosures = h.disclosures[:0]
-	h.bytes = h.bytes[:0]
-}
-
-func (h *heldEntries) size() int { return len(h.bytes) }
-
-func (h *heldEntries) add(e *RawEntry) error {
-	if h.size() > scanBytes {
-		return errEnough
-	}
-
-	first := len(h.disclosures)
-	for i := range e.Disclosures {
-		d := e.Disclosures[i]
-		d.Value = h.keep(d.Value)
-		h.disclosures = append(h.disclosures, d)
-	}
-	h.entries = append(h.entries, RawEntry{
-		Index:       e.Index,
-		Leaf:        h.keep(e.Leaf),
-		Disclosures: h.disclosures[first:len(h.disclosures):len(h.disclosures)],
+	return ScanPast(ctx, r.Reader.Scan, from, to, func(e *RawEntry) error {
+		checked, err := r.check(ctx, e)
+		if err != nil {
+			return err
+		}
+		return fn(checked)
 	})
-	return nil
 }
 
-// keep copies bytes. What was kept before stays where it is when the memory grows.
-func (h *heldEntries) keep(b []byte) []byte {
-	first := len(h.bytes)
-	h.bytes = append(h.bytes, b...)
-	return h.bytes[first:len(h.bytes):len(h.bytes)]
-}
-
-// Search is Reader.Search.
+// Search is Reader.Search. A damaged entry is given with its Err.
 func (r *reader) Search(ctx context.Context, plan query.Plan, below *query.Position, fn func(*RawEntry) (bool, error)) (uint64, error) {
 	return r.Reader.Search(ctx, plan, below, func(e *RawEntry) (bool, error) {
-		more := false
-		err := r.give(ctx, e, func(e *RawEntry) error {
-			var err error
-			more, err = fn(e)
-			return err
-		})
-		return more, err
+		checked, err := r.check(ctx, e)
+		if err != nil {
+			return false, err
+		}
+		if checked.Err == nil && plan.TimeBound() {
+			when, ok := LeafTime(checked.Leaf)
+			if ok && (when < plan.After || when >= plan.Before) {
+				return true, nil
+			}
+		}
+		return fn(checked)
 	})
 }
 
@@ -236,16 +167,20 @@ func (r *reader) source(ctx context.Context) merkle.Source {
 // readChunk is how many entries followers and tails read at a time.
 const readChunk = 1_000
 
-// Entry returns the entry at index, or ErrNotFound.
+// Entry returns the entry at index, or ErrNotFound. If it is damaged, the error is a
+// *CorruptError.
 func (l *Log) Entry(ctx context.Context, index uint64) (Entry, error) {
 	var out Entry
 	found := false
 	err := l.reader.Scan(ctx, index, index+1, func(r *RawEntry) error {
 		found = true
 		var err error
-		out, err = r.Entry()
+		out, err = l.decode(ctx, r)
 		return err
 	})
+	if err == nil && out.Err != nil {
+		return Entry{}, out.Err
+	}
 	if err == nil && !found {
 		err = fmt.Errorf("entry %d: %w", index, ErrNotFound)
 	}
@@ -276,7 +211,7 @@ func (l *Log) EntryByID(ctx context.Context, id string) (Entry, error) {
 	if len(page.Entries) == 0 {
 		return Entry{}, fmt.Errorf("id %s: %w", id, ErrNotFound)
 	}
-	return page.Entries[0], nil
+	return page.Entries[0], page.Entries[0].Err
 }
 
 // Size returns the number of entries that are durable now.
@@ -287,7 +222,7 @@ func (l *Log) Size(ctx context.Context) (uint64, error) {
 
 // Scan calls fn with each entry from ≤ index < to as it is stored, in order,
 // until fn returns an error, which Scan returns. The bytes are valid only during
-// the call. It is the quickest way to read many entries.
+// the call. A damaged entry has its Err. It is the quickest way to read many entries.
 func (l *Log) Scan(ctx context.Context, from, to uint64, fn func(*RawEntry) error) error {
 	return l.reader.Scan(ctx, from, to, fn)
 }
@@ -302,15 +237,31 @@ func (l *Log) search(ctx context.Context, q query.Query, ascending bool, below *
 
 	plan.Ascending = ascending
 	return l.reader.Search(ctx, plan, below, func(r *RawEntry) (bool, error) {
-		e, err := r.Entry()
+		e, err := l.decode(ctx, r)
 		if err != nil {
 			return false, err
 		}
-		if !q.Match(&e) {
+		// Whether q selects a damaged entry is unknown. It is shown, so that nothing is
+		// hidden by damage.
+		if e.Err == nil && !q.Match(&e) {
 			return true, nil
 		}
 		return fn(&e)
 	})
+}
+
+// decode returns an entry that the store has given out. One that cannot be decoded, or
+// that lacks what no entry says was erased, is damaged.
+func (l *Log) decode(ctx context.Context, r *RawEntry) (Entry, error) {
+	e, err := r.Entry()
+	if err == nil && len(e.Erased) > 0 {
+		err = l.erasures.check(ctx, &e)
+	}
+	var corrupt *CorruptError
+	if errors.As(err, &corrupt) {
+		return r.damaged(corrupt).Entry()
+	}
+	return e, err
 }
 
 // plan returns q's plan, with ids looked up.
@@ -357,7 +308,8 @@ func (l *Log) refusePrefixes(q query.Query) error {
 }
 
 // Count returns how many entries q selects, counting no further than limit; 0
-// means no limit.
+// means no limit. If it meets a damaged entry, of which nobody can tell whether q selects
+// it, the error is a *CorruptError.
 func (l *Log) Count(ctx context.Context, q query.Query, limit uint64) (uint64, error) {
 	if limit == 0 {
 		limit = math.MaxInt64
@@ -381,7 +333,10 @@ func (l *Log) Count(ctx context.Context, q query.Query, limit uint64) (uint64, e
 	plan.Ascending = true
 	plan.Order = query.ByIndex
 	_, err = l.reader.Search(ctx, plan, nil, func(r *RawEntry) (bool, error) {
-		e, err := r.Entry()
+		e, err := l.decode(ctx, r)
+		if err == nil {
+			err = e.Err
+		}
 		if err == nil && q.Match(&e) {
 			n++
 		}
@@ -392,7 +347,7 @@ func (l *Log) Count(ctx context.Context, q query.Query, limit uint64) (uint64, e
 
 // Entries returns the entries that q selects, in constant memory: in the order of
 // the log, oldest first, or for a query ordered by time newest first. It ends
-// with the entries that were there when it began.
+// with the entries that were there when it began. A damaged entry has its Err.
 func (l *Log) Entries(ctx context.Context, q query.Query) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		stopped := false
@@ -408,7 +363,8 @@ func (l *Log) Entries(ctx context.Context, q query.Query) iter.Seq2[Entry, error
 
 // Tail returns the entries from an index on that q selects, oldest first, and
 // then each new one soon after it is durable, whichever process wrote it. It ends
-// when ctx does, without an error, or when the log closes, with ErrClosed.
+// when ctx does, without an error, or when the log closes, with ErrClosed. A damaged
+// entry has its Err.
 func (l *Log) Tail(ctx context.Context, from uint64, q query.Query) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		for {
@@ -503,7 +459,8 @@ var ErrCursor = errors.New("cursor is not one of this query")
 
 // Query returns one page of the entries that q selects, newest first. Entries
 // that arrive between two pages change neither of them. Every entry has been
-// compared with the query itself: the index only proposes.
+// compared with the query itself: the index only proposes. A damaged entry that q may
+// select has its Err.
 func (l *Log) Query(ctx context.Context, q query.Query, opts PageOptions) (Page, error) {
 	limit := min(orDefault(opts.Limit, defaultPage), maxPage)
 	budget := orDefault(opts.Bytes, defaultPageBytes)

@@ -237,9 +237,9 @@ type Follower interface {
 	// Position returns how many entries the follower durably has. While another
 	// process holds the follower, it returns ErrFollowerHeld.
 	Position(ctx context.Context) (uint64, error)
-	// Take is given the entries from Position on, in order. After an error the
-	// log waits, asks for the Position and tries again from there. The entries
-	// are valid only during the call.
+	// Take is given the entries from Position on, in order, a damaged one with its
+	// Err. After an error the log waits, asks for the Position and tries again from
+	// there. The entries are valid only during the call.
 	Take(ctx context.Context, entries []RawEntry) error
 	// Checkpoint is given a signed note once the follower has all the entries
 	// that the note covers.

@@ -77,7 +77,8 @@ func (c *Client) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.R
 		if err != nil {
 			return err
 		}
-		err = fn(&attestlog.RawEntry{Index: e.Index, Leaf: e.Leaf, Disclosures: e.Disclosures})
+		raw := e.Raw()
+		err = fn(&raw)
 		if err != nil {
 			return err
 		}

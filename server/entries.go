@@ -50,8 +50,8 @@ func rawJSON(body []byte) *rawOutput {
 func rawLines(entries ...attestlog.Entry) *rawOutput {
 	var b []byte
 	for i := range entries {
-		e := &entries[i]
-		b = attestlog.AppendLine(b, &attestlog.RawEntry{Index: e.Index, Leaf: e.Leaf, Disclosures: e.Disclosures})
+		raw := entries[i].Raw()
+		b = attestlog.AppendLine(b, &raw)
 		b = append(b, '\n')
 	}
 	return &rawOutput{ContentType: "application/x-ndjson", Body: b}
@@ -96,6 +96,9 @@ func (s *Server) query(ctx context.Context, in *queryInput) (*rawOutput, error) 
 	page, err := v.log.Query(ctx, q, attestlog.PageOptions{Limit: in.Limit, Cursor: in.Cursor, Bytes: maxPage})
 	if err != nil {
 		return nil, s.problemOf(ctx, err)
+	}
+	for i := range page.Entries {
+		v.noteDamage(&page.Entries[i])
 	}
 	out, err := pageOutput(page, in.Lines)
 	if err != nil {
@@ -149,7 +152,7 @@ func etagOf(page *attestlog.Page) string {
 	h := sha256.New()
 	for i := range page.Entries {
 		e := &page.Entries[i]
-		fmt.Fprintf(h, "%d %s %q\n", e.Index, e.LeafHash, e.Erased)
+		fmt.Fprintf(h, "%d %s %q %v\n", e.Index, e.LeafHash, e.Erased, e.Err)
 	}
 	io.WriteString(h, page.Next)
 	return `W/"` + base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16]) + `"`
@@ -209,6 +212,9 @@ func (s *Server) entryByID(ctx context.Context, in *idInput) (*rawOutput, error)
 	if len(page.Entries) == 0 {
 		return nil, noSuchEntry()
 	}
+	if page.Entries[0].Err != nil {
+		return nil, s.problemOf(ctx, page.Entries[0].Err)
+	}
 	return s.entryOutput(ctx, v, page.Entries[0], in.Lines, map[string]any{"id": in.ID})
 }
 
@@ -226,6 +232,13 @@ func (s *Server) visibleEntry(ctx context.Context, v *visit, index uint64) (atte
 		return e, noSuchEntry()
 	}
 	return e, nil
+}
+
+// noteDamage raises an alarm if an entry that a listing shows is damaged.
+func (v *visit) noteDamage(e *attestlog.Entry) {
+	if e.Err != nil {
+		v.hosted.alarms.set(AlarmTampered, e.Err)
+	}
 }
 
 func noSuchEntry() error { return problem(http.StatusNotFound, "the log has no such entry") }

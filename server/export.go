@@ -25,7 +25,8 @@ const exportCheckEvery = 1000
 // with their leaves' exact bytes (format jsonl), or as a table (csv). A stream
 // that broke off is resumed with from, the index after the last whole line's. A
 // stream that ends without an error of the connection is whole; its trailer
-// Attestlog-Size says how many entries the log had.
+// Attestlog-Size says how many entries the log had, and Attestlog-Damaged how many of
+// those written are damaged, which stand in their places as such.
 //
 // An export of everything has the newest checkpoint after the entries that it
 // covers, and can be verified by itself.
@@ -63,6 +64,7 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) {
 		s.abortExport(ctx, v, err) // which panics
 	}
 	w.Header().Set("Attestlog-Size", strconv.FormatUint(x.size, 10))
+	w.Header().Set("Attestlog-Damaged", strconv.FormatUint(x.damaged, 10))
 }
 
 // abortExport closes the connection of an export that failed, so that the client
@@ -102,6 +104,7 @@ type export struct {
 	disclosures bool
 	whole       bool                 // every entry, as it is stored
 	from, size  uint64               // the range of indexes
+	damaged     uint64               // entries that were written as damaged
 	checkpoint  attestlog.Checkpoint // that a whole export has; without a Note it has none
 }
 
@@ -177,7 +180,15 @@ func (x *export) setHeaders(h http.Header) {
 	}
 	h.Set("Content-Type", contentType)
 	h.Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", x.visit.hosted.name+"."+x.format))
-	h.Set("Trailer", "Attestlog-Size")
+	h.Set("Trailer", "Attestlog-Size, Attestlog-Damaged")
+}
+
+// noteDamage counts an entry if it is damaged.
+func (x *export) noteDamage(e *attestlog.Entry) {
+	if e.Err != nil {
+		x.damaged++
+		x.visit.noteDamage(e)
+	}
 }
 
 func (x *export) write(ctx context.Context, out *bufio.Writer) error {
@@ -194,9 +205,9 @@ func (x *export) write(ctx context.Context, out *bufio.Writer) error {
 func (x *export) writeLines(ctx context.Context, out *bufio.Writer) error {
 	var line []byte
 	return x.eachEntry(ctx, func(e *attestlog.Entry) error {
-		raw := attestlog.RawEntry{Index: e.Index, Leaf: e.Leaf}
-		if x.disclosures {
-			raw.Disclosures = e.Disclosures
+		raw := e.Raw()
+		if !x.disclosures {
+			raw.Disclosures = nil
 		}
 		line = attestlog.AppendLine(line[:0], &raw)
 		line = append(line, '\n')
@@ -236,6 +247,7 @@ func (x *export) eachEntry(ctx context.Context, fn func(*attestlog.Entry) error)
 			}
 		}
 
+		x.noteDamage(&e)
 		entry = e
 		err := fn(&entry)
 		if err != nil {
@@ -263,6 +275,7 @@ func (x *export) writeWhole(ctx context.Context, out *bufio.Writer) error {
 		if err != nil {
 			return err
 		}
+		x.noteDamage(&attestlog.Entry{Index: r.Index, Err: r.Err})
 
 		if !x.disclosures {
 			r.Disclosures = nil

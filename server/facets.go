@@ -37,6 +37,7 @@ type facetsOutput struct {
 		Field    string  `json:"field"`
 		Values   []facet `json:"values" doc:"The most frequent values, most frequent first."`
 		Entries  uint64  `json:"entries" doc:"The entries whose values were counted: the newest that the query selects."`
+		Damaged  uint64  `json:"damaged,omitempty" doc:"Entries among them that are damaged, whose values nobody knows."`
 		Complete bool    `json:"complete" doc:"These are all that the query selects."`
 	}
 }
@@ -70,6 +71,12 @@ func (s *Server) facets(ctx context.Context, in *facetsInput) (*facetsOutput, er
 			return nil, s.problemOf(ctx, err)
 		}
 
+		for i := range page.Entries {
+			v.noteDamage(&page.Entries[i])
+			if page.Entries[i].Err != nil {
+				out.Body.Damaged++
+			}
+		}
 		out.Body.Entries += uint64(len(page.Entries))
 		out.Body.Complete = page.Next == ""
 		opts.Cursor = page.Next
@@ -88,7 +95,7 @@ func (c facetCounts) add(entries []attestlog.Entry, field string) error {
 		if err != nil {
 			return err
 		}
-		for _, value := range values {
+		for _, value := range values { // a damaged entry has none
 			_, known := c[value]
 			if known || len(c) < maxFacetValues {
 				c[value]++

@@ -112,6 +112,9 @@ func firstLogged(ctx context.Context, log *attestlog.Log, t time.Time, low, high
 		var logged time.Time
 		err := log.Scan(ctx, middle, middle+1, func(r *attestlog.RawEntry) error {
 			e, err := r.Entry()
+			if err == nil {
+				err = e.Err
+			}
 			logged = e.LoggedTime
 			return err
 		})

@@ -85,7 +85,7 @@ func (h *hub) tail(ctx context.Context, from uint64, q query.Query, fn func(*sha
 		}
 
 		for _, e := range entries {
-			if !q.Match(&e.Entry) {
+			if e.Err == nil && !q.Match(&e.Entry) {
 				continue
 			}
 			err := fn(e)

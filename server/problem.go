@@ -42,7 +42,7 @@ func (s *Server) problemOf(ctx context.Context, err error) error {
 	var corrupt *attestlog.CorruptError
 	if errors.As(err, &corrupt) {
 		s.hostedOf(r).alarms.set(AlarmTampered, err)
-		return problem(http.StatusInternalServerError, "the log was tampered with: "+err.Error())
+		return problem(http.StatusInternalServerError, "tampered: the log does not hold what it held: "+err.Error())
 	}
 
 	answer := problemOfClient(err)

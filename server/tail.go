@@ -65,6 +65,9 @@ func (s *Server) tail(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return err
 		}
+		if e != nil {
+			v.noteDamage(&e.Entry)
+		}
 		rc.SetWriteDeadline(time.Now().Add(writeWait))
 		return errors.Join(sendEvent(w, e, asLines), rc.Flush())
 	})
@@ -86,7 +89,8 @@ func sendEvent(w io.Writer, e *sharedEntry, asLine bool) error {
 	var text []byte
 	var err error
 	if asLine {
-		text = attestlog.AppendLine(nil, &attestlog.RawEntry{Index: e.Index, Leaf: e.Leaf, Disclosures: e.Disclosures})
+		raw := e.Raw()
+		text = attestlog.AppendLine(nil, &raw)
 	} else {
 		text, err = e.json()
 	}

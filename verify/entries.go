@@ -211,6 +211,9 @@ func (v *verifier) check(ctx context.Context, src Source, from, to uint64) *chun
 			return corrupt(next, "leaf", "missing")
 		}
 		next++
+		if r.Err != nil { // a copy has it as damaged
+			return r.Err
+		}
 
 		c.hashes = append(c.hashes, merkle.LeafHash(r.Leaf))
 		err := facts.read(r.Leaf)

@@ -43,21 +43,28 @@ func (c *exportCmd) Run(a *app) error {
 	}
 
 	return a.reading(func(log reader) error {
+		var damaged damage
 		var write func(io.Writer) error
 		switch c.Format {
 		case "tiles":
 			return exportTiles(a.ctx, log, c.Dir)
 		case "csv":
-			write = func(out io.Writer) error { return c.exportCSV(a, log, out) }
+			write = func(out io.Writer) error { return c.exportCSV(a, log, out, &damaged) }
 		default:
-			write = func(out io.Writer) error { return exportLines(a.ctx, log, out, !c.Clear) }
+			write = func(out io.Writer) error { return exportLines(a.ctx, log, out, !c.Clear, &damaged) }
 		}
 
+		var err error
 		if c.Output != "" {
-			return writeFile(c.Output, write)
+			err = writeFile(c.Output, write)
+		} else {
+			out := bufio.NewWriterSize(a.stdout, 1<<20)
+			err = errors.Join(write(out), out.Flush())
 		}
-		out := bufio.NewWriterSize(a.stdout, 1<<20)
-		return errors.Join(write(out), out.Flush())
+		if err != nil {
+			return err
+		}
+		return damaged.report(a)
 	})
 }
 
@@ -83,12 +90,12 @@ func writeFile(path string, write func(io.Writer) error) error {
 	return durable.SyncDir(filepath.Dir(path))
 }
 
-func (c *exportCmd) exportCSV(a *app, log reader, out io.Writer) error {
+func (c *exportCmd) exportCSV(a *app, log reader, out io.Writer, damaged *damage) error {
 	q, err := parseQuery([]string{c.Query})
 	if err != nil {
 		return err
 	}
-	p, err := newPrinter(a, out, log.Origin(), outputFlags{Format: "csv", Fields: c.Fields})
+	p, err := newPrinter(a, out, log.Origin(), outputFlags{Format: "csv", Fields: c.Fields}, damaged)
 	if err != nil {
 		return err
 	}
@@ -106,7 +113,7 @@ func (c *exportCmd) exportCSV(a *app, log reader, out io.Writer) error {
 
 // exportLines writes the entries that the newest checkpoint covers, the
 // checkpoint, and then the entries after it.
-func exportLines(ctx context.Context, log reader, out io.Writer, disclosures bool) error {
+func exportLines(ctx context.Context, log reader, out io.Writer, disclosures bool, damaged *damage) error {
 	c, err := log.Checkpoint(ctx)
 	if err != nil && !errors.Is(err, attestlog.ErrNotFound) {
 		return err
@@ -121,6 +128,7 @@ func exportLines(ctx context.Context, log reader, out io.Writer, disclosures boo
 		if !disclosures {
 			r.Disclosures = nil
 		}
+		damaged.note(r.Err)
 		line = append(attestlog.AppendLine(line[:0], r), '\n')
 		_, err := out.Write(line)
 		return err

@@ -31,8 +31,18 @@ type printer interface {
 // tableFields are a table's columns by default.
 var tableFields = []string{"index", "time", "actor", "action", "target", "outcome", "message"}
 
-// newPrinter returns a printer for the entries of the log with an origin.
-func newPrinter(a *app, out io.Writer, origin string, flags outputFlags) (printer, error) {
+// newPrinter returns a printer for the entries of the log with an origin. It counts
+// those that are damaged.
+func newPrinter(a *app, out io.Writer, origin string, flags outputFlags, damaged *damage) (printer, error) {
+	p, err := newFormatPrinter(a, out, origin, flags)
+	if err != nil {
+		return nil, err
+	}
+	return &damagePrinter{p, damaged, views[flags.Format] != nil}, nil
+}
+
+// newFormatPrinter returns the printer of a format.
+func newFormatPrinter(a *app, out io.Writer, origin string, flags outputFlags) (printer, error) {
 	fields := flags.Fields
 	for _, f := range fields {
 		if _, err := new(attestlog.Entry).Field(f); err != nil {
@@ -137,7 +147,7 @@ func (p *jsonPrinter) print(e *attestlog.Entry) error {
 // object returns the entry as a JSON object. A chosen field without a value is
 // null, one with several values is a list.
 func (p *jsonPrinter) object(e *attestlog.Entry) ([]byte, error) {
-	if p.fields == nil {
+	if p.fields == nil || e.Err != nil {
 		return e.MarshalJSON()
 	}
 
@@ -222,6 +232,9 @@ func (p *tablePrinter) print(e *attestlog.Entry) error {
 	for i, field := range p.fields {
 		row[i] = tableCell(e, field)
 	}
+	if e.Err != nil {
+		row[len(row)-1] = "DAMAGED " + cleanLine(e.Err.Error())
+	}
 
 	if p.widths != nil {
 		return p.write(row)
@@ -234,6 +247,9 @@ func (p *tablePrinter) print(e *attestlog.Entry) error {
 }
 
 func tableCell(e *attestlog.Entry, field string) string {
+	if e.Err != nil {
+		return fieldText(e, field)
+	}
 	switch field {
 	case "time":
 		return e.Time.Format("2006-01-02 15:04:05.000")

@@ -59,7 +59,8 @@ func (c *queryCmd) Run(a *app) error {
 		}
 
 		out := bufio.NewWriter(a.stdout)
-		p, err := newPrinter(a, out, log.Origin(), c.Print)
+		var damaged damage
+		p, err := newPrinter(a, out, log.Origin(), c.Print, &damaged)
 		if err != nil {
 			return err
 		}
@@ -72,7 +73,7 @@ func (c *queryCmd) Run(a *app) error {
 		if next != "" {
 			a.say("more entries: --all, or --cursor %s", next)
 		}
-		return nil
+		return damaged.report(a)
 	})
 }
 
@@ -135,7 +136,8 @@ func (c *tailCmd) Run(a *app) error {
 	}
 	return a.reading(func(log reader) error {
 		out := bufio.NewWriter(a.stdout)
-		p, err := newPrinter(a, out, log.Origin(), c.Print)
+		var damaged damage
+		p, err := newPrinter(a, out, log.Origin(), c.Print, &damaged)
 		if err != nil {
 			return err
 		}
@@ -164,7 +166,11 @@ func (c *tailCmd) Run(a *app) error {
 			}
 		}
 
-		return errors.Join(p.finish(), out.Flush())
+		err = errors.Join(p.finish(), out.Flush())
+		if err != nil {
+			return err
+		}
+		return damaged.report(a)
 	})
 }
 

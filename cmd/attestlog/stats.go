@@ -54,6 +54,7 @@ type figures struct {
 	PerSecond      float64    `json:"entries_per_second"`
 	Outboxes       []outbox   `json:"outboxes,omitempty"`
 	Counted        uint64     `json:"counted"`
+	Damaged        uint64     `json:"damaged,omitempty"` // of those counted
 	Actors         []tally    `json:"top_actors"`
 	Actions        []tally    `json:"top_actions"`
 }
@@ -157,6 +158,10 @@ func (c *statsCmd) count(ctx context.Context, log reader, f *figures) error {
 		if err != nil {
 			return err
 		}
+		if e.Err != nil {
+			f.Damaged++
+			continue
+		}
 		actors[e.Actor.ID]++
 		actions[e.Action]++
 	}
@@ -212,6 +217,9 @@ func (f *figures) print(out io.Writer) {
 		line("", "the last of them was logged %s ago", time.Since(*f.CheckpointTime).Round(time.Second))
 	}
 	line("index lag", "%d entries", f.IndexLag)
+	if f.Damaged > 0 {
+		line("damaged", "%d of the last %d entries; attestlog verify names the first", f.Damaged, f.Counted)
+	}
 
 	f.printTallies(out, "top actors", f.Actors)
 	f.printTallies(out, "top actions", f.Actions)

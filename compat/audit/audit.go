@@ -318,6 +318,9 @@ func (l *Logger) Query(f QueryFilter) ([]Entry, int, error) {
 func (l *Logger) queryExactly(ctx context.Context, q query.Query, f QueryFilter) (out []Entry, total int, err error) {
 	skip, size, offsetErr := f.bounds()
 	for e, err := range l.log.Entries(ctx, q.OrderBy(query.ByTime)) {
+		if err == nil {
+			err = e.Err
+		}
 		if errors.Is(err, attestlog.ErrClosed) {
 			err = errClosed
 		}
@@ -387,7 +390,11 @@ func (l *Logger) page(ctx context.Context, q query.Query, f QueryFilter, total u
 		skipped := min(skip, len(page.Entries))
 		skip -= skipped
 		for i := range page.Entries[skipped:] {
-			out = append(out, entryOf(&page.Entries[skipped+i]))
+			e := &page.Entries[skipped+i]
+			if e.Err != nil {
+				return nil, e.Err
+			}
+			out = append(out, entryOf(e))
 		}
 		if page.Next == "" {
 			break

@@ -426,7 +426,7 @@ func (f *follower) entryRows(ctx context.Context) iter.Seq2[oldlog.Pair, error] 
 				return
 			}
 			record, err := old.RecordOf(e.Event)
-			if err != nil || record.ID == 0 { // a line of the file
+			if err != nil || record.ID == 0 || e.Err != nil { // a line of the file, or damaged
 				continue
 			}
 			if !yield(oldlog.Pair{ID: record.ID, Mark: e.ID}, nil) {

@@ -144,7 +144,7 @@ func (l *Logger) greatestID(ctx context.Context) (greatest int64, err error) {
 	}
 	for i := range page.Entries {
 		record, err := old.RecordOf(page.Entries[i].Event)
-		if err == nil {
+		if err == nil && page.Entries[i].Err == nil {
 			greatest = max(greatest, record.ID)
 		}
 	}

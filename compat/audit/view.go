@@ -18,7 +18,7 @@ const (
 // feedView shows new entries in the view that has the table's name, if there is one,
 // until ctx ends, and then those that were stored until then.
 func (l *Logger) feedView(ctx context.Context) {
-	feeder := auditview.NewFeeder(l.pool, l.log, l.schema)
+	feeder := auditview.NewFeeder(l.pool, l.log, l.schema, l.logger)
 	var failing lasting.State
 	feed := func(ctx context.Context) {
 		for more := true; more && ctx.Err() == nil; {

@@ -205,7 +205,11 @@ func (s *Store) list(ctx context.Context, limit int) ([]Entry, error) {
 		}
 
 		for i := range page.Entries {
-			out = append(out, entryOf(page.Entries[i].Event))
+			e := &page.Entries[i]
+			if e.Err != nil {
+				return nil, e.Err
+			}
+			out = append(out, entryOf(e.Event))
 		}
 		if page.Next == "" {
 			break

@@ -279,7 +279,7 @@ func (f *follower) entryRows(ctx context.Context) iter.Seq2[oldlog.Pair, error] 
 				return
 			}
 			row, err := table.RowOf(e.Event)
-			if err != nil || row.EventID(f.source) != e.ID {
+			if err != nil || e.Err != nil || row.EventID(f.source) != e.ID {
 				continue
 			}
 			if !yield(oldlog.Pair{ID: row.ID, Mark: e.ID}, nil) {

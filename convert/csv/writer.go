@@ -58,6 +58,9 @@ func (w *Writer) Write(e *attestlog.Entry) error {
 		}
 		row[i] = guard(strings.Join(v, " "))
 	}
+	if e.Err != nil { // which has an index and no other value
+		row[len(row)-1] = "DAMAGED " + e.Err.Error()
+	}
 	return w.out.Write(row)
 }
 

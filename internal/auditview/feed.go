@@ -3,6 +3,7 @@ package auditview
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math"
 	"strings"
 	"time"
@@ -30,6 +31,7 @@ type Feeder struct {
 	log *attestlog.Log
 	own query.Query // entries that are not shown
 
+	logger   *slog.Logger
 	position PositionSQL
 	lengths  string // a statement
 	rows     pgx.Identifier
@@ -56,11 +58,12 @@ func PositionsIn(schema string) PositionSQL {
 
 // NewFeeder returns a Feeder of the view of a log that is kept in a schema of the
 // database.
-func NewFeeder(db DB, log *attestlog.Log, schema string) *Feeder {
+func NewFeeder(db DB, log *attestlog.Log, schema string, logger *slog.Logger) *Feeder {
 	return &Feeder{
 		db:       db,
 		log:      log,
 		own:      oldlog.Own("audit"),
+		logger:   logger,
 		position: PositionsIn(schema),
 		lengths: "SELECT attname::text, atttypmod - 4 FROM pg_attribute WHERE attrelid = '" + namesIn(schema).rows +
 			"'::regclass AND atttypid = 'varchar'::regtype AND atttypmod > 4",
@@ -124,6 +127,13 @@ func (f *Feeder) show(ctx context.Context, tx pgx.Tx, from, to uint64) error {
 	var rows [][]any
 	err = f.log.Scan(ctx, from, to, func(raw *attestlog.RawEntry) error {
 		e, err := raw.Entry()
+		if err == nil {
+			err = e.Err
+		}
+		if isDamage(err) { // the view goes on without it
+			f.logger.Error("attestlog: the view of the log lacks a damaged entry", "err", err)
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -140,6 +150,11 @@ func (f *Feeder) show(ctx context.Context, tx pgx.Tx, from, to uint64) error {
 		[]string{"idx", "id", "timestamp", "event_type", "username", "ip_address", "query", "mail_id", "success", "detail"},
 		pgx.CopyFromRows(rows))
 	return err
+}
+
+func isDamage(err error) bool {
+	var corrupt *attestlog.CorruptError
+	return errors.As(err, &corrupt)
 }
 
 // lengths are how many characters columns can have, by name. Others have no bound.

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -86,7 +87,7 @@ func namesIn(schema string) names {
 
 // Of returns the view of a log that is kept in a schema of the database.
 func Of(db DB, log *attestlog.Log, schema string) *View {
-	return &View{db, log, namesIn(schema), NewFeeder(db, log, schema)}
+	return &View{db, log, namesIn(schema), NewFeeder(db, log, schema, slog.Default())}
 }
 
 // Create puts the view in the place of the table, which it renames to BeforeName, and

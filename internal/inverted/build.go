@@ -15,6 +15,8 @@ type Builder struct {
 	spans spans
 	pairs [len(kinds)][]Pair
 
+	lastTime int64 // of the entry before
+
 	// Memory that is used again.
 	scratch []Pair // for sorting
 	term    []byte
@@ -37,6 +39,7 @@ func NewBuilder(key Key, lo uint64) *Builder {
 func (b *Builder) Reset(lo uint64) {
 	b.lo = lo
 	b.next = lo
+	b.lastTime = 0
 	b.spans = b.spans[:0]
 	b.dropPairs()
 }
@@ -61,11 +64,27 @@ func (b *Builder) Add(r *attestlog.RawEntry) error {
 	if !ok {
 		return errLeaf(r.Index, errors.New("has no time"))
 	}
-	b.pairs[Times] = append(b.pairs[Times], Pair{when, r.Index})
-	b.spans.add(b.lo, r.Index, Span{when, when})
-
-	b.next++
+	b.addTime(when)
 	return nil
+}
+
+// Skip is Add for an entry that is damaged. It has no terms, and is put next to the one
+// before it in the order of time, so that it is not left out there.
+func (b *Builder) Skip() {
+	terms := b.pairs[Terms]
+	for len(terms) > 0 && terms[len(terms)-1].Index == b.next { // of an Add that failed
+		terms = terms[:len(terms)-1]
+	}
+	b.pairs[Terms] = terms
+	b.addTime(b.lastTime)
+}
+
+// addTime ends the entry that comes next.
+func (b *Builder) addTime(when int64) {
+	b.pairs[Times] = append(b.pairs[Times], Pair{when, b.next})
+	b.spans.add(b.lo, b.next, Span{when, when})
+	b.lastTime = when
+	b.next++
 }
 
 // Segment returns the segment, without an ID, and the bytes of its spans.

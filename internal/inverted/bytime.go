@@ -87,7 +87,7 @@ func (s *search) emitPlaces(ctx context.Context, places []place) error {
 	for i, p := range places {
 		indexes[i] = p.index
 	}
-	if err := s.emitEntries(ctx, indexes); err != nil {
+	if err := s.emitEntries(ctx, indexes, places); err != nil {
 		return err
 	}
 	s.below = places[len(places)-1]
@@ -223,11 +223,16 @@ func (t *timeline) scan(ctx context.Context) error {
 	}
 
 	// Terms are not looked at: the log compares what is emitted with the query
-	// anyway.
-	err := t.search.ix.log.Scan(ctx, t.piece.from, t.piece.to, func(r *attestlog.RawEntry) error {
+	// anyway. An entry without a time, which is damaged, is put next to the one before it.
+	last := t.search.plan.After
+	err := attestlog.ScanPast(ctx, t.search.ix.log.Scan, t.piece.from, t.piece.to, func(r *attestlog.RawEntry) error {
 		when, ok := attestlog.LeafTime(r.Leaf)
+		if !ok {
+			when = last
+		}
+		last = when
 		p := place{when, r.Index}
-		if !ok || !t.search.wants(p) || !t.below.newerThan(p) {
+		if !t.search.wants(p) || !t.below.newerThan(p) {
 			return nil
 		}
 		places = append(places, p)
@@ -334,11 +339,13 @@ func (t *timeline) gather(ctx context.Context) error {
 // once none of the other spans can have a newer one.
 func (t *timeline) readSpans(ctx context.Context) error {
 	var indexes []uint64
+	latest := int64(math.MinInt64)
 	for len(t.spans) > 0 && len(indexes) < readTimes {
 		indexes = append(indexes, t.spans[0].indexes...)
+		latest = max(latest, t.spans[0].latest)
 		t.spans = t.spans[1:]
 	}
-	places, err := t.search.ix.placesOf(ctx, indexes)
+	places, err := t.search.ix.placesOf(ctx, indexes, latest)
 	if err != nil {
 		return err
 	}
@@ -366,22 +373,56 @@ func (t *timeline) readSpans(ctx context.Context) error {
 	return nil
 }
 
-// placesOf reads the times of entries.
-func (ix *Index) placesOf(ctx context.Context, indexes []uint64) ([]place, error) {
+// placesOf reads the times of entries, none of which should be after latest. One whose
+// time cannot be read is put there, so that it is not left out.
+func (ix *Index) placesOf(ctx context.Context, indexes []uint64, latest int64) ([]place, error) {
 	places := make([]place, 0, len(indexes))
 	for group := range slices.Chunk(indexes, readTimes) {
-		err := ix.log.Leaves(ctx, group, func(index uint64, leaf []byte) error {
-			when, ok := attestlog.LeafTime(leaf)
-			if ok {
-				places = append(places, place{when, index})
-			}
-			return nil
-		})
+		times, err := ix.timesOf(ctx, group)
+		if isCorrupt(err) { // one of them cannot be read: each is read alone
+			times, err = ix.timesOneByOne(ctx, group)
+		}
 		if err != nil {
 			return nil, err
 		}
+
+		for _, index := range group {
+			when, ok := times[index]
+			if !ok {
+				when = latest
+			}
+			places = append(places, place{when, index})
+		}
 	}
 	return places, nil
+}
+
+func (ix *Index) timesOf(ctx context.Context, indexes []uint64) (map[uint64]int64, error) {
+	times := make(map[uint64]int64, len(indexes))
+	err := ix.log.Leaves(ctx, indexes, func(index uint64, leaf []byte) error {
+		when, ok := attestlog.LeafTime(leaf)
+		if ok {
+			times[index] = when
+		}
+		return nil
+	})
+	return times, err
+}
+
+// timesOneByOne is timesOf without the entries that cannot be read.
+func (ix *Index) timesOneByOne(ctx context.Context, indexes []uint64) (map[uint64]int64, error) {
+	times := make(map[uint64]int64, len(indexes))
+	for i, index := range indexes {
+		one, err := ix.timesOf(ctx, indexes[i:i+1])
+		if err != nil && !isCorrupt(err) {
+			return nil, err
+		}
+		when, ok := one[index]
+		if ok {
+			times[index] = when
+		}
+	}
+	return times, nil
 }
 
 // A timeWalk goes down the run of times of a segment, the newest entry first.

@@ -30,7 +30,7 @@ func (g generated) leaf(index uint64, dst []byte) []byte {
 }
 
 func (g generated) Scan(_ context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error {
-	if to-from > maxScan {
+	if from == 0 && to > 1 { // a reading of the whole log begins
 		*g.scans++
 	}
 	var leaf []byte

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/attestlog/attestlog"
 	"github.com/attestlog/attestlog/internal/multiset"
 )
 
@@ -17,7 +18,7 @@ type Check struct {
 	Key      Key
 	Reader   Reader                   // of one snapshot
 	Size     uint64                   // of the log, not smaller than when the snapshot was taken
-	Scan     ScanFunc                 // reads the log
+	Scan     attestlog.ScanFunc       // reads the log
 	Workers  int                      // how many goroutines may call Scan at a time; defaults to 1
 	Progress func(done, total uint64) // may be nil
 

@@ -186,31 +186,42 @@ func (f *Filler) finish() {
 	}
 }
 
-// A ScanFunc is the Scan of an attestlog.Store.
-type ScanFunc func(ctx context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error
-
 // Build calls put with a builder that has the entries from lo on: those that
 // this process committed, or, if it did not commit the entry lo, those that scan
 // reads, below size. The builder is valid only during the call.
-func (f *Filler) Build(ctx context.Context, lo, size uint64, scan ScanFunc, put func(*Builder) error) error {
+func (f *Filler) Build(ctx context.Context, lo, size uint64, scan attestlog.ScanFunc, put func(*Builder) error) error {
 	f.building.Lock()
 	defer f.building.Unlock()
 
 	b := f.builder
 	b.Reset(lo)
+	damaged := 0
 	add := func(r *attestlog.RawEntry) error {
 		if len(b.pairs[Terms]) >= fillTerms {
 			return errFull
 		}
-		return b.Add(r)
+		err := r.Err
+		if err == nil {
+			err = b.Add(r)
+		}
+		if isCorrupt(err) { // it is for its readers to see; the index goes on
+			b.Skip()
+			damaged++
+			err = nil
+		}
+		return err
 	}
 
 	_, err := f.Unindexed.Scan(lo, fillEntries, add)
 	if err == nil && b.next == lo {
-		err = scan(ctx, lo, min(size, lo+fillEntries), add)
+		err = attestlog.ScanPast(ctx, scan, lo, min(size, lo+fillEntries), add)
 	}
 	if err != nil && !errors.Is(err, errFull) {
 		return err
+	}
+	if damaged > 0 {
+		f.logger.Error("attestlog: damaged entries cannot be searched for by what they say; attestlog verify names them",
+			"entries", damaged, "from", lo, "to", b.next)
 	}
 	if b.next == lo {
 		return errLeaf(lo, errMissing)

@@ -211,12 +211,12 @@ func (s *search) emitDown(ctx context.Context, p piece, matches set) error {
 			continue
 		}
 
-		if err := s.emitEntries(ctx, indexes); err != nil {
+		if err := s.emitEntries(ctx, indexes, nil); err != nil {
 			return err
 		}
 		indexes = indexes[:0]
 	}
-	return s.emitEntries(ctx, indexes)
+	return s.emitEntries(ctx, indexes, nil)
 }
 
 // emitUp emits the matches of a part, oldest first. Sets go downwards only, so
@@ -234,7 +234,7 @@ func (s *search) emitUp(ctx context.Context, p piece, matches set) error {
 		}
 
 		slices.Reverse(indexes)
-		if err := s.emitEntries(ctx, indexes); err != nil {
+		if err := s.emitEntries(ctx, indexes, nil); err != nil {
 			return err
 		}
 	}
@@ -334,7 +334,7 @@ func (s *search) emitUnindexed(ctx context.Context, p piece) error {
 // read reads the entries of a piece, and counts their bytes.
 func (s *search) read(ctx context.Context, p piece) (entries []attestlog.RawEntry, bytes int, err error) {
 	entries = make([]attestlog.RawEntry, 0, p.to-p.from)
-	err = s.ix.log.Scan(ctx, p.from, p.to, func(r *attestlog.RawEntry) error {
+	err = attestlog.ScanPast(ctx, s.ix.log.Scan, p.from, p.to, func(r *attestlog.RawEntry) error {
 		entries = append(entries, r.Clone())
 		bytes += len(r.Leaf)
 		for i := range r.Disclosures {
@@ -345,48 +345,81 @@ func (s *search) read(ctx context.Context, p piece) (entries []attestlog.RawEntr
 	return entries, bytes, err
 }
 
-// emitEntries reads entries and emits them, in the order of the list.
-func (s *search) emitEntries(ctx context.Context, indexes []uint64) error {
+// emitEntries reads entries and emits them, in the order of the list. places, unless it
+// is nil, has where each is in the order by time.
+func (s *search) emitEntries(ctx context.Context, indexes []uint64, places []place) error {
 	for len(indexes) > 0 {
 		group := indexes[:min(len(indexes), s.group)]
 		indexes = indexes[len(group):]
 		s.group = min(2*s.group, maxGroup)
 
-		entries := make(map[uint64]attestlog.RawEntry, len(group))
-		err := s.ix.log.Entries(ctx, group, func(r *attestlog.RawEntry) error {
-			entries[r.Index] = r.Clone()
-			return nil
-		})
+		entries, err := s.readList(ctx, group)
 		if err != nil {
 			return err
 		}
-
-		for _, index := range group {
-			// It is for verify to tell that an entry is missing.
-			entry, ok := entries[index]
-			if ok {
-				if err := s.emit(&entry); err != nil {
-					return err
-				}
+		for i := range entries {
+			entry := &entries[i]
+			if places != nil {
+				entry.FoundAt = places[i].time
+			}
+			if err := s.emit(entry); err != nil {
+				return err
 			}
 			if s.plan.Order == query.ByIndex {
-				s.passed(index, index+1)
+				s.passed(entry.Index, entry.Index+1)
 			}
+		}
+		if places != nil {
+			places = places[len(group):]
 		}
 	}
 	return nil
 }
 
-// emit gives an entry to the caller unless its time is out of bounds. It returns
-// errDone if the caller wants no more.
-func (s *search) emit(r *attestlog.RawEntry) error {
-	if s.plan.TimeBound() {
-		when, ok := attestlog.LeafTime(r.Leaf)
-		if ok && (when < s.plan.After || when >= s.plan.Before) {
-			return nil
+// readList reads entries in the order of a list. In the place of one that is missing,
+// or cannot be read, there is one with an Err.
+func (s *search) readList(ctx context.Context, indexes []uint64) ([]attestlog.RawEntry, error) {
+	entries := make([]attestlog.RawEntry, len(indexes))
+	at := make(map[uint64]int, len(indexes))
+	for i, index := range indexes {
+		entries[i] = attestlog.RawEntry{Index: index, Err: errLeaf(index, errMissing)}
+		at[index] = i
+	}
+	keep := func(r *attestlog.RawEntry) error {
+		i, isWanted := at[r.Index]
+		if isWanted {
+			entries[i] = r.Clone()
 		}
+		return nil
 	}
 
+	err := s.ix.log.Entries(ctx, indexes, keep)
+	if !isCorrupt(err) {
+		return entries, err
+	}
+
+	// One of them cannot be read: each is read alone.
+	for i, index := range indexes {
+		err := s.ix.log.Entries(ctx, indexes[i:i+1], keep)
+		if isCorrupt(err) {
+			entries[i] = attestlog.RawEntry{Index: index, Err: err}
+			err = nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return entries, nil
+}
+
+func isCorrupt(err error) bool {
+	var corrupt *attestlog.CorruptError
+	return errors.As(err, &corrupt)
+}
+
+// emit gives an entry to the caller. It returns errDone if the caller wants no more. What
+// the leaf says is not looked at: the caller knows first whether it is the true one.
+func (s *search) emit(r *attestlog.RawEntry) error {
 	more, err := s.fn(r)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/attestlog/attestlog"
@@ -12,8 +13,9 @@ import (
 )
 
 // GivesOutOnly asks a log that somebody has tampered with for its entries, in each way
-// that there is. It fails if one that is given out is not as it was, and returns how
-// many answers were a *CorruptError.
+// that there is. It fails if one that is given out is not as it was, or if a list of all
+// ends before the last, or leaves one out. It returns how
+// many answers, and entries of lists, were a *CorruptError.
 func GivesOutOnly(t *testing.T, l *attestlog.Log, was []attestlog.Entry) (refused int) {
 	t.Helper()
 	check := func(how string, e *attestlog.Entry) {
@@ -22,8 +24,7 @@ func GivesOutOnly(t *testing.T, l *attestlog.Log, was []attestlog.Entry) (refuse
 			return
 		}
 		before := &was[e.Index]
-		isOther := func(now, then string) bool { return now != "" && now != then } // a sealed value may be gone
-		if !bytes.Equal(e.Leaf, before.Leaf) || isOther(e.Actor.Name, before.Actor.Name) || isOther(e.Source.IP, before.Source.IP) {
+		if !bytes.Equal(e.Leaf, before.Leaf) || e.Actor.Name != before.Actor.Name || e.Source.IP != before.Source.IP {
 			t.Errorf("%s gives out entry %d as %s, and it was %s", how, e.Index, e.Leaf, before.Leaf)
 		}
 	}
@@ -50,22 +51,61 @@ func GivesOutOnly(t *testing.T, l *attestlog.Log, was []attestlog.Entry) (refuse
 		}
 	}
 
+	// Nothing can be compared with a tree that does not hold, and a log whose kept
+	// checkpoint is not that of its database is what the database holds now.
+	size, err := l.Size(t.Context())
+	if err != nil || size > uint64(len(was)) {
+		size = uint64(len(was))
+	}
+	ends := func(err error) bool {
+		var corrupt *attestlog.CorruptError
+		isOfTheTree := errors.As(err, &corrupt) && (corrupt.Where == "tree" || strings.HasPrefix(corrupt.Where, "tile"))
+		if isOfTheTree {
+			refused++
+		}
+		return isOfTheTree
+	}
+
 	all := map[string]query.Query{
 		"all":       {},
 		"by time":   query.Query{}.OrderBy(query.ByTime),
 		"by a term": query.Field("action", was[0].Action),
 	}
 	for how, q := range all {
+		page, err := l.Query(t.Context(), q, attestlog.PageOptions{Limit: len(was)})
+		if ends(err) {
+			continue
+		}
+		if err != nil || how == "all" && uint64(len(page.Entries)) < size {
+			t.Errorf("Query %s = %d entries of %d, %v", how, len(page.Entries), len(was), err)
+		}
+		for i := range page.Entries {
+			e := &page.Entries[i]
+			note("Query "+how, e.Err)
+			if e.Err == nil {
+				check("Query "+how, e)
+			}
+		}
+
+		ended := false
+		seen := map[uint64]bool{}
 		for e, err := range l.Entries(t.Context(), q) {
-			note("Entries "+how, err)
-			if err == nil {
+			if ends(err) {
+				ended = true
+				break
+			}
+			if err != nil {
+				t.Errorf("Entries %s ends after %d with %v", how, len(seen), err)
+				continue
+			}
+			seen[e.Index] = true
+			note("Entries "+how, e.Err)
+			if e.Err == nil {
 				check("Entries "+how, &e)
 			}
 		}
-		page, err := l.Query(t.Context(), q, attestlog.PageOptions{Limit: len(was)})
-		note("Query "+how, err)
-		for i := range page.Entries {
-			check("Query "+how, &page.Entries[i])
+		if how == "all" && uint64(len(seen)) < size && !ended {
+			t.Errorf("Entries %s has %d entries of %d", how, len(seen), len(was))
 		}
 	}
 
@@ -73,13 +113,24 @@ func GivesOutOnly(t *testing.T, l *attestlog.Log, was []attestlog.Entry) (refuse
 		if from%50 > 0 {
 			continue
 		}
-		err := l.Scan(t.Context(), uint64(from), uint64(len(was)), func(raw *attestlog.RawEntry) error {
-			if !bytes.Equal(raw.Leaf, was[raw.Index].Leaf) {
+		next := uint64(from)
+		err := l.Scan(t.Context(), next, uint64(len(was)), func(raw *attestlog.RawEntry) error {
+			if raw.Index != next {
+				t.Errorf("Scan from %d gives out entry %d where %d comes next", from, raw.Index, next)
+			}
+			next = raw.Index + 1
+			note(fmt.Sprint("Scan from ", from), raw.Err)
+			if raw.Err == nil && !bytes.Equal(raw.Leaf, was[raw.Index].Leaf) {
 				t.Errorf("Scan from %d gives out entry %d as %s", from, raw.Index, raw.Leaf)
 			}
 			return nil
 		})
-		note(fmt.Sprint("Scan from ", from), err)
+		if ends(err) {
+			continue
+		}
+		if err != nil || next < size {
+			t.Errorf("Scan from %d ends before entry %d: %v", from, next, err)
+		}
 	}
 	return refused
 }

@@ -634,6 +634,8 @@ def verify_log(path, key):
 
     def entry(line, value):
         nonlocal last_time
+        need(not isinstance(value, dict) or "damaged" not in value,
+             "the log had the entry as damaged when the line was written")
         need(isinstance(value, dict) and is_index(value.get("index")) and
              isinstance(value.get("leaf"), dict) and
              set(value) <= {"index", "leaf", "disclosures"}, "not an entry's line")

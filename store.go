@@ -104,6 +104,11 @@ type Reader interface {
 	// CheckRows returns a *CorruptError if the store holds rows that belong to
 	// no entry, or does not guard its rows as it was set up to.
 	CheckRows(ctx context.Context) error
+	// Rows begins a check of the rows that hold the first size entries.
+	Rows(size uint64) RowCheck
+	// CheckPhysical has the database check the structure of its own files, and
+	// returns a *CorruptError about what it finds. It reads all of them.
+	CheckPhysical(ctx context.Context) error
 	// CheckIndex derives the search index again and returns a *CorruptError if
 	// what is stored differs. progress, if not nil, is called now and then.
 	CheckIndex(ctx context.Context, progress func(done, total uint64)) error
@@ -120,6 +125,23 @@ type Reader interface {
 
 	// Home returns where the log's keys and its newest checkpoint are kept.
 	Home() Home
+}
+
+// A RowCheck reads the rows of a log for a verifier. A database finds a row in two
+// ways: it goes through a table, or it looks a key up. Files that were changed
+// without the database can answer the two differently, so a RowCheck compares
+// them. It is used once. What differs is a *CorruptError.
+type RowCheck interface {
+	// Scan is Reader.Scan, and looks up each row that it reads. It also checks, in
+	// the snapshot of each chunk, that the tables are those that were installed. It
+	// must be called for each entry once, and may be called concurrently.
+	Scan(ctx context.Context, from, to uint64, fn func(*RawEntry) error) error
+	// Tables looks each key of an entry up, and counts the rows of the tables. It may
+	// run while Scan does.
+	Tables(ctx context.Context) error
+	// Compare compares the rows that Scan has read with those that Tables has
+	// counted. It is called when both have ended.
+	Compare() error
 }
 
 // A Store keeps one log. Its methods are safe for concurrent use. Packages

@@ -16,6 +16,12 @@ const (
 	partitionAhead = partitionWidth / 8
 )
 
+// partitionTable returns the name of the n-th partition.
+func partitionTable(n uint64) string { return fmt.Sprintf("entries_%d", n) }
+
+// partitionsOf returns how many partitions hold the entries of a log.
+func partitionsOf(size uint64) uint64 { return (size + partitionWidth - 1) / partitionWidth }
+
 // lacksPartitions reports whether makePartitions has anything to make.
 func (t *tx) lacksPartitions(size uint64) bool {
 	return max(t.s.partitions.Load(), t.tree.Size/partitionWidth) <= (size+partitionAhead)/partitionWidth

@@ -20,8 +20,9 @@ type table struct {
 	triggers map[string]string
 	// rights are what a role other than the owner may be granted.
 	rights   []string
-	secret   bool // readers are not granted anything
-	optional bool // it is not in the schema of every log
+	columns  string // as the query of columns writes them; empty if they are not checked
+	secret   bool   // readers are not granted anything
+	optional bool   // it is not in the schema of every log
 	// constraints are those without which a trigger, or reading, does not hold.
 	constraints []string
 }
@@ -29,11 +30,13 @@ type table struct {
 var tables = []table{
 	{
 		name:     "meta",
+		columns:  "name text NOT NULL, value bytea NOT NULL",
 		triggers: map[string]string{"refuse": refuseChanges},
 		rights:   []string{"SELECT"},
 	},
 	{
-		name: "entries",
+		name:    "entries",
+		columns: "idx bigint NOT NULL, leaves bytea NOT NULL, n smallint NOT NULL",
 		triggers: map[string]string{
 			"refuse": refuseChanges,
 			"follow": "AFTER INSERT ON %s REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION @.entries_follow()",
@@ -43,24 +46,28 @@ var tables = []table{
 	},
 	{
 		name:        "keys",
+		columns:     "idx bigint NOT NULL, key uuid NOT NULL",
 		triggers:    map[string]string{"refuse": refuseChanges},
 		rights:      []string{"SELECT", "INSERT"},
 		constraints: []string{"PRIMARY KEY (key)"},
 	},
 	{
 		name:        "disclosures",
+		columns:     "idx bigint NOT NULL, place smallint NOT NULL, pointer text NOT NULL, salt bytea NOT NULL, value bytea NOT NULL",
 		triggers:    map[string]string{"refuse": refuseChanges},
 		rights:      []string{"SELECT", "INSERT"},
 		constraints: []string{"PRIMARY KEY (idx, place)"},
 	},
 	{
 		name:        "tiles",
+		columns:     "hashes bytea NOT NULL, level smallint NOT NULL, n bigint NOT NULL",
 		triggers:    map[string]string{"refuse": refuseChanges},
 		rights:      []string{"SELECT", "INSERT"},
 		constraints: []string{"PRIMARY KEY (level, n)"},
 	},
 	{
-		name: "checkpoints",
+		name:    "checkpoints",
+		columns: "note bytea NOT NULL, size bigint NOT NULL, time bigint NOT NULL",
 		triggers: map[string]string{
 			"refuse": refuseChanges,
 			"grows":  "BEFORE INSERT ON %s FOR EACH ROW EXECUTE FUNCTION @.checkpoints_grow()",
@@ -68,7 +75,8 @@ var tables = []table{
 		rights: []string{"SELECT", "INSERT"},
 	},
 	{
-		name: "tree",
+		name:    "tree",
+		columns: "logged_time bigint NOT NULL, one boolean NOT NULL DEFAULT true, peaks bytea NOT NULL, recent bytea NOT NULL, root bytea NOT NULL, size bigint NOT NULL, tail bytea NOT NULL",
 		triggers: map[string]string{
 			"refuse": "BEFORE INSERT OR DELETE OR TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION @.refuse()",
 			"grows":  "BEFORE UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION @.tree_grows()",
@@ -76,40 +84,60 @@ var tables = []table{
 		rights: []string{"SELECT", "UPDATE"},
 	},
 	{
-		name: "outbox",
+		name:    "outbox",
+		columns: "at bigint NOT NULL DEFAULT, event text NOT NULL, id bigint NOT NULL GENERATED ALWAYS AS IDENTITY",
 		triggers: map[string]string{
 			"refuse": "BEFORE UPDATE OR TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION @.refuse()",
 		},
 		rights: []string{"SELECT", "INSERT", "DELETE"},
 	},
 	{
-		name: "locks",
+		name:    "locks",
+		columns: "work smallint NOT NULL",
 		triggers: map[string]string{
 			"refuse": "BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION @.refuse()",
 		},
 		rights: []string{"SELECT", "UPDATE"},
 	},
 	{
-		name: "tokens",
+		name:    "tokens",
+		columns: "id text NOT NULL, record bytea NOT NULL",
 		triggers: map[string]string{
 			"refuse": "BEFORE DELETE OR TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION @.refuse()",
 		},
 		rights: []string{"SELECT", "INSERT", "UPDATE"},
 	},
 	{
-		name: "home",
+		name:    "home",
+		columns: "name text NOT NULL, value text NOT NULL",
 		triggers: map[string]string{
 			"refuse": "BEFORE DELETE OR TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION @.refuse()",
 		},
 		rights: []string{"SELECT", "INSERT", "UPDATE"},
 		secret: true,
 	},
-	{name: "positions", rights: []string{"SELECT", "INSERT", "UPDATE"}},
+	{
+		name:    "positions",
+		columns: "name text NOT NULL, position bigint NOT NULL",
+		rights:  []string{"SELECT", "INSERT", "UPDATE"},
+	},
 	// Made by package internal/auditview: what a view in place of an old table reads.
 	{name: "audit_log_rows", rights: []string{"SELECT", "INSERT"}, optional: true},
-	{name: "refused", rights: []string{"SELECT", "INSERT", "DELETE"}},
-	{name: "segments", rights: []string{"SELECT", "INSERT", "DELETE"}},
-	{name: "runs", rights: []string{"SELECT", "INSERT", "DELETE"}},
+	{
+		name:    "refused",
+		columns: "at bigint NOT NULL, event text NOT NULL, id bigint NOT NULL, reason text NOT NULL",
+		rights:  []string{"SELECT", "INSERT", "DELETE"},
+	},
+	{
+		name:    "segments",
+		columns: "earliest bigint NOT NULL, hi bigint NOT NULL, id bigint NOT NULL GENERATED ALWAYS AS IDENTITY, latest bigint NOT NULL, lo bigint NOT NULL, spans bytea NOT NULL, terms integer NOT NULL",
+		rights:  []string{"SELECT", "INSERT", "DELETE"},
+	},
+	{
+		name:    "runs",
+		columns: "a bigint NOT NULL, b bigint NOT NULL, data bytea NOT NULL, kind smallint NOT NULL, segment bigint NOT NULL",
+		rights:  []string{"SELECT", "INSERT", "DELETE"},
+	},
 }
 
 const refuseChanges = "BEFORE DELETE OR UPDATE OR TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION @.refuse()"
@@ -130,26 +158,14 @@ func tableNamed(name string) (t table, ours bool) {
 }
 
 // tableNames returns the names of the schema's tables, also of those that are
-// not the log's. It fails if one of the log's was given what could hide or
-// change rows.
-func (s *Store) tableNames(ctx context.Context, tx pgx.Tx) ([]string, error) {
-	rows, err := tx.Query(ctx, `SELECT c.relname, c.relrowsecurity OR c.relhasrules FROM pg_class c
-		WHERE c.relnamespace = $1::regnamespace AND c.relkind IN ('r', 'p')`, s.schema)
+// not the log's.
+func (s *Store) tableNames(ctx context.Context, db queryer) ([]string, error) {
+	rows, err := db.Query(ctx, `SELECT relname::text FROM pg_class
+		WHERE relnamespace = $1::regnamespace AND relkind IN ('r', 'p')`, s.schema)
 	if err != nil {
 		return nil, err
 	}
-
-	var out []string
-	var name string
-	var hides bool
-	_, err = pgx.ForEachRow(rows, []any{&name, &hides}, func() error {
-		if _, ours := tableNamed(name); ours && hides {
-			return &attestlog.CorruptError{Where: "schema", Err: fmt.Errorf("table %s was given rules or row security", name)}
-		}
-		out = append(out, name)
-		return nil
-	})
-	return out, err
+	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
 // A schemaCheck compares what protects the log's tables with what was
@@ -158,23 +174,37 @@ type schemaCheck struct {
 	s     *Store
 	tx    pgx.Tx
 	size  uint64   // of the log
-	names []string // of the schema's tables
+	names []string // of the tables that are checked; those of others are passed over
 }
 
-// checkSchema looks at everything that protects the log's tables.
+// checkSchema looks at everything that protects the log's tables, and at what is
+// read in their names, for a log of size entries.
 func (s *Store) checkSchema(ctx context.Context, tx pgx.Tx, size uint64) error {
 	names, err := s.tableNames(ctx, tx)
 	if err != nil {
 		return err
 	}
-
-	c := &schemaCheck{s, tx, size, names}
 	for _, t := range tables {
 		if !t.optional && !slices.Contains(names, t.name) {
-			return c.corrupt("table %s is missing", t.name)
+			names = append(names, t.name)
 		}
 	}
-	for _, check := range []func(context.Context) error{c.triggers, c.functions, c.constraints, c.grants} {
+	for n := range partitionsOf(size) {
+		name := partitionTable(n)
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return s.checkTables(ctx, tx, size, names)
+}
+
+// checkTables is checkSchema for some of the log's tables and partitions, by name.
+// Each of them must be there.
+func (s *Store) checkTables(ctx context.Context, tx pgx.Tx, size uint64, names []string) error {
+	c := &schemaCheck{s, tx, size, names}
+	for _, check := range []func(context.Context) error{
+		c.relations, c.children, c.columns, c.triggers, c.functions, c.constraints, c.grants,
+	} {
 		err := check(ctx)
 		if err != nil {
 			return err
@@ -188,9 +218,9 @@ func (c *schemaCheck) corrupt(format string, args ...any) error {
 }
 
 // pairs returns the result of a query with two columns of text. Its $1 is the
-// schema.
-func (c *schemaCheck) pairs(ctx context.Context, sql string) (map[string]string, error) {
-	rows, err := c.tx.Query(ctx, sql, c.s.schema)
+// schema; args are the others.
+func (c *schemaCheck) pairs(ctx context.Context, sql string, args ...any) (map[string]string, error) {
+	rows, err := c.tx.Query(ctx, sql, append([]any{c.s.schema}, args...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -208,7 +238,7 @@ func (c *schemaCheck) pairs(ctx context.Context, sql string) (map[string]string,
 func (c *schemaCheck) triggers(ctx context.Context) error {
 	stored, err := c.pairs(ctx, `SELECT c.relname || ' ' || t.tgname, t.tgenabled::text || ' ' || pg_get_triggerdef(t.oid)
 		FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-		WHERE c.relnamespace = $1::regnamespace AND NOT t.tgisinternal`)
+		WHERE c.relnamespace = $1::regnamespace AND c.relname = ANY($2) AND NOT t.tgisinternal`, c.names)
 	if err != nil {
 		return err
 	}
@@ -288,7 +318,8 @@ func describeFunction(attributes, body string) string {
 // constraints looks for constraints that are missing or changed.
 func (c *schemaCheck) constraints(ctx context.Context) error {
 	stored, err := c.pairs(ctx, `SELECT c.relname || ' ' || pg_get_constraintdef(k.oid), k.convalidated::text
-		FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid WHERE c.relnamespace = $1::regnamespace`)
+		FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+		WHERE c.relnamespace = $1::regnamespace AND c.relname = ANY($2)`, c.names)
 	if err != nil {
 		return err
 	}
@@ -312,7 +343,8 @@ func (c *schemaCheck) grants(ctx context.Context) error {
 			SELECT * FROM aclexplode(c.relacl)
 			UNION ALL SELECT x.* FROM pg_attribute t, aclexplode(t.attacl) x WHERE t.attrelid = c.oid
 		) a
-		WHERE c.relnamespace = $1::regnamespace AND c.relkind IN ('r', 'p') AND a.grantee <> c.relowner`, c.s.schema)
+		WHERE c.relnamespace = $1::regnamespace AND c.relname = ANY($2) AND c.relkind IN ('r', 'p')
+		AND a.grantee <> c.relowner`, c.s.schema, c.names)
 	if err != nil {
 		return err
 	}

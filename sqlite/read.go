@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -92,22 +93,56 @@ func (s *Store) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.Ra
 // scanChunk calls fn with the entries in [from, to) and their disclosures, of
 // one snapshot, and returns how many there were.
 func scanChunk(conn *sqlite.Conn, from, to uint64, fn func(*attestlog.RawEntry) error) (int, error) {
+	c, err := scanRows(conn, from, to, fn)
+	return c.found, err
+}
+
+// scannedRows are what scanRows went through.
+type scannedRows struct {
+	found       int   // entries
+	rows        int64 // of entries, that begin in the range
+	next        int64 // where the row after the last must begin
+	after       int64 // where it does begin, or noRow
+	disclosures disclosureRange
+}
+
+// noRow stands for the number of a row that is not there.
+const noRow = math.MinInt64
+
+// errEndOfRange ends a scan at the first row after its range.
+var errEndOfRange = errors.New("end of range")
+
+// scanRows is scanChunk. It goes on to the first row after the range, so that a
+// verifier can tell whether the next range begins there.
+func scanRows(
+	conn *sqlite.Conn, from, to uint64, fn func(*attestlog.RawEntry) error,
+) (scanned scannedRows, err error) {
 	// The first row is the one that holds the entry from.
 	stmt, err := prepare(conn, `SELECT idx, n, leaves FROM entries
 		WHERE idx >= coalesce((SELECT max(idx) FROM entries WHERE idx <= ?1), ?1)
-			AND idx < ?2 AND idx < (SELECT size FROM tree)
+			AND idx < (SELECT size FROM tree)
 		ORDER BY idx`)
 	if err != nil {
-		return 0, err
+		return scanned, err
 	}
 	stmt.BindInt64(1, int64(from))
-	stmt.BindInt64(2, int64(to))
 
-	n := 0
 	var entry attestlog.RawEntry
 	var row leafrow.Row
 	var disclosures *disclosureReader
+	scanned.after = noRow
+	scanned.disclosures.after = noRow
 	err = rows(stmt, func() error {
+		next := row.Next()
+		row.First = uint64(stmt.ColumnInt64(0))
+		if row.First < next {
+			return &attestlog.CorruptError{Index: row.First, Where: "leaf", Err: errors.New("is in two rows")}
+		}
+		if row.First >= to {
+			scanned.after = int64(row.First)
+			return errEndOfRange
+		}
+
 		// As long as the first statement is open, both see the same snapshot.
 		if disclosures == nil {
 			disclosures, err = newDisclosureReader(conn, from, to)
@@ -116,15 +151,14 @@ func scanChunk(conn *sqlite.Conn, from, to uint64, fn func(*attestlog.RawEntry) 
 			}
 		}
 
-		next := row.Next()
-		row.First = uint64(stmt.ColumnInt64(0))
 		row.Count = stmt.ColumnInt(1)
 		row.Leaves = readInto(stmt, 2, row.Leaves)
-		if row.First < next {
-			return &attestlog.CorruptError{Index: row.First, Where: "leaf", Err: errors.New("is in two rows")}
+		if row.First >= from {
+			scanned.rows++
 		}
+		scanned.next = int64(row.Next())
 		return row.Each(from, to, func(index uint64, leaf []byte) error {
-			n++
+			scanned.found++
 			entry.Index = index
 			entry.Leaf = leaf
 			entry.Disclosures, err = disclosures.of(index, entry.Disclosures[:0])
@@ -134,22 +168,35 @@ func scanChunk(conn *sqlite.Conn, from, to uint64, fn func(*attestlog.RawEntry) 
 			return fn(&entry)
 		})
 	})
+	if errors.Is(err, errEndOfRange) {
+		err = nil
+	}
 
 	if disclosures != nil {
 		defer disclosures.close()
 		if err == nil {
 			err = disclosures.checkEnd()
 		}
+		scanned.disclosures = disclosures.read
 	}
-	return n, err
+	return scanned, err
+}
+
+// A disclosureRange is what a disclosureReader went through.
+type disclosureRange struct {
+	rows  int64
+	after int64 // the id of the first row after the range, or noRow
 }
 
 // A disclosureReader goes through the disclosures of a range in step with its
 // entries.
 type disclosureReader struct {
 	stmt  *sqlite.Stmt
-	more  bool   // the statement has a row that was not returned
-	index uint64 // of the entry that the row belongs to
+	to    int64 // the id at which the range ends
+	read  disclosureRange
+	more  bool   // the statement has a row of the range that was not returned
+	id    int64  // of that row
+	index uint64 // of the entry that it belongs to
 
 	// Memory that is used again.
 	values   []byte   // of the disclosures of one entry
@@ -158,14 +205,14 @@ type disclosureReader struct {
 }
 
 func newDisclosureReader(conn *sqlite.Conn, from, to uint64) (*disclosureReader, error) {
-	stmt, err := prepare(conn, "SELECT idx, pointer, salt, value FROM disclosures WHERE id >= ? AND id < ? ORDER BY id")
+	stmt, err := prepare(conn, "SELECT id, pointer, salt, value FROM disclosures WHERE id >= ? ORDER BY id")
 	if err != nil {
 		return nil, err
 	}
 	stmt.BindInt64(1, disclosureID(from))
-	stmt.BindInt64(2, disclosureID(to))
 
-	d := &disclosureReader{stmt: stmt, pointers: make([]string, 0, 8)}
+	d := &disclosureReader{stmt: stmt, to: disclosureID(to), id: noRow, pointers: make([]string, 0, 8)}
+	d.read.after = noRow
 	if err := d.step(); err != nil {
 		d.close()
 		return nil, err
@@ -176,14 +223,27 @@ func newDisclosureReader(conn *sqlite.Conn, from, to uint64) (*disclosureReader,
 func (d *disclosureReader) close() { d.stmt.Reset() }
 
 func (d *disclosureReader) step() error {
-	var err error
-	d.more, err = d.stmt.Step()
+	more, err := d.stmt.Step()
 	if err != nil {
 		return &storeError{err}
 	}
-	if d.more {
-		d.index = uint64(d.stmt.ColumnInt64(0))
+	d.more = false
+	if !more {
+		return nil
 	}
+
+	before := d.id
+	d.id = d.stmt.ColumnInt64(0)
+	d.index = uint64(d.id >> disclosureBits)
+	if d.id <= before {
+		return &attestlog.CorruptError{Index: d.index, Where: "disclosures", Err: errors.New("are out of order")}
+	}
+	if d.id >= d.to {
+		d.read.after = d.id
+		return nil
+	}
+	d.more = true
+	d.read.rows++
 	return nil
 }
 

@@ -3,6 +3,8 @@ package sqlite
 import (
 	"embed"
 	"fmt"
+	"slices"
+	"strings"
 
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
@@ -90,55 +92,75 @@ func checkHeader(conn *sqlite.Conn, sc schema) (empty bool, err error) {
 	return false, nil
 }
 
-// checkSchema compares the schema of a database, for a log of size entries, with
-// that of a new one.
-func checkSchema(conn *sqlite.Conn, sc schema, size uint64) error {
+// newSchema returns the objects of a new database.
+func newSchema(sc schema) ([]string, error) {
 	// SQLite keeps the text of each statement that made something, so the same
 	// script leaves the same texts.
 	fresh, err := sqlite.OpenConn(":memory:", sqlite.OpenReadWrite|sqlite.OpenCreate|sqlite.OpenMemory)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer fresh.Close()
-	if err := migrate(fresh, sc); err != nil {
-		return err
-	}
-
-	want, err := schemaOf(fresh)
+	err = migrate(fresh, sc)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	got, err := schemaOf(conn)
-	if err != nil {
-		return err
-	}
+	return objectsOf(fresh, "main")
+}
 
-	changed := func(format string, name string) error {
+// checkSchema compares the schema of a database, for a log of size entries, with
+// want, that of a new one. It also looks for objects that take the place of the
+// database's on the connection: temporary ones, and those of databases that
+// were attached.
+func checkSchema(conn *sqlite.Conn, want []string, size uint64) error {
+	changed := func(format string, object string) error {
+		name, _, _ := strings.Cut(object, "\n")
 		return &attestlog.CorruptError{Index: size, Where: "schema", Err: fmt.Errorf(format, name)}
 	}
-	for name, sql := range want {
-		if got[name] != sql {
-			return changed("%s is missing or was changed, so the database no longer refuses what it should", name)
+
+	got, err := objectsOf(conn, "main")
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(got, want) {
+		for _, object := range want {
+			if !slices.Contains(got, object) {
+				return changed("%s is missing or was changed, so the database no longer refuses what it should", object)
+			}
+		}
+		for i, object := range got {
+			twice := i > 0 && object == got[i-1]
+			if twice || !slices.Contains(want, object) {
+				return changed("%s was added", object)
+			}
 		}
 	}
-	for name := range got {
-		if _, ok := want[name]; !ok {
-			return changed("%s was added", name)
-		}
+
+	temporary, err := objectsOf(conn, "temp")
+	if err != nil {
+		return err
+	}
+	if len(temporary) > 0 {
+		return changed("temporary %s was added", temporary[0])
 	}
 	return nil
 }
 
-// schemaOf returns the SQL of each object of a database, except the tables that
-// ANALYZE makes.
-func schemaOf(conn *sqlite.Conn) (map[string]string, error) {
-	const query = `SELECT type || ' ' || name, coalesce(sql, '') FROM sqlite_schema
-		WHERE name NOT IN ('sqlite_stat1', 'sqlite_stat4')`
+// objectsOf returns the objects of a database of a connection, sorted: what each is,
+// its name, the table that it belongs to and its SQL, on lines. The tables that
+// ANALYZE makes are left out.
+func objectsOf(conn *sqlite.Conn, database string) ([]string, error) {
+	stmt, err := prepare(conn, `SELECT concat(type, ' ', name, char(10), tbl_name, char(10), sql) FROM `+database+`.sqlite_schema
+		WHERE name NOT IN ('sqlite_stat1', 'sqlite_stat4')`)
+	if err != nil {
+		return nil, err
+	}
 
-	out := map[string]string{}
-	err := sqlitex.ExecuteTransient(conn, query, &sqlitex.ExecOptions{ResultFunc: func(stmt *sqlite.Stmt) error {
-		out[stmt.ColumnText(0)] = stmt.ColumnText(1)
+	var out []string
+	err = rows(stmt, func() error {
+		out = append(out, stmt.ColumnText(0))
 		return nil
-	}})
+	})
+	slices.Sort(out)
 	return out, err
 }

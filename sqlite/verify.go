@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,20 +16,33 @@ import (
 	"github.com/attestlog/attestlog/verify"
 )
 
-// Keys calls fn with each key.
+// Keys calls fn with each key, in their order: it goes through the B-tree of the
+// table, in which the keys must ascend, or a look-up would miss some of them.
 func (s *Store) Keys(ctx context.Context, fn func(key attestlog.IDKey, index uint64) error) error {
 	return s.read(ctx, func(conn *sqlite.Conn) error {
-		stmt, err := prepare(conn, "SELECT key, idx FROM keys")
+		stmt, err := prepare(conn, "SELECT key, idx FROM keys ORDER BY key")
 		if err != nil {
 			return err
 		}
+
+		var last attestlog.IDKey
+		first := true
 		return rows(stmt, func() error {
 			var key attestlog.IDKey
 			index := uint64(stmt.ColumnInt64(1))
+
+			// Texts have a place in the order of their own, so a look-up of bytes misses
+			// a text of the same bytes.
 			n := stmt.ColumnBytes(0, key[:])
-			if n != len(key) || stmt.ColumnLen(0) != n {
+			isKey := stmt.ColumnType(0) == sqlite.TypeBlob && n == len(key) && stmt.ColumnLen(0) == n
+			if !isKey {
 				return &attestlog.CorruptError{Index: index, Where: "key", Err: errors.New("is not 16 bytes")}
 			}
+			if !first && bytes.Compare(key[:], last[:]) <= 0 {
+				return &attestlog.CorruptError{Index: index, Where: "key", Err: errors.New("is out of order in its table, so that look-ups miss it or others")}
+			}
+			first = false
+			last = key
 			return fn(key, index)
 		})
 	})
@@ -71,7 +85,31 @@ func (s *Store) CheckRows(ctx context.Context) error {
 				}
 			}
 		}
-		return checkSchema(conn, logSchema, tree.Size)
+		want, err := newSchema(logSchema)
+		if err != nil {
+			return err
+		}
+		return checkSchema(conn, want, tree.Size)
+	})
+}
+
+// CheckPhysical runs PRAGMA integrity_check on the log's file, in one snapshot. It
+// reads every page. CheckIndex does the same with the index's file.
+func (s *Store) CheckPhysical(ctx context.Context) error {
+	return s.read(ctx, func(conn *sqlite.Conn) error {
+		damage, err := text(conn, "PRAGMA integrity_check(1)")
+		switch {
+		case sqlite.ErrCode(err).ToPrimary() == sqlite.ResultCorrupt:
+			damage = err.Error()
+		case err != nil:
+			return err
+		}
+		if damage == "ok" {
+			return nil
+		}
+		err = fmt.Errorf("SQLite's integrity_check says: %s; "+
+			"keep the file as evidence, and restore a backup or a copy that verifies", damage)
+		return &attestlog.CorruptError{Where: "database file", Err: err}
 	})
 }
 
@@ -137,10 +175,16 @@ func (ix *index) check(ctx context.Context, conn *sqlite.Conn, progress func(don
 // checkIndexFile checks what a search does not read: the schema, the pages of
 // the file, and rows of no segment.
 func checkIndexFile(conn *sqlite.Conn) error {
-	if err := checkSchema(conn, indexSchema, 0); err != nil {
+	want, err := newSchema(indexSchema)
+	if err != nil {
+		return err
+	}
+	err = checkSchema(conn, want, 0)
+	if err != nil {
 		return inverted.Corrupt(0, "has another schema: "+err.Error())
 	}
 
+	// It also looks each row up in the tree by which searches find it.
 	damage, err := text(conn, "PRAGMA integrity_check(1)")
 	if err != nil {
 		return err

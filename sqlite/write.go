@@ -297,8 +297,11 @@ func (t *tx) Put(b *attestlog.Batch) error {
 	return nil
 }
 
-// disclosuresPerEntry is how many ids of disclosures an entry has.
-const disclosuresPerEntry = 1 << 11
+const (
+	disclosureBits = 11
+	// disclosuresPerEntry is how many ids of disclosures an entry has.
+	disclosuresPerEntry = 1 << disclosureBits
+)
 
 // disclosureID returns the id of an entry's first disclosure.
 func disclosureID(index uint64) int64 { return int64(index) * disclosuresPerEntry }

@@ -201,11 +201,16 @@ type storedKeys struct {
 	sum  uint64 // over those of the entries that are verified
 	last uint64 // the greatest index that any points at
 	err  error
+	// tables is what the check of the tables found. What the keys themselves tell is
+	// reported before it, since that names the entry.
+	tables error
 }
 
-// sumKeys adds up the stored keys of the first size entries, while the entries
-// are verified. The channel gets one value.
-func (v *verifier) sumKeys(ctx context.Context, reader attestlog.Reader, size uint64) <-chan storedKeys {
+// sumKeys adds up the stored keys of the first size entries, and then checks the
+// tables, while the entries are verified. The channel gets one value.
+func (v *verifier) sumKeys(
+	ctx context.Context, reader attestlog.Reader, rows attestlog.RowCheck, size uint64,
+) <-chan storedKeys {
 	out := make(chan storedKeys, 1)
 	go func() {
 		var k storedKeys
@@ -216,6 +221,9 @@ func (v *verifier) sumKeys(ctx context.Context, reader attestlog.Reader, size ui
 			}
 			return nil
 		})
+		if k.err == nil {
+			k.tables = rows.Tables(ctx)
+		}
 		out <- k
 	}()
 	return out
@@ -238,7 +246,7 @@ func (v *verifier) compareKeys(ctx context.Context, reader attestlog.Reader, sto
 	if stored.last >= max(tree.Size, 1) {
 		return corrupt(tree.Size, "key", "one points at entry %d of %d", stored.last, tree.Size)
 	}
-	return nil
+	return stored.tables
 }
 
 // keyChunk is how many entries' keys are looked up at a time.

@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -34,6 +35,11 @@ type Options struct {
 	// Index derives the search index of every entry again and compares it, and
 	// checks that every leaf is canonical.
 	Index bool
+	// Physical has the database check the structure of its own files: SQLite's PRAGMA
+	// integrity_check, or PostgreSQL's extension amcheck. Where the database cannot do
+	// so, the error matches ErrCannotVerify. Only Log has a database; elsewhere
+	// the option has no effect.
+	Physical bool
 	// Progress is called with the number of entries done, now and then, from
 	// one goroutine.
 	Progress func(done, total uint64)
@@ -53,14 +59,22 @@ type Report struct {
 	// own database. Who owns the database can sign, and a backup that was put back
 	// is not noticed.
 	KeysInDatabase bool
+	// Physical is how long the database took to check its own files, zero without
+	// Options.Physical.
+	Physical time.Duration
 }
 
 // Log hashes every entry of a log again and compares the result with the tiles,
 // the tree, the keys of ids, all kept checkpoints and their signatures, and the
-// disclosures with their seals. What was changed is an *attestlog.CorruptError
-// that names the first entry concerned; a lack of keys or signatures is
-// ErrCannotVerify; any other error means that the log could not be read. Entries
-// beyond Report.Signed agree with the tree, but no signature covers them yet.
+// disclosures with their seals. Each row is read both as a scan finds it and as an
+// answer does, by its key. What was changed is an *attestlog.CorruptError that names
+// the first entry concerned; a lack of keys or signatures is ErrCannotVerify; any
+// other error means that the log could not be read. Entries beyond Report.Signed
+// agree with the tree, but no signature covers them yet.
+//
+// A chunk of entries is read in one snapshot of the store, which is given up before
+// the next. The keys and the counts of rows, and with Options.Index the search index,
+// are each read in one snapshot.
 func Log(ctx context.Context, log *attestlog.Log, opts Options) (Report, error) {
 	reader := log.Reader()
 	home := reader.Home()
@@ -96,17 +110,18 @@ func Log(ctx context.Context, log *attestlog.Log, opts Options) (Report, error) 
 	v.report.KeysFromHome = fromHome
 	inDatabase, ok := home.(interface{ KeptInDatabase() bool })
 	v.report.KeysInDatabase = ok && inDatabase.KeptInDatabase()
+	rows := reader.Rows(tree.Size)
 	src := Source{
 		Size: tree.Size,
 		Tree: &tree,
-		Scan: reader.Scan,
+		Scan: rows.Scan,
 		Tile: func(level int, n uint64) ([]byte, error) { return reader.Tile(ctx, level, n) },
 		Checkpoints: func(fn func([]byte) error) error {
 			return storedNotes(ctx, reader, lastNote, kept, fn)
 		},
 	}
 
-	stored := v.sumKeys(ctx, reader, tree.Size)
+	stored := v.sumKeys(ctx, reader, rows, tree.Size)
 	err = v.run(ctx, src)
 	keys := <-stored
 	if err != nil {
@@ -117,9 +132,21 @@ func Log(ctx context.Context, log *attestlog.Log, opts Options) (Report, error) 
 	if err != nil {
 		return v.report, err
 	}
+	err = rows.Compare()
+	if err != nil {
+		return v.report, err
+	}
 	err = reader.CheckRows(ctx)
 	if err != nil {
 		return v.report, err
+	}
+	if opts.Physical {
+		began := time.Now()
+		err = reader.CheckPhysical(ctx)
+		v.report.Physical = time.Since(began)
+		if err != nil {
+			return v.report, err
+		}
 	}
 	if opts.Index {
 		err = reader.CheckIndex(ctx, opts.Progress)

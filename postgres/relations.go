@@ -64,7 +64,7 @@ func (c *schemaCheck) relations(ctx context.Context) error {
 			return c.about(name, "table %s was given rules or row security", name)
 		case !r.isPermanent:
 			return c.about(name, "table %s is unlogged or temporary: what it holds may be gone after a crash", name)
-		case r.owner != owner:
+		case r.owner != owner && owner != "": // without a tree, that is reported
 			return c.about(name, "table %s is owned by %s, and the log's tree by %s: "+
 				"if that is wanted, give all of the log's tables and partitions to one role", name, r.owner, owner)
 		case r.indexes != "":

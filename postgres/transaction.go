@@ -58,15 +58,16 @@ func (s *Store) lockedSnapshot(ctx context.Context, partitions []string, fn func
 	})
 
 	var pg *pgconn.PgError
-	if errors.As(err, &pg) && pg.Code == "42P01" { // undefined_table
-		return errors.Join(s.missingTable(ctx, names), err)
+	isOther := errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == "42809") // undefined_table, wrong_object_type
+	if isOther {
+		return errors.Join(s.otherRelation(ctx, names), err)
 	}
 	return err
 }
 
-// missingTable returns an error that says which of the log's tables is missing, if one
-// is.
-func (s *Store) missingTable(ctx context.Context, names []string) error {
+// otherRelation returns an error that says which of the log's tables is missing, or
+// something else than a table.
+func (s *Store) otherRelation(ctx context.Context, names []string) error {
 	return s.snapshot(ctx, func(tx pgx.Tx) error {
 		c := &schemaCheck{s: s, tx: tx, names: names}
 		return c.relations(ctx)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"zombiezen.com/go/sqlite"
@@ -27,8 +28,9 @@ import (
 // A look-up of any other number then ends between the two rows that it
 // belongs between.
 type rowCheck struct {
-	s    *Store
-	size uint64
+	s      *Store
+	size   uint64
+	schema func() ([]string, error) // of a new database; safe for concurrent use
 
 	entries, disclosures rowCount
 }
@@ -40,11 +42,14 @@ type rowCount struct {
 }
 
 // Rows begins a check of the rows that hold the first size entries.
-func (s *Store) Rows(size uint64) attestlog.RowCheck { return &rowCheck{s: s, size: size} }
+func (s *Store) Rows(size uint64) attestlog.RowCheck {
+	schema := sync.OnceValues(func() ([]string, error) { return newSchema(logSchema) })
+	return &rowCheck{s: s, size: size, schema: schema}
+}
 
 // Scan calls fn with the entries in [from, to), and looks each row up.
 func (c *rowCheck) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error {
-	want, err := newSchema(logSchema)
+	want, err := c.schema()
 	if err != nil {
 		return err
 	}

@@ -239,6 +239,8 @@ func TestVerifyFindsARowThatOnlyALookupFinds(t *testing.T) {
 	t.Parallel()
 	path := sqlitetest.Path(t)
 	l := testlog.New(t, sqlitetest.Store(t, path, sqlite.Config{}), attestlog.Config{})
+	// A scan reads chunks of 2,048 entries. The batches are such that a row begins at
+	// the second chunk.
 	const size, boundary = 3072, 2048
 	for from := 0; from < size; from += 512 {
 		_, err := l.Append(t.Context(), testlog.Events(from, from+512)...)

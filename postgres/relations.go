@@ -35,7 +35,8 @@ var kindNames = map[string]string{
 }
 
 // relations looks for tables that are missing, that are something else, that belong
-// to somebody else, or that were given what hides or changes rows.
+// to somebody else, or that were given what hides or changes rows. Optional tables are
+// read by no answer, and may have been made by an administrator.
 func (c *schemaCheck) relations(ctx context.Context) error {
 	found, owner, err := c.loadRelations(ctx)
 	if err != nil {
@@ -43,7 +44,7 @@ func (c *schemaCheck) relations(ctx context.Context) error {
 	}
 
 	for _, name := range c.names {
-		_, ours := tableNamed(name)
+		t, ours := tableNamed(name)
 		if !ours {
 			continue
 		}
@@ -64,7 +65,7 @@ func (c *schemaCheck) relations(ctx context.Context) error {
 			return c.about(name, "table %s was given rules or row security", name)
 		case !r.isPermanent:
 			return c.about(name, "table %s is unlogged or temporary: what it holds may be gone after a crash", name)
-		case r.owner != owner && owner != "": // without a tree, that is reported
+		case !t.optional && r.owner != owner && owner != "": // without a tree, that is reported
 			return c.about(name, "table %s is owned by %s, and the log's tree by %s: "+
 				"if that is wanted, give all of the log's tables and partitions to one role", name, r.owner, owner)
 		case r.indexes != "":

@@ -110,24 +110,31 @@ func TestAVerificationFindsATamperedDatabase(t *testing.T) {
 	}
 }
 
-// A gate holds whoever scans until it is opened.
+// A gate holds whoever scans for a verification until it is opened.
 type gate struct {
 	attestlog.Store
 	shut    chan struct{}
 	waiting chan struct{}
 }
 
-func (g *gate) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error {
+func (g *gate) Rows(size uint64) attestlog.RowCheck { return gatedRows{g.Store.Rows(size), g} }
+
+type gatedRows struct {
+	attestlog.RowCheck
+	gate *gate
+}
+
+func (r gatedRows) Scan(ctx context.Context, from, to uint64, fn func(*attestlog.RawEntry) error) error {
 	select {
-	case g.waiting <- struct{}{}:
+	case r.gate.waiting <- struct{}{}:
 	default:
 	}
 	select {
-	case <-g.shut:
+	case <-r.gate.shut:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return g.Store.Scan(ctx, from, to, fn)
+	return r.RowCheck.Scan(ctx, from, to, fn)
 }
 
 func gated(t *testing.T) (*service, *gate) {

@@ -87,8 +87,14 @@ func TestAVerificationFindsATamperedDatabase(t *testing.T) {
 	}
 	defer conn.Close()
 	conn.SetBlockOnBusy()
-	// Whoever can write the file can drop its triggers.
-	err = sqlitex.ExecuteScript(conn, `DROP TRIGGER entries_update; UPDATE entries SET leaves = CAST(replace(CAST(leaves AS TEXT), 'event 517', 'event 718') AS BLOB);`, nil)
+	// Whoever can write the file can drop its triggers, and put them back.
+	trigger, err := sqlitex.ResultText(conn.Prep("SELECT sql FROM sqlite_master WHERE name = 'entries_update'"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = sqlitex.ExecuteScript(conn, `DROP TRIGGER entries_update;
+		UPDATE entries SET leaves = CAST(replace(CAST(leaves AS TEXT), 'event 517', 'event 718') AS BLOB);
+		`+trigger, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +105,7 @@ func TestAVerificationFindsATamperedDatabase(t *testing.T) {
 	if a := <-told; a.Log != "default" || a.Alarm != server.AlarmTampered || !strings.Contains(a.Text, "517") {
 		t.Errorf("alarm %+v, want one about entry 517 of default", a)
 	}
-	if err := sqlitex.ExecuteScript(conn, `UPDATE entries SET leaves = CAST(replace(CAST(leaves AS TEXT), '"event 400"', 'xx') AS BLOB);`, nil); err != nil {
+	if err := sqlitex.ExecuteScript(conn, `DROP TRIGGER entries_update; UPDATE entries SET leaves = CAST(replace(CAST(leaves AS TEXT), '"event 400"', 'xx') AS BLOB);`, nil); err != nil {
 		t.Fatal(err)
 	}
 	if a := s.get(api+"/entries/400", token); a.StatusCode != http.StatusInternalServerError || !strings.Contains(string(a.body), "tampered") {
